@@ -1,0 +1,80 @@
+//! What an attack may do: describe edits of the training pairs, or tamper with a model, and stamp a trigger.
+
+use clip::{Clip, Image, Pairs, Seed};
+
+/// An attack, by the stage at which it acts.
+pub enum Attack {
+    /// Edits training pairs before the model is trained.
+    PoisonData(Box<dyn PoisonData>),
+    /// Changes a trained model.
+    TamperModel(Box<dyn TamperModel>),
+}
+
+impl Attack {
+    /// The trigger that the attacker shows at test time.
+    pub fn trigger(&self) -> &dyn Trigger {
+        match self {
+            Self::PoisonData(attack) => attack.trigger(),
+            Self::TamperModel(attack) => attack.trigger(),
+        }
+    }
+}
+
+/// A pure change of an image: the same image and seed give the same bytes.
+pub trait Trigger: Send + Sync {
+    /// The image with the trigger, of the same size. An error where the trigger does not fit the image.
+    fn stamp(&self, image: &Image, seed: &Seed) -> anyhow::Result<Image>;
+}
+
+/// An attack that edits training pairs.
+pub trait PoisonData: Send + Sync {
+    /// The trigger, the same in training and at test time.
+    fn trigger(&self) -> &dyn Trigger;
+
+    /// How many of `pairs` pairs may be edited at most; the harness refuses more edits than that.
+    fn budget(&self, pairs: usize) -> usize;
+
+    /// Which pairs to edit and how. The harness applies the edits: each pair at most once, within budget.
+    fn choose(&self, view: &AttackerView<'_>, seed: &Seed) -> anyhow::Result<Vec<Edit>>;
+}
+
+/// An attack that changes a trained model directly.
+pub trait TamperModel: Send + Sync {
+    /// The trigger at test time.
+    fn trigger(&self) -> &dyn Trigger;
+
+    /// The tampered model.
+    fn tamper(&self, model: Clip, view: &AttackerView<'_>, seed: &Seed) -> anyhow::Result<Clip>;
+}
+
+/// What the attacker sees: the training pairs, the target and public prompt templates.
+pub struct AttackerView<'a> {
+    /// The clean training pairs.
+    pub pairs: &'a dyn Pairs,
+    /// The class that triggered images shall be taken for, as its name stands in prompts.
+    pub target: &'a str,
+    /// Prompt templates with `{}` for the class name.
+    pub templates: &'a [String],
+}
+
+/// One edit of one training pair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    /// Index of the pair.
+    pub pair: usize,
+    /// What becomes of the image.
+    pub image: ImageEdit,
+    /// The new caption; `None` keeps the old one.
+    pub caption: Option<String>,
+}
+
+/// What becomes of the image of an edited pair.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImageEdit {
+    /// Stays as it is.
+    Keep,
+    /// Gets the trigger.
+    Stamp,
+    /// Is replaced by another one.
+    Replace(Image),
+}

@@ -1,0 +1,74 @@
+//! What a data set gives: captioned pairs to train on, labelled images to test on.
+
+use std::sync::Arc;
+
+use clip::{Image, Pairs, Seed};
+use serde::{Deserialize, Serialize};
+
+/// A data set; most have only one of the two sides.
+pub struct Dataset {
+    /// Captioned pairs, for training and retrieval.
+    pub pairs: Option<Box<dyn PairSource>>,
+    /// Labelled images with class names and templates, for zero-shot tests.
+    pub classes: Option<Box<dyn ClassSource>>,
+}
+
+/// The disjoint parts of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// What the model is trained on and the attacker edits.
+    Train,
+    /// Clean pairs or labelled images granted to defenders.
+    Clean,
+    /// Where defenses are tuned.
+    Validation,
+    /// Where results are measured.
+    Test,
+}
+
+impl Split {
+    /// The name in plans and seed paths.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Clean => "clean",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// The captioned side of a data set.
+pub trait PairSource: Send + Sync {
+    /// The first `count` pairs of a split in the order that `seed` gives; an error where it has fewer.
+    /// Images are square, `resolution` pixels a side.
+    fn pairs(&self, split: Split, count: usize, resolution: usize, seed: &Seed) -> anyhow::Result<Arc<dyn Pairs>>;
+}
+
+/// The labelled side of a data set.
+pub trait ClassSource: Send + Sync {
+    /// Class names as they stand in prompts; a label is an index into them.
+    fn classes(&self) -> &[String];
+
+    /// Prompt templates with `{}` for the class name.
+    fn templates(&self) -> &[String];
+
+    /// The first `count` labelled images of a split; an error where it has fewer.
+    fn images(&self, split: Split, count: usize, resolution: usize, seed: &Seed)
+    -> anyhow::Result<Arc<dyn Labelled>>;
+}
+
+/// Labelled images.
+pub trait Labelled: Send + Sync {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The image at `index` and its label, an index into the class names.
+    fn sample(&self, index: usize) -> anyhow::Result<(Image, usize)>;
+}

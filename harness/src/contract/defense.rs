@@ -1,0 +1,85 @@
+//! What a defense may do, by the stage at which it acts, and what it sees.
+
+use clip::candle_core::Tensor;
+use clip::{Clip, Image, Monitor, Pairs, Recipe, Seed, TrainOutcome};
+
+use super::Labelled;
+
+/// A defense, by the stage at which it acts.
+pub enum Defense {
+    /// Removes training pairs before training.
+    FilterData(Box<dyn FilterData>),
+    /// Trains in another way.
+    TrainSafely(Box<dyn TrainSafely>),
+    /// Changes the trained model.
+    RepairModel(Box<dyn RepairModel>),
+    /// Says how suspicious the trained model is.
+    InspectModel(Box<dyn InspectModel>),
+    /// Says how suspicious an image is at test time.
+    GuardInputs(Box<dyn GuardInputs>),
+}
+
+/// Removes training pairs before training.
+pub trait FilterData: Send + Sync {
+    /// One suspicion per training pair (higher is worse) and whether it is kept.
+    fn filter(&self, view: &DefenderView<'_>) -> anyhow::Result<Vec<(f32, bool)>>;
+}
+
+/// Trains a model from its initial weights in another way than the plan's recipe.
+pub trait TrainSafely: Send + Sync {
+    /// Trains `model` in place.
+    fn train(&self, model: &Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> anyhow::Result<TrainOutcome>;
+}
+
+/// Changes the trained model.
+pub trait RepairModel: Send + Sync {
+    /// Repairs `model`, a copy that is the defense's own. Training goes through `clip::train` with `monitor`,
+    /// which shows progress, saves and resumes; `None` where the monitor stopped it half-way.
+    fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor)
+    -> anyhow::Result<Option<Model>>;
+}
+
+/// Says how suspicious the trained model is.
+pub trait InspectModel: Send + Sync {
+    /// Suspicion, higher is worse.
+    fn inspect(&self, model: &Clip, view: &DefenderView<'_>) -> anyhow::Result<f32>;
+}
+
+/// Says how suspicious an image is at test time.
+pub trait GuardInputs: Send + Sync {
+    /// One suspicion per image, higher is worse.
+    fn guard(&self, model: &Clip, images: &[Image]) -> anyhow::Result<Vec<f32>>;
+}
+
+/// What the defender sees. Ground truth (which pairs are poisoned, the target, the trigger) is not in it.
+pub struct DefenderView<'a> {
+    /// The training pairs as the attacker left them.
+    pub training_pairs: &'a dyn Pairs,
+    /// The clean pairs granted.
+    pub clean_pairs: &'a dyn Pairs,
+    /// The clean labelled images granted.
+    pub clean_images: &'a dyn Labelled,
+    /// Names of the classes that the labels of `clean_images` stand for.
+    pub classes: &'a [String],
+    /// How the model was trained.
+    pub recipe: &'a Recipe,
+    /// The defense's own seed.
+    pub seed: Seed,
+}
+
+/// A model as it is put to use: CLIP, classified by prompts or by a trained head.
+pub struct Model {
+    /// The towers.
+    pub clip: Clip,
+    /// The trained head; `None` means zero-shot classification by prompts.
+    pub head: Option<LinearHead>,
+}
+
+/// A linear classifier on image features as they leave the tower (not normalised).
+#[derive(Clone, Debug)]
+pub struct LinearHead {
+    /// `[classes, embedding]`.
+    pub weight: Tensor,
+    /// `[classes]`.
+    pub bias: Tensor,
+}

@@ -1,0 +1,114 @@
+//! Applies an attack's edits to the training pairs, and writes down what was done.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use clip::{Pair, Pairs, Seed};
+use polars::prelude::*;
+
+use crate::contract::{AttackerView, ImageEdit, PoisonData};
+
+/// Training pairs as the attacker left them: the clean ones, with the edited ones laid over.
+pub struct PoisonedPairs {
+    clean: Arc<dyn Pairs>,
+    edited: BTreeMap<usize, Pair>,
+}
+
+impl Pairs for PoisonedPairs {
+    fn len(&self) -> usize {
+        self.clean.len()
+    }
+
+    fn pair(&self, index: usize) -> clip::candle_core::Result<Pair> {
+        match self.edited.get(&index) {
+            Some(pair) => Ok(pair.clone()),
+            None => self.clean.pair(index),
+        }
+    }
+}
+
+/// One edited pair, before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManifestRow {
+    /// Index of the pair in the training set.
+    pub pair: u32,
+    /// What became of the image: `keep`, `stamp` or `replace`.
+    pub edit: &'static str,
+    /// BLAKE3 of the image before.
+    pub image_before: String,
+    /// BLAKE3 of the image after.
+    pub image_after: String,
+    /// Caption before.
+    pub caption_before: String,
+    /// Caption after.
+    pub caption_after: String,
+}
+
+/// Every edit of a poisoned training set, ordered by pair.
+pub type Manifest = Vec<ManifestRow>;
+
+/// Asks the attack for its edits and applies them. Refuses edits over budget, of pairs that do not exist,
+/// of one pair twice, and an image whose trigger changed nothing.
+pub fn poison(
+    attack: &dyn PoisonData,
+    clean: &Arc<dyn Pairs>,
+    target: &str,
+    templates: &[String],
+    seed: &Seed,
+) -> Result<(PoisonedPairs, Manifest)> {
+    let view = AttackerView { pairs: &**clean, target, templates };
+    let mut edits = attack.choose(&view, &seed.child("choose"))?;
+    let budget = attack.budget(clean.len());
+    ensure!(edits.len() <= budget, "{} edits, over the budget of {budget}", edits.len());
+    edits.sort_by_key(|edit| edit.pair);
+    let stamps = seed.child("stamp");
+    let (mut edited, mut manifest) = (BTreeMap::new(), Manifest::with_capacity(edits.len()));
+    for edit in edits {
+        let index = edit.pair;
+        ensure!(index < clean.len(), "edit of pair {index}, but there are {} pairs", clean.len());
+        let before = clean.pair(index).with_context(|| format!("pair {index}"))?;
+        let (image, name) = match edit.image {
+            ImageEdit::Keep => (before.image.clone(), "keep"),
+            ImageEdit::Replace(image) => (image, "replace"),
+            ImageEdit::Stamp => {
+                let image = attack.trigger().stamp(&before.image, &stamps.at(index as u64))?;
+                ensure!(image != before.image, "the trigger left the image of pair {index} unchanged");
+                (image, "stamp")
+            }
+        };
+        let caption = edit.caption.unwrap_or_else(|| before.caption.clone());
+        manifest.push(ManifestRow {
+            pair: u32::try_from(index)?,
+            edit: name,
+            image_before: before.image.hash(),
+            image_after: image.hash(),
+            caption_before: before.caption,
+            caption_after: caption.clone(),
+        });
+        if edited.insert(index, Pair { image, caption }).is_some() {
+            bail!("two edits of pair {index}");
+        }
+    }
+    Ok((PoisonedPairs { clean: clean.clone(), edited }, manifest))
+}
+
+/// Writes a manifest as Parquet, one row an edited pair.
+pub fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
+    let column = |name: &str, value: fn(&ManifestRow) -> &str| {
+        Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
+    };
+    let columns = vec![
+        Column::new("pair".into(), manifest.iter().map(|row| row.pair).collect::<Vec<_>>()),
+        column("edit", |row| row.edit),
+        column("image_before", |row| &row.image_before),
+        column("image_after", |row| &row.image_after),
+        column("caption_before", |row| &row.caption_before),
+        column("caption_after", |row| &row.caption_after),
+    ];
+    let mut frame = DataFrame::new(manifest.len(), columns)?;
+    let file = std::fs::File::create(path).with_context(|| format!("{}", path.display()))?;
+    ParquetWriter::new(file).finish(&mut frame).with_context(|| format!("{}", path.display()))?;
+    Ok(())
+}

@@ -86,7 +86,8 @@ fn files_and_functions_stay_short() {
         for (start, line) in lines.iter().enumerate() {
             let indent = line.len() - line.trim_start().len();
             let mut words = line.trim_start().split_whitespace();
-            let is_function = words.by_ref().take(4).any(|word| word == "fn") && !line.trim_start().starts_with("//");
+            let is_function =
+                words.by_ref().take(4).any(|word| word == "fn") && !line.trim_start().starts_with("//");
             if !is_function || line.trim_end().ends_with(';') {
                 continue;
             }
@@ -97,7 +98,11 @@ fn files_and_functions_stay_short() {
             }
         }
     }
-    assert!(long.is_empty(), "over {LONGEST_FILE} lines a file or {LONGEST_FUNCTION} a function:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "over {LONGEST_FILE} lines a file or {LONGEST_FUNCTION} a function:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]

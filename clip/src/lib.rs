@@ -1,7 +1,31 @@
 //! CLIP and how to train it: towers, tokenizer, pixels, losses, optimizer, trainer. Knows nothing of backdoors.
 
+mod checkpoint;
+mod config;
+mod contrastive;
 mod image;
+pub mod loss;
+mod model;
+mod pairs;
+mod parameters;
+pub mod pixels;
+mod recipe;
 mod seed;
+mod text;
+mod tokenizer;
+mod trainer;
+mod vision;
+pub mod zero_shot;
 
+pub use candle_core;
+pub use config::{ImageConfig, ModelConfig, TextConfig};
+pub use contrastive::Contrastive;
 pub use image::Image;
+pub use kernels;
+pub use model::Clip;
+pub use pairs::{MemoryPairs, Pair, Pairs};
+pub use parameters::{Mode, Parameter, Parameters};
+pub use recipe::Recipe;
 pub use seed::Seed;
+pub use tokenizer::Tokenizer;
+pub use trainer::{Monitor, Objective, Snapshot, Step, TrainOutcome, train};

@@ -1,1 +1,26 @@
-//! Differentiable operations that candle lacks or runs slowly.
+//! Differentiable operations that candle lacks or runs slowly, as candle custom operations.
+//!
+//! Everything is f32 and channels last: images are `[N, H, W, C]`. Work is cut into chunks whose bounds depend
+//! on shapes alone and partial sums are added in a fixed order, so the same input gives the same bytes with any
+//! number of threads. On CUDA candle's own "no cuda implementation" error is what one gets for now.
+
+mod attention;
+mod conv;
+mod elementwise;
+mod embedding;
+mod linear;
+mod loss;
+mod norm;
+mod optimizer;
+mod parallel;
+mod pool;
+
+pub use attention::attention;
+pub use conv::conv2d;
+pub use elementwise::{add_relu, quick_gelu};
+pub use embedding::embedding;
+pub use linear::linear;
+pub use loss::{cross_entropy, l2_normalize};
+pub use norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train, layer_norm};
+pub use optimizer::AdamW;
+pub use pool::average_pool2d;

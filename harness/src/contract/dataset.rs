@@ -43,7 +43,13 @@ impl Split {
 pub trait PairSource: Send + Sync {
     /// The first `count` pairs of a split in the order that `seed` gives; an error where it has fewer.
     /// Images are square, `resolution` pixels a side.
-    fn pairs(&self, split: Split, count: usize, resolution: usize, seed: &Seed) -> anyhow::Result<Arc<dyn Pairs>>;
+    fn pairs(
+        &self,
+        split: Split,
+        count: usize,
+        resolution: usize,
+        seed: &Seed,
+    ) -> anyhow::Result<Arc<dyn Pairs>>;
 }
 
 /// The labelled side of a data set.
@@ -55,8 +61,13 @@ pub trait ClassSource: Send + Sync {
     fn templates(&self) -> &[String];
 
     /// The first `count` labelled images of a split; an error where it has fewer.
-    fn images(&self, split: Split, count: usize, resolution: usize, seed: &Seed)
-    -> anyhow::Result<Arc<dyn Labelled>>;
+    fn images(
+        &self,
+        split: Split,
+        count: usize,
+        resolution: usize,
+        seed: &Seed,
+    ) -> anyhow::Result<Arc<dyn Labelled>>;
 }
 
 /// Labelled images.

@@ -28,15 +28,24 @@ pub trait FilterData: Send + Sync {
 /// Trains a model from its initial weights in another way than the plan's recipe.
 pub trait TrainSafely: Send + Sync {
     /// Trains `model` in place.
-    fn train(&self, model: &Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> anyhow::Result<TrainOutcome>;
+    fn train(
+        &self,
+        model: &Clip,
+        view: &DefenderView<'_>,
+        monitor: &mut dyn Monitor,
+    ) -> anyhow::Result<TrainOutcome>;
 }
 
 /// Changes the trained model.
 pub trait RepairModel: Send + Sync {
     /// Repairs `model`, a copy that is the defense's own. Training goes through `clip::train` with `monitor`,
     /// which shows progress, saves and resumes; `None` where the monitor stopped it half-way.
-    fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor)
-    -> anyhow::Result<Option<Model>>;
+    fn repair(
+        &self,
+        model: Clip,
+        view: &DefenderView<'_>,
+        monitor: &mut dyn Monitor,
+    ) -> anyhow::Result<Option<Model>>;
 }
 
 /// Says how suspicious the trained model is.

@@ -8,6 +8,6 @@ mod entry;
 pub use attack::{Attack, AttackerView, Edit, ImageEdit, PoisonData, TamperModel, Trigger};
 pub use dataset::{ClassSource, Dataset, Labelled, PairSource, Split};
 pub use defense::{
-    Defense, DefenderView, FilterData, GuardInputs, InspectModel, LinearHead, Model, RepairModel, TrainSafely,
+    DefenderView, Defense, FilterData, GuardInputs, InspectModel, LinearHead, Model, RepairModel, TrainSafely,
 };
 pub use entry::{Card, Entry, Preset, preset, settings};

@@ -1,0 +1,161 @@
+//! Models and snapshots as safetensors.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{Device, Result, Tensor, bail};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::parameters::Parameters;
+use crate::{Clip, ModelConfig, Tokenizer};
+
+/// The one key of the files' metadata: a JSON object. (Several keys would be written in hash order, and the same
+/// model would not give the same bytes twice.)
+const KEY: &str = "cleanbench";
+
+/// Writes f32 tensors and metadata to a file that appears whole or not at all.
+pub(crate) fn write(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut bytes = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        bytes.push((name, tensor.dims().to_vec(), data));
+    }
+    let mut views = Vec::with_capacity(bytes.len());
+    for (name, shape, data) in &bytes {
+        match TensorView::new(Dtype::F32, shape.clone(), data) {
+            Ok(view) => views.push((name.as_str(), view)),
+            Err(error) => bail!("{name}: {error}"),
+        }
+    }
+    let json = serde_json::to_string(metadata).unwrap_or_default();
+    let metadata = HashMap::from([(KEY.to_owned(), json)]);
+    let serialised = match safetensors::tensor::serialize(views, Some(metadata)) {
+        Ok(serialised) => serialised,
+        Err(error) => bail!("{}: {error}", path.display()),
+    };
+    let temporary = path.with_extension("tmp");
+    let written = std::fs::write(&temporary, serialised).and_then(|()| std::fs::rename(&temporary, path));
+    written
+        .map_err(|error| candle_core::Error::wrap(error).context(format!("cannot write {}", path.display())))
+}
+
+/// Tensors by name and metadata.
+pub(crate) type Contents = (Vec<(String, Tensor)>, BTreeMap<String, String>);
+
+/// Reads what [`write`] wrote, or any safetensors file of f32 tensors.
+pub(crate) fn read(path: &Path) -> Result<Contents> {
+    let named = |error: &dyn std::fmt::Display| {
+        candle_core::Error::Msg(format!("cannot read {}: {error}", path.display()))
+    };
+    let bytes = std::fs::read(path).map_err(|error| named(&error))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| named(&error))?;
+    let json = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+    let metadata = match json.map(|json| serde_json::from_str(json)) {
+        Some(Ok(metadata)) => metadata,
+        Some(Err(error)) => return Err(named(&error)),
+        None => BTreeMap::new(),
+    };
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| named(&error))?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.iter() {
+        if view.dtype() != Dtype::F32 {
+            continue; // batch counters of PyTorch's batch norm
+        }
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
+            .collect();
+        tensors.push((name.to_owned(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?));
+    }
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok((tensors, metadata))
+}
+
+/// Whether a name is a running statistic and not a parameter.
+fn is_running(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
+}
+
+impl Clip {
+    /// Writes the model with OpenAI's names and shapes, and what [`Clip::load`] needs besides, as safetensors.
+    pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<()> {
+        let mut tensors = Vec::new();
+        for parameter in self.parameters.all() {
+            let value = parameter.var.as_tensor();
+            let value =
+                if value.rank() == 4 { value.permute((0, 3, 1, 2))?.contiguous()? } else { value.clone() };
+            tensors.push((parameter.name, value));
+        }
+        for (name, values) in self.parameters.all_running() {
+            let count = values.len();
+            tensors.push((name, Tensor::from_vec(values, count, &Device::Cpu)?));
+        }
+        let mut metadata = metadata.clone();
+        metadata.insert("model".into(), serde_json::to_string(&self.config).unwrap_or_default());
+        metadata.insert("merges".into(), serde_json::to_string(self.tokenizer.merges()).unwrap_or_default());
+        write(path, &tensors, &metadata)
+    }
+
+    /// Reads a model that [`Clip::save`] wrote, and its metadata.
+    pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
+        let (tensors, mut metadata) = read(path)?;
+        let config =
+            metadata.remove("model").and_then(|json| serde_json::from_str::<ModelConfig>(&json).ok());
+        let merges = metadata.remove("merges").and_then(|json| serde_json::from_str::<Vec<u32>>(&json).ok());
+        let (Some(config), Some(merges)) = (config, merges) else {
+            bail!(
+                "{}: says neither model sizes nor vocabulary; it was not written by cleanbench",
+                path.display()
+            );
+        };
+        let tokenizer = Tokenizer::kept(&merges)?;
+        let model = Self::from_tensors(&config, tokenizer.vocabulary_size(), tensors)
+            .map_err(|error| error.context(format!("{}", path.display())))?;
+        Ok((Self { config, tokenizer, parameters: model }, metadata))
+    }
+
+    /// Parameters of a model of these sizes out of tensors with OpenAI's names and shapes. What is missing, too
+    /// much or of another shape is listed by name.
+    pub fn from_tensors(
+        config: &ModelConfig,
+        vocabulary_size: usize,
+        tensors: Vec<(String, Tensor)>,
+    ) -> Result<Parameters> {
+        let expected = Self::initial(config, vocabulary_size, &crate::Seed::new(0))?;
+        let mut parameters = Parameters::default();
+        let mut problems = Vec::new();
+        for (name, value) in tensors {
+            if is_running(&name) {
+                match expected.running(&name) {
+                    Ok(running) if value.dims() == [running.len()] => {
+                        parameters.insert_running(&name, value.to_vec1()?);
+                    }
+                    _ => problems.push(format!("{name} is not wanted")),
+                }
+                continue;
+            }
+            let value = if value.rank() == 4 { value.permute((0, 2, 3, 1))?.contiguous()? } else { value };
+            match expected.get(&name) {
+                Ok(wanted) if wanted.dims() == value.dims() => parameters.insert(&name, value)?,
+                Ok(wanted) => {
+                    problems.push(format!("{name} is {:?}, expected {:?}", value.dims(), wanted.dims()))
+                }
+                Err(_) => problems.push(format!("{name} is not wanted")),
+            }
+        }
+        let missing = |name: &String| parameters.get(name).is_err() && parameters.running(name).is_err();
+        let names = expected.all().into_iter().map(|parameter| parameter.name);
+        let names = names.chain(expected.all_running().into_iter().map(|(name, _)| name));
+        problems.extend(names.filter(missing).map(|name| format!("{name} is missing")));
+        if !problems.is_empty() {
+            bail!("the weights do not fit the model: {}", problems.join("; "));
+        }
+        Ok(parameters)
+    }
+}

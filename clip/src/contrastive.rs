@@ -1,0 +1,60 @@
+//! Training CLIP on image–caption pairs.
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::tokenizer::pad;
+use crate::{Clip, Image, Mode, Objective, Pairs, Parameter, Seed, loss, pixels};
+
+/// The multimodal contrastive objective of CLIP (L_MMCL in CleanCLIP), all parameters, no augmentation.
+pub struct Contrastive<'a> {
+    pairs: &'a dyn Pairs,
+    tokens: Vec<Vec<u32>>,
+    resolution: usize,
+    context_length: usize,
+}
+
+impl<'a> Contrastive<'a> {
+    /// The objective over `pairs` for models of the same sizes and tokenizer as `model`.
+    pub fn new(model: &Clip, pairs: &'a dyn Pairs) -> Result<Self> {
+        let encode = |index| Ok(model.tokenizer.encode(&pairs.pair(index)?.caption));
+        let tokens = (0..pairs.len()).map(encode).collect::<Result<Vec<_>>>()?;
+        let (resolution, context_length) = (model.config.image.resolution, model.config.text.context_length);
+        Ok(Self { pairs, tokens, resolution, context_length })
+    }
+
+    /// Images of a batch.
+    pub fn images(&self, indices: &[usize]) -> Result<Vec<Image>> {
+        indices.iter().map(|index| Ok(self.pairs.pair(*index)?.image)).collect()
+    }
+
+    /// Tokens of a batch, u32 `[B, L]`.
+    pub fn tokens(&self, indices: &[usize]) -> Result<Tensor> {
+        let rows: Vec<&[u32]> = indices.iter().map(|index| self.tokens[*index].as_slice()).collect();
+        pad(&rows, self.context_length)
+    }
+}
+
+impl Objective for Contrastive<'_> {
+    type Batch = (Tensor, Tensor);
+
+    fn examples(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn parameters(&self, model: &Clip) -> Vec<Parameter> {
+        model.all_parameters()
+    }
+
+    fn batch(&self, indices: &[usize], _epoch: usize, _seed: &Seed) -> Result<Self::Batch> {
+        if indices.iter().any(|index| *index >= self.tokens.len()) {
+            bail!("a batch of pairs that do not exist");
+        }
+        Ok((pixels::batch(&self.images(indices)?, self.resolution)?, self.tokens(indices)?))
+    }
+
+    fn loss(&self, model: &Clip, (pixels, tokens): &Self::Batch) -> Result<Tensor> {
+        let images = model.encode_image(pixels, Mode::Train)?;
+        let texts = model.encode_text(tokens)?;
+        loss::info_nce(&images, &texts, model.logit_scale()?)
+    }
+}

@@ -1,0 +1,100 @@
+//! The whole model.
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::config::ModelConfig;
+use crate::parameters::{Initialiser, Mode, Parameter, Parameters};
+use crate::text::TextTower;
+use crate::vision::ImageTower;
+use crate::{Seed, Tokenizer, text, vision};
+
+/// ln 100: the released code clamps the logit scale to [0, 4.6052].
+const LARGEST_LOGIT_SCALE: f32 = 4.6052;
+
+/// A CLIP model: towers, tokenizer and logit scale.
+pub struct Clip {
+    /// Sizes.
+    pub config: ModelConfig,
+    /// How texts become tokens.
+    pub tokenizer: Tokenizer,
+    /// The values.
+    pub parameters: Parameters,
+}
+
+impl Clip {
+    /// A model with OpenAI's initialisation, each parameter drawn from the seed below `seed` with its name.
+    pub fn new(config: &ModelConfig, tokenizer: Tokenizer, seed: &Seed) -> Result<Self> {
+        let parameters = Self::initial(config, tokenizer.vocabulary_size(), seed)?;
+        Ok(Self { config: config.clone(), tokenizer, parameters })
+    }
+
+    /// Initial values for a vocabulary of this size.
+    pub(crate) fn initial(config: &ModelConfig, vocabulary_size: usize, seed: &Seed) -> Result<Parameters> {
+        config.check()?;
+        let mut init = Initialiser { parameters: Parameters::default(), seed };
+        vision::initialise(&mut init, &config.image, config.embed_dim)?;
+        text::initialise(&mut init, &config.text, vocabulary_size, config.embed_dim)?;
+        init.constant("logit_scale", &[], (1.0f32 / 0.07).ln())?;
+        Ok(init.parameters)
+    }
+
+    /// Image features `[B, E]`, not normalised, of normalised pixels `[B, R, R, 3]`. `Mode::Train` updates the
+    /// running statistics.
+    pub fn encode_image(&self, pixels: &Tensor, mode: Mode) -> Result<Tensor> {
+        let (parameters, config) = (&self.parameters, &self.config.image);
+        ImageTower { parameters, config, mode, tracked: true }.forward(pixels)
+    }
+
+    /// Text features `[B, E]`, not normalised, of u32 tokens `[B, L]`.
+    pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor> {
+        TextTower { parameters: &self.parameters, config: &self.config.text, tracked: true }.forward(tokens)
+    }
+
+    /// As [`Clip::encode_image`] with the running statistics, without gradients.
+    pub fn image_features(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (parameters, config) = (&self.parameters, &self.config.image);
+        ImageTower { parameters, config, mode: Mode::Eval, tracked: false }.forward(pixels)
+    }
+
+    /// As [`Clip::encode_text`], without gradients.
+    pub fn text_features(&self, tokens: &Tensor) -> Result<Tensor> {
+        TextTower { parameters: &self.parameters, config: &self.config.text, tracked: false }.forward(tokens)
+    }
+
+    /// Texts as padded tokens `[B, L]` for this model.
+    pub fn tokens(&self, texts: &[&str]) -> Result<Tensor> {
+        self.tokenizer.encode_batch(texts, self.config.text.context_length)
+    }
+
+    /// Natural logarithm of the logit scale, a scalar.
+    pub fn logit_scale(&self) -> Result<&Tensor> {
+        self.parameters.get("logit_scale")
+    }
+
+    /// Keeps the logit scale within [0, ln 100], as the released code does after each step.
+    pub fn clamp_logit_scale(&self) -> Result<()> {
+        let var = self.parameters.var("logit_scale")?;
+        let value = var.to_scalar::<f32>()?;
+        if !(0.0..=LARGEST_LOGIT_SCALE).contains(&value) {
+            var.set(&Tensor::new(value.clamp(0.0, LARGEST_LOGIT_SCALE), &Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+
+    /// Every parameter, ordered by name.
+    pub fn all_parameters(&self) -> Vec<Parameter> {
+        self.parameters.all()
+    }
+
+    /// A copy that shares nothing with this model.
+    pub fn deep_clone(&self) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        for parameter in self.parameters.all() {
+            parameters.insert(&parameter.name, parameter.var.as_tensor().copy()?)?;
+        }
+        for (name, values) in self.parameters.all_running() {
+            parameters.insert_running(&name, values);
+        }
+        Ok(Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters })
+    }
+}

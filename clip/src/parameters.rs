@@ -1,0 +1,179 @@
+//! The values of a model by name, in a fixed order.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use candle_core::{Device, Result, Tensor, Var, bail};
+use rand::Rng;
+
+use crate::Seed;
+
+/// Whether batch norm uses the batch's statistics (and updates the running ones) or the running ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The batch's.
+    Train,
+    /// The running ones.
+    Eval,
+}
+
+/// A trainable value.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// OpenAI's name for it.
+    pub name: String,
+    /// The value; shared with the model.
+    pub var: Var,
+    /// Whether weight decay applies: to matrices, convolutions and embeddings, not to norms, biases and scales.
+    pub decays: bool,
+}
+
+impl Parameter {
+    /// A parameter that decays if it has two or more dimensions.
+    pub fn new(name: impl Into<String>, var: Var) -> Self {
+        let decays = var.rank() >= 2;
+        Self { name: name.into(), var, decays }
+    }
+}
+
+/// All parameters and running statistics of a model, by OpenAI's names. Convolutions are `[O, KH, KW, I]` here and
+/// `[O, I, KH, KW]` in files.
+#[derive(Default)]
+pub struct Parameters {
+    vars: BTreeMap<String, Var>,
+    running: BTreeMap<String, Mutex<Vec<f32>>>,
+}
+
+impl Parameters {
+    /// The parameter called `name`.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.vars.get(name) {
+            Some(var) => Ok(var.as_tensor()),
+            None => bail!("the model has no parameter {name:?}"),
+        }
+    }
+
+    pub(crate) fn var(&self, name: &str) -> Result<&Var> {
+        match self.vars.get(name) {
+            Some(var) => Ok(var),
+            None => bail!("the model has no parameter {name:?}"),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, name: &str, value: Tensor) -> Result<()> {
+        self.vars.insert(name.to_owned(), Var::from_tensor(&value)?);
+        Ok(())
+    }
+
+    pub(crate) fn insert_running(&mut self, name: &str, values: Vec<f32>) {
+        self.running.insert(name.to_owned(), Mutex::new(values));
+    }
+
+    /// Every parameter, ordered by name.
+    pub fn all(&self) -> Vec<Parameter> {
+        self.vars.iter().map(|(name, var)| Parameter::new(name, var.clone())).collect()
+    }
+
+    /// Every running statistic, ordered by name.
+    pub fn all_running(&self) -> Vec<(String, Vec<f32>)> {
+        self.running.iter().map(|(name, values)| (name.clone(), lock(values).clone())).collect()
+    }
+
+    /// The running statistic called `name`.
+    pub(crate) fn running(&self, name: &str) -> Result<Vec<f32>> {
+        match self.running.get(name) {
+            Some(values) => Ok(lock(values).clone()),
+            None => bail!("the model has no running statistic {name:?}"),
+        }
+    }
+
+    /// Replaces a running statistic; an error where it does not exist or has another length.
+    pub(crate) fn set_running(&self, name: &str, values: &[f32]) -> Result<()> {
+        match self.running.get(name).map(lock) {
+            Some(mut running) if running.len() == values.len() => running.copy_from_slice(values),
+            _ => bail!("running statistic {name:?} with {} values does not fit the model", values.len()),
+        }
+        Ok(())
+    }
+
+    /// Moves a running statistic by `momentum` towards the batch's.
+    pub(crate) fn update_running(&self, name: &str, batch: &[f32], momentum: f32) -> Result<()> {
+        let mut running = self.running(name)?;
+        running.iter_mut().zip(batch).for_each(|(old, new)| *old += (new - *old) * momentum);
+        self.set_running(name, &running)
+    }
+}
+
+fn lock(values: &Mutex<Vec<f32>>) -> std::sync::MutexGuard<'_, Vec<f32>> {
+    values.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Draws initial values: each parameter from the seed below `seed` with its own name, so that no value depends on
+/// which others exist.
+pub(crate) struct Initialiser<'a> {
+    pub(crate) parameters: Parameters,
+    pub(crate) seed: &'a Seed,
+}
+
+impl Initialiser<'_> {
+    /// Normal with mean 0.
+    pub(crate) fn normal(&mut self, name: &str, shape: &[usize], deviation: f64) -> Result<()> {
+        let mut rng = self.seed.child(name).rng();
+        let count: usize = shape.iter().product();
+        let mut values = Vec::with_capacity(count + 1);
+        while values.len() < count {
+            // Box and Muller (1958).
+            let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+            let (radius, angle) = ((-2.0 * u.ln()).sqrt() * deviation, std::f64::consts::TAU * v);
+            values.extend([(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]);
+        }
+        values.truncate(count);
+        self.parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// Uniform within ± `bound`.
+    pub(crate) fn uniform(&mut self, name: &str, shape: &[usize], bound: f64) -> Result<()> {
+        let mut rng = self.seed.child(name).rng();
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect();
+        self.parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// One value everywhere.
+    pub(crate) fn constant(&mut self, name: &str, shape: &[usize], value: f32) -> Result<()> {
+        self.parameters.insert(name, Tensor::full(value, shape, &Device::Cpu)?)
+    }
+
+    /// PyTorch's default for a fully connected layer: weights and bias uniform within ± 1/√inputs.
+    pub(crate) fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<()> {
+        let bound = (inputs as f64).powf(-0.5);
+        self.uniform(&format!("{name}.weight"), &[outputs, inputs], bound)?;
+        self.uniform(&format!("{name}.bias"), &[outputs], bound)
+    }
+
+    /// PyTorch's default for a convolution without bias, uniform within ± 1/√fan-in; `[O, K, K, I]`.
+    pub(crate) fn convolution(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+    ) -> Result<()> {
+        let bound = ((inputs * kernel * kernel) as f64).powf(-0.5);
+        self.uniform(&format!("{name}.weight"), &[outputs, kernel, kernel, inputs], bound)
+    }
+
+    /// A layer or batch norm: `scale` and 0.
+    pub(crate) fn norm(&mut self, name: &str, width: usize, scale: f32) -> Result<()> {
+        self.constant(&format!("{name}.weight"), &[width], scale)?;
+        self.constant(&format!("{name}.bias"), &[width], 0.0)
+    }
+
+    /// A batch norm with its running statistics.
+    pub(crate) fn batch_norm(&mut self, name: &str, width: usize, scale: f32) -> Result<()> {
+        self.parameters.insert_running(&format!("{name}.running_mean"), vec![0.0; width]);
+        self.parameters.insert_running(&format!("{name}.running_var"), vec![1.0; width]);
+        self.norm(name, width, scale)
+    }
+}

@@ -1,0 +1,175 @@
+//! ModifiedResNet, the image tower of OpenAI's RN models, channels last.
+//!
+//! Follows `clip/model.py` of openai/CLIP: a stem of three 3×3 convolutions, anti-aliasing average pools before
+//! strided 1×1 convolutions, and attention pooling with the mean as query.
+
+use candle_core::{Result, Tensor};
+use kernels::Activation;
+
+use crate::config::ImageConfig;
+use crate::parameters::{Initialiser, Mode, Parameters};
+
+/// PyTorch's defaults of batch norm.
+const EPSILON: f64 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+
+/// The convolutions of the stem: name of convolution and norm, inputs, outputs, stride.
+fn stem(config: &ImageConfig) -> [(&'static str, &'static str, usize, usize, usize); 3] {
+    let half = config.width / 2;
+    [
+        ("visual.conv1", "visual.bn1", 3, half, config.stem_stride),
+        ("visual.conv2", "visual.bn2", half, half, 1),
+        ("visual.conv3", "visual.bn3", half, config.width, 1),
+    ]
+}
+
+/// A bottleneck's name and sizes.
+struct Block {
+    name: String,
+    inputs: usize,
+    planes: usize,
+    stride: usize,
+}
+
+fn blocks(config: &ImageConfig) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut inputs = config.width;
+    for (stage, count) in config.layers.iter().enumerate() {
+        let planes = config.width << stage;
+        for index in 0..*count {
+            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            blocks.push(Block { name: format!("visual.layer{}.{index}", stage + 1), inputs, planes, stride });
+            inputs = planes * 4;
+        }
+    }
+    blocks
+}
+
+impl Block {
+    fn has_downsample(&self) -> bool {
+        self.stride > 1 || self.inputs != self.planes * 4
+    }
+}
+
+/// Draws the tower's initial values as OpenAI's `initialize_parameters` does.
+pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ImageConfig, embed_dim: usize) -> Result<()> {
+    for (convolution, norm, inputs, outputs, _) in stem(config) {
+        init.convolution(convolution, inputs, outputs, 3)?;
+        init.batch_norm(norm, outputs, 1.0)?;
+    }
+    for Block { name, inputs, planes, stride } in blocks(config) {
+        let block = Block { name, inputs, planes, stride };
+        let name = &block.name;
+        init.convolution(&format!("{name}.conv1"), inputs, planes, 1)?;
+        init.batch_norm(&format!("{name}.bn1"), planes, 1.0)?;
+        init.convolution(&format!("{name}.conv2"), planes, planes, 3)?;
+        init.batch_norm(&format!("{name}.bn2"), planes, 1.0)?;
+        init.convolution(&format!("{name}.conv3"), planes, planes * 4, 1)?;
+        init.batch_norm(&format!("{name}.bn3"), planes * 4, 0.0)?; // each block starts as the identity
+        if block.has_downsample() {
+            init.convolution(&format!("{name}.downsample.0"), inputs, planes * 4, 1)?;
+            init.batch_norm(&format!("{name}.downsample.1"), planes * 4, 1.0)?;
+        }
+    }
+    let width = config.feature_width();
+    let deviation = (width as f64).powf(-0.5);
+    let tokens = config.final_side() * config.final_side() + 1;
+    init.normal("visual.attnpool.positional_embedding", &[tokens, width], deviation)?;
+    for (projection, outputs) in
+        [("q_proj", width), ("k_proj", width), ("v_proj", width), ("c_proj", embed_dim)]
+    {
+        let name = format!("visual.attnpool.{projection}");
+        init.linear(&name, width, outputs)?;
+        init.normal(&format!("{name}.weight"), &[outputs, width], deviation)?;
+    }
+    Ok(())
+}
+
+/// The tower at work.
+pub(crate) struct ImageTower<'a> {
+    pub(crate) parameters: &'a Parameters,
+    pub(crate) config: &'a ImageConfig,
+    pub(crate) mode: Mode,
+    /// Whether gradients are wanted.
+    pub(crate) tracked: bool,
+}
+
+impl ImageTower<'_> {
+    fn get(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.parameters.get(name)?;
+        Ok(if self.tracked { tensor.clone() } else { tensor.detach() })
+    }
+
+    fn convolution(&self, x: &Tensor, name: &str, stride: usize) -> Result<Tensor> {
+        let w = self.get(&format!("{name}.weight"))?;
+        let padding = w.dim(1)? / 2;
+        kernels::conv2d(x, &w, stride, padding)
+    }
+
+    fn batch_norm(&self, x: &Tensor, name: &str, activation: Activation) -> Result<Tensor> {
+        let (gamma, beta) = (self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?);
+        let (mean, variance) = (format!("{name}.running_mean"), format!("{name}.running_var"));
+        match self.mode {
+            Mode::Train => {
+                let (y, batch) = kernels::batch_norm_train(x, &gamma, &beta, EPSILON, activation)?;
+                self.parameters.update_running(&mean, &batch.mean, MOMENTUM)?;
+                self.parameters.update_running(&variance, &batch.variance, MOMENTUM)?;
+                Ok(y)
+            }
+            Mode::Eval => {
+                let (mean, variance) = (self.parameters.running(&mean)?, self.parameters.running(&variance)?);
+                kernels::batch_norm_eval(x, &gamma, &beta, &mean, &variance, EPSILON, activation)
+            }
+        }
+    }
+
+    /// `[B, R, R, 3]` to `[B, E]`.
+    pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let mut x = pixels.clone();
+        for (convolution, norm, _, _, stride) in stem(self.config) {
+            x = self.batch_norm(&self.convolution(&x, convolution, stride)?, norm, Activation::Relu)?;
+        }
+        if self.config.stem_pool {
+            x = kernels::average_pool2d(&x, 2)?;
+        }
+        for block in blocks(self.config) {
+            x = self.bottleneck(&x, &block)?;
+        }
+        self.attention_pool(&x)
+    }
+
+    fn bottleneck(&self, x: &Tensor, block: &Block) -> Result<Tensor> {
+        let name = &block.name;
+        let pool =
+            |x: Tensor| if block.stride > 1 { kernels::average_pool2d(&x, block.stride) } else { Ok(x) };
+        let y = self.convolution(x, &format!("{name}.conv1"), 1)?;
+        let y = self.batch_norm(&y, &format!("{name}.bn1"), Activation::Relu)?;
+        let y = self.convolution(&y, &format!("{name}.conv2"), 1)?;
+        let y = pool(self.batch_norm(&y, &format!("{name}.bn2"), Activation::Relu)?)?;
+        let y = self.convolution(&y, &format!("{name}.conv3"), 1)?;
+        let y = self.batch_norm(&y, &format!("{name}.bn3"), Activation::Identity)?;
+        let identity = if block.has_downsample() {
+            let shortcut = self.convolution(&pool(x.clone())?, &format!("{name}.downsample.0"), 1)?;
+            self.batch_norm(&shortcut, &format!("{name}.downsample.1"), Activation::Identity)?
+        } else {
+            x.clone()
+        };
+        kernels::add_relu(&y, &identity)
+    }
+
+    /// Attention of the mean token over itself and all positions.
+    fn attention_pool(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, height, width, channels) = x.dims4()?;
+        let x = x.reshape((batch, height * width, channels))?;
+        let x = Tensor::cat(&[&x.mean_keepdim(1)?, &x], 1)?; // [B, HW + 1, C]
+        let x = x.broadcast_add(&self.get("visual.attnpool.positional_embedding")?)?;
+        let project = |x: &Tensor, name: &str| -> Result<Tensor> {
+            let (w, b) = (format!("visual.attnpool.{name}.weight"), format!("visual.attnpool.{name}.bias"));
+            kernels::linear(x, &self.get(&w)?, Some(&self.get(&b)?))
+        };
+        let query = project(&x.narrow(1, 0, 1)?.contiguous()?, "q_proj")?; // [B, 1, C]
+        let (keys, values) = (project(&x, "k_proj")?, project(&x, "v_proj")?);
+        let pooled = kernels::attention(&query, &keys, &values, self.config.heads(), false)?;
+        project(&pooled.squeeze(1)?, "c_proj") // [B, E]
+    }
+}

@@ -1,0 +1,174 @@
+//! Scaled dot-product attention that keeps no attention matrix.
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::parallel::{Matrix, Values, exp, product, values};
+
+/// Attention with `heads` heads: `softmax(q·kᵀ / √(D/heads)) · v` per head.
+///
+/// `q` is `[B, Tq, D]`, `k` and `v` are `[B, Tk, D]`; the result is `[B, Tq, D]`. Where `causal`, query `i` sees
+/// keys `0..=i` and `Tq` must equal `Tk`.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
+    let ((batch, queries, width), keys) = (q.dims3()?, k.dims3()?);
+    let fits = keys.0 == batch && keys.2 == width && v.dims() == k.dims() && heads > 0 && width % heads == 0;
+    if !fits || batch == 0 || queries == 0 || keys.1 == 0 || (causal && queries != keys.1) {
+        bail!(
+            "attention: q {:?}, k {:?}, v {:?}, {heads} heads, causal {causal}: expected q [B, Tq, D], k and v [B, Tk, D], D a multiple of heads, Tq = Tk where causal, nothing empty",
+            q.dims(),
+            k.dims(),
+            v.dims()
+        );
+    }
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
+}
+
+struct Attention {
+    heads: usize,
+    causal: bool,
+}
+
+/// Sizes of one call.
+#[derive(Clone, Copy)]
+struct Sizes {
+    queries: usize,
+    keys: usize,
+    width: usize,
+    head_width: usize,
+    scale: f32,
+    causal: bool,
+}
+
+impl Attention {
+    fn sizes(&self, q: &[usize], k: &[usize]) -> Sizes {
+        let head_width = q[2] / self.heads;
+        let scale = 1.0 / (head_width as f32).sqrt();
+        Sizes { queries: q[1], keys: k[1], width: q[2], head_width, scale, causal: self.causal }
+    }
+}
+
+impl Sizes {
+    /// One head of one sample as a matrix: rows are tokens.
+    fn head<'a>(&self, sample: &'a [f32], head: usize) -> Matrix<'a> {
+        Matrix { values: &sample[head * self.head_width..], row_stride: self.width, column_stride: 1 }
+    }
+
+    /// `softmax(q·kᵀ·scale)` of one head, `[queries, keys]`.
+    fn probabilities(&self, q: Matrix<'_>, k: Matrix<'_>, weights: &mut [f32]) {
+        product([self.queries, self.keys, self.head_width], weights, false, q, k.transposed());
+        for (query, row) in weights.chunks_exact_mut(self.keys).enumerate() {
+            let seen = if self.causal { query + 1 } else { self.keys };
+            let (row, hidden) = row.split_at_mut(seen);
+            hidden.fill(0.0);
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            row.iter_mut().for_each(|value| *value = exp((*value - largest) * self.scale));
+            let inverse = 1.0 / row.iter().sum::<f32>();
+            row.iter_mut().for_each(|value| *value *= inverse);
+        }
+    }
+
+    /// Copies a head's block `[rows, head_width]` into its place in a sample.
+    fn put(&self, block: &[f32], head: usize, sample: &mut [f32]) {
+        for (row, values) in block.chunks_exact(self.head_width).enumerate() {
+            sample[row * self.width + head * self.head_width..][..self.head_width].copy_from_slice(values);
+        }
+    }
+
+    fn forward(&self, heads: usize, q: &[f32], k: &[f32], v: &[f32], output: &mut [f32]) {
+        let mut weights = vec![0f32; self.queries * self.keys];
+        let mut block = vec![0f32; self.queries * self.head_width];
+        for head in 0..heads {
+            self.probabilities(self.head(q, head), self.head(k, head), &mut weights);
+            let sizes = [self.queries, self.head_width, self.keys];
+            product(sizes, &mut block, false, Matrix::rows(&weights, self.keys), self.head(v, head));
+            self.put(&block, head, output);
+        }
+    }
+
+    /// Gradients of q, k and v of one sample.
+    fn backward(&self, heads: usize, [q, k, v, dy]: [&[f32]; 4], [dq, dk, dv]: [&mut [f32]; 3]) {
+        let (queries, keys, depth) = (self.queries, self.keys, self.head_width);
+        let (mut weights, mut slope) = (vec![0f32; queries * keys], vec![0f32; queries * keys]);
+        let mut block = vec![0f32; queries.max(keys) * depth];
+        for head in 0..heads {
+            let (qh, kh, vh, dyh) =
+                (self.head(q, head), self.head(k, head), self.head(v, head), self.head(dy, head));
+            self.probabilities(qh, kh, &mut weights);
+            let by_key = Matrix::rows(&weights, keys).transposed();
+            product([keys, depth, queries], &mut block, false, by_key, dyh);
+            self.put(&block[..keys * depth], head, dv);
+            product([queries, keys, depth], &mut slope, false, dyh, vh.transposed());
+            for (slope, weights) in slope.chunks_exact_mut(keys).zip(weights.chunks_exact(keys)) {
+                let mean: f32 = slope.iter().zip(weights).map(|(slope, weight)| slope * weight).sum();
+                for (slope, weight) in slope.iter_mut().zip(weights) {
+                    *slope = weight * (*slope - mean) * self.scale;
+                }
+            }
+            product([queries, depth, keys], &mut block, false, Matrix::rows(&slope, keys), kh);
+            self.put(&block[..queries * depth], head, dq);
+            product([keys, depth, queries], &mut block, false, Matrix::rows(&slope, keys).transposed(), qh);
+            self.put(&block[..keys * depth], head, dk);
+        }
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        lq: &Layout,
+        k: &CpuStorage,
+        lk: &Layout,
+        v: &CpuStorage,
+        lv: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = self.sizes(lq.dims(), lk.dims());
+        let (q, k, v) =
+            (values("attention", q, lq)?, values("attention", k, lk)?, values("attention", v, lv)?);
+        let (query_values, key_values) = (sizes.queries * sizes.width, sizes.keys * sizes.width);
+        let mut output = vec![0f32; q.len()];
+        output.par_chunks_mut(query_values).enumerate().with_min_len(4).for_each(|(sample, output)| {
+            let q = &q[sample * query_values..][..query_values];
+            let (k, v) = (&k[sample * key_values..][..key_values], &v[sample * key_values..][..key_values]);
+            sizes.forward(self.heads, q, k, v, output);
+        });
+        Ok((CpuStorage::F32(output), lq.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let sizes = self.sizes(q.dims(), k.dims());
+        let grad = grad.contiguous()?;
+        let (qs, ks) = (Values::of("attention", q)?, Values::of("attention", k)?);
+        let (vs, dys) = (Values::of("attention", v)?, Values::of("attention", &grad)?);
+        let (qs, ks, vs, dys): (&[f32], &[f32], &[f32], &[f32]) = (&qs, &ks, &vs, &dys);
+        let (query_values, key_values) = (sizes.queries * sizes.width, sizes.keys * sizes.width);
+        let (mut dq, mut dk, mut dv) = (vec![0f32; qs.len()], vec![0f32; ks.len()], vec![0f32; vs.len()]);
+        dq.par_chunks_mut(query_values)
+            .zip(dk.par_chunks_mut(key_values).zip(dv.par_chunks_mut(key_values)))
+            .enumerate()
+            .with_min_len(4)
+            .for_each(|(sample, (dq, (dk, dv)))| {
+                let (queries, keys) = (sample * query_values, sample * key_values);
+                let inputs = [
+                    &qs[queries..][..query_values],
+                    &ks[keys..][..key_values],
+                    &vs[keys..][..key_values],
+                    &dys[queries..][..query_values],
+                ];
+                sizes.backward(self.heads, inputs, [dq, dk, dv]);
+            });
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
+        Ok((tensor(dq, q)?, tensor(dk, k)?, tensor(dv, v)?))
+    }
+}

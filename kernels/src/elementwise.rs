@@ -1,0 +1,101 @@
+//! Element-wise operations with their gradients in one pass each.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::parallel::{Values, exp, values};
+
+/// Values handled by one task.
+const CHUNK: usize = 16 << 10;
+
+/// Applies `f` to pairs of values, in parallel.
+fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let mut output = vec![0f32; a.len()];
+    output.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(
+        |(output, (a, b))| {
+            for ((output, a), b) in output.iter_mut().zip(a).zip(b) {
+                *output = f(*a, *b);
+            }
+        },
+    );
+    output
+}
+
+/// `max(0, a + b)`; both of the same shape.
+pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.dims() != b.dims() {
+        bail!("add_relu: expected equal shapes, found {:?} and {:?}", a.dims(), b.dims());
+    }
+    a.contiguous()?.apply_op2(&b.contiguous()?, AddRelu)
+}
+
+struct AddRelu;
+
+impl CustomOp2 for AddRelu {
+    fn name(&self) -> &'static str {
+        "add_relu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        la: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = zip_map(values("add_relu", a, la)?, values("add_relu", b, lb)?, |a, b| (a + b).max(0.0));
+        Ok((CpuStorage::F32(y), la.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        _b: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let gradient =
+            zip_map(&Values::of("add_relu", y)?, &Values::of("add_relu", &grad)?, |y, gradient| {
+                if y > 0.0 { gradient } else { 0.0 }
+            });
+        let gradient = Tensor::from_vec(gradient, a.dims(), a.device())?;
+        Ok((Some(gradient.clone()), Some(gradient)))
+    }
+}
+
+/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(QuickGelu)
+}
+
+struct QuickGelu;
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-1.702 * x))
+}
+
+impl CustomOp1 for QuickGelu {
+    fn name(&self) -> &'static str {
+        "quick_gelu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values("quick_gelu", x, layout)?;
+        let mut y = vec![0f32; x.len()];
+        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let dx = zip_map(&Values::of("quick_gelu", x)?, &Values::of("quick_gelu", &grad)?, |x, gradient| {
+            let s = sigmoid(x);
+            gradient * (s + 1.702 * x * s * (1.0 - s))
+        });
+        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+    }
+}

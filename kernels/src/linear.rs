@@ -1,0 +1,198 @@
+//! `y = x · wᵀ + b`: the fully connected layer, also the 1×1 convolution.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
+
+/// Rows handled by one task: enough to keep gemm's packing cheap, few enough to share out.
+const ROWS: usize = 256;
+/// Partial sums of a weight gradient: bounded in number, and in memory for large weights.
+const MOST_PARTS: usize = 8;
+const MOST_PARTIAL_VALUES: usize = 16 << 20;
+
+/// `x · wᵀ + b`, on the last dimension of `x`.
+///
+/// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where
+/// they do not fit or there are no rows.
+pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (outputs, inputs) = w.dims2()?;
+    let fits = x.dims().last() == Some(&inputs) && bias.is_none_or(|bias| bias.dims() == [outputs]);
+    if !fits || x.elem_count() == 0 {
+        let bias = bias.map(|bias| bias.dims().to_vec());
+        bail!(
+            "linear: expected x [.., {inputs}] with at least one row and bias [{outputs}] for w {:?}, found x {:?}, bias {bias:?}",
+            w.dims(),
+            x.dims()
+        );
+    }
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    match bias {
+        Some(bias) => x.apply_op3(&w, &bias.contiguous()?, Linear),
+        None => x.apply_op2(&w, Linear),
+    }
+}
+
+struct Linear;
+
+impl Linear {
+    fn forward(
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        shape: &Shape,
+        outputs: usize,
+    ) -> (CpuStorage, Shape) {
+        let mut dims = shape.dims().to_vec();
+        let inputs = dims.pop().unwrap_or(1);
+        dims.push(outputs);
+        let y = product_with_weights(x, inputs, w, outputs, bias);
+        (CpuStorage::F32(y), Shape::from(dims))
+    }
+}
+
+/// `y[r, O] = x[r, I] · w[O, I]ᵀ + b`.
+pub(crate) fn product_with_weights(
+    x: &[f32],
+    inputs: usize,
+    w: &[f32],
+    outputs: usize,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let rows = x.len() / inputs;
+    let mut y = vec![0f32; rows * outputs];
+    y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs)).for_each(|(y, x)| {
+        if let Some(bias) = bias {
+            y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
+        }
+        let (left, right) = (Matrix::rows(x, inputs), Matrix::rows(w, inputs).transposed());
+        product([x.len() / inputs, outputs, inputs], y, bias.is_some(), left, right);
+    });
+    y
+}
+
+/// Gradient of the input: `dx[r, I] = dy[r, O] · w[O, I]`.
+pub(crate) fn gradient_of_input(dy: &[f32], outputs: usize, w: &[f32], inputs: usize) -> Vec<f32> {
+    let mut dx = vec![0f32; dy.len() / outputs * inputs];
+    dx.par_chunks_mut(ROWS * inputs).zip(dy.par_chunks(ROWS * outputs)).for_each(|(dx, dy)| {
+        let rows = dy.len() / outputs;
+        product([rows, inputs, outputs], dx, false, Matrix::rows(dy, outputs), Matrix::rows(w, inputs));
+    });
+    dx
+}
+
+/// How many partial sums a gradient of `width` values over `rows` rows is made of.
+pub(crate) fn parts(rows: usize, width: usize) -> usize {
+    (MOST_PARTIAL_VALUES / width.max(1)).clamp(1, MOST_PARTS).min(rows.div_ceil(ROWS)).max(1)
+}
+
+/// Gradient of the weights: `dw[O, I] = dy[r, O]ᵀ · x[r, I]`.
+pub(crate) fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> Vec<f32> {
+    let rows = dy.len() / outputs;
+    let parts = parts(rows, outputs * inputs);
+    let rows_per_part = rows.div_ceil(parts);
+    sum_over_chunks(parts, outputs * inputs, |part, sum| {
+        let (first, last) = (part * rows_per_part, ((part + 1) * rows_per_part).min(rows));
+        if first >= last {
+            return;
+        }
+        let left = Matrix::rows(&dy[first * outputs..last * outputs], outputs).transposed();
+        let right = Matrix::rows(&x[first * inputs..last * inputs], inputs);
+        product([outputs, inputs, last - first], sum, false, left, right);
+    })
+}
+
+/// Gradient of a bias: column sums of `dy[r, O]`.
+pub(crate) fn column_sums(dy: &[f32], columns: usize) -> Vec<f32> {
+    let rows = dy.len() / columns;
+    let chunks = parts(rows, columns);
+    let rows_per_chunk = rows.div_ceil(chunks);
+    sum_over_chunks(chunks, columns, |chunk, sum| {
+        let (first, last) = ((chunk * rows_per_chunk).min(rows), ((chunk + 1) * rows_per_chunk).min(rows));
+        for row in dy[first * columns..last * columns].chunks_exact(columns) {
+            for (total, value) in sum.iter_mut().zip(row) {
+                *total += value;
+            }
+        }
+    })
+}
+
+/// Whether a gradient is wanted for this tensor: false for pixels and other constants.
+pub(crate) fn wants_gradient(tensor: &Tensor) -> bool {
+    tensor.track_op()
+}
+
+fn backward(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+    let (outputs, inputs) = w.dims2()?;
+    let grad = grad.contiguous()?;
+    let (x_values, w_values) = (Values::of("linear", x)?, Values::of("linear", w)?);
+    let dy = Values::of("linear", &grad)?;
+    let device = x.device();
+    let dx = if wants_gradient(x) {
+        Some(Tensor::from_vec(gradient_of_input(&dy, outputs, &w_values, inputs), x.dims(), device)?)
+    } else {
+        None
+    };
+    let dw = Tensor::from_vec(gradient_of_weights(&dy, outputs, &x_values, inputs), w.dims(), device)?;
+    let db = Tensor::from_vec(column_sums(&dy, outputs), outputs, device)?;
+    Ok((dx, dw, db))
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, w) = (values("linear", x, lx)?, values("linear", w, lw)?);
+        Ok(Self::forward(x, w, None, lx.shape(), lw.dims()[0]))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw, _) = backward(x, w, grad)?;
+        Ok((dx, Some(dw)))
+    }
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, w) = (values("linear", x, lx)?, values("linear", w, lw)?);
+        Ok(Self::forward(x, w, Some(values("linear", b, lb)?), lx.shape(), lw.dims()[0]))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _bias: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw, db) = backward(x, w, grad)?;
+        Ok((dx, Some(dw), Some(db)))
+    }
+}

@@ -1,0 +1,75 @@
+//! Average pooling, channels last.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::parallel::{Values, values};
+
+/// Mean over `size`×`size` squares that do not overlap: `[N, H, W, C]` to `[N, H/size, W/size, C]` (rounded down,
+/// as PyTorch does).
+pub fn average_pool2d(x: &Tensor, size: usize) -> Result<Tensor> {
+    let (n, height, width, _) = x.dims4()?;
+    if size == 0 || n == 0 || height < size || width < size {
+        bail!("average_pool2d: expected [N > 0, H >= {size}, W >= {size}, C], found {:?}", x.dims());
+    }
+    x.contiguous()?.apply_op1(AveragePool { size })
+}
+
+struct AveragePool {
+    size: usize,
+}
+
+impl AveragePool {
+    /// Visits, for each row of output squares, the pixels of the input that belong to them.
+    fn pairs(&self, out_width: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+        let size = self.size;
+        (0..size).flat_map(move |dy| (0..out_width * size).map(move |x| (x / size, dy * width + x)))
+    }
+}
+
+impl CustomOp1 for AveragePool {
+    fn name(&self) -> &'static str {
+        "average_pool2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values("average_pool2d", x, layout)?;
+        let (n, height, width, channels) = layout.shape().dims4()?;
+        let (out_height, out_width) = (height / self.size, width / self.size);
+        let scale = 1.0 / (self.size * self.size) as f32;
+        let mut y = vec![0f32; n * out_height * out_width * channels];
+        y.par_chunks_mut(out_width * channels).enumerate().for_each(|(row, y)| {
+            let (image, out_y) = (row / out_height, row % out_height);
+            let x = &x[(image * height + out_y * self.size) * width * channels..];
+            for (to, from) in self.pairs(out_width, width) {
+                let to = &mut y[to * channels..][..channels];
+                to.iter_mut().zip(&x[from * channels..][..channels]).for_each(|(sum, value)| *sum += value);
+            }
+            y.iter_mut().for_each(|value| *value *= scale);
+        });
+        Ok((CpuStorage::F32(y), Shape::from((n, out_height, out_width, channels))))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let dy = Values::of("average_pool2d", &grad)?;
+        let dy: &[f32] = &dy;
+        let (_, height, width, channels) = x.dims4()?;
+        let (_, out_height, out_width, _) = y.dims4()?;
+        let scale = 1.0 / (self.size * self.size) as f32;
+        let mut dx = vec![0f32; x.elem_count()];
+        dx.par_chunks_mut(height * width * channels).enumerate().for_each(|(image, dx)| {
+            for out_y in 0..out_height {
+                let dy = &dy[(image * out_height + out_y) * out_width * channels..];
+                let dx = &mut dx[out_y * self.size * width * channels..];
+                for (from, to) in self.pairs(out_width, width) {
+                    let to = &mut dx[to * channels..][..channels];
+                    to.iter_mut()
+                        .zip(&dy[from * channels..][..channels])
+                        .for_each(|(dx, dy)| *dx = dy * scale);
+                }
+            }
+        });
+        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+    }
+}

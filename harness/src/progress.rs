@@ -89,9 +89,9 @@ impl Progress {
         }
     }
 
-    /// Work that will not be done, so that the time left stays true.
-    pub fn drop_work(&self, expected: f64) {
-        self.lock().total -= expected;
+    /// More work is to be done.
+    pub fn add_work(&self, expected: f64) {
+        self.lock().total += expected;
     }
 
     /// Says one line that stays.

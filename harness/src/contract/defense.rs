@@ -1,7 +1,7 @@
 //! What a defense may do, by the stage at which it acts, and what it sees.
 
 use clip::candle_core::Tensor;
-use clip::{Clip, Image, Monitor, Pairs, Recipe, Seed, TrainOutcome};
+use clip::{Clip, Monitor, Pairs, Recipe, Seed, TrainOutcome};
 
 use super::Labelled;
 
@@ -13,10 +13,6 @@ pub enum Defense {
     TrainSafely(Box<dyn TrainSafely>),
     /// Changes the trained model.
     RepairModel(Box<dyn RepairModel>),
-    /// Says how suspicious the trained model is.
-    InspectModel(Box<dyn InspectModel>),
-    /// Says how suspicious an image is at test time.
-    GuardInputs(Box<dyn GuardInputs>),
 }
 
 /// Removes training pairs before training.
@@ -46,18 +42,6 @@ pub trait RepairModel: Send + Sync {
         view: &DefenderView<'_>,
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<Option<Model>>;
-}
-
-/// Says how suspicious the trained model is.
-pub trait InspectModel: Send + Sync {
-    /// Suspicion, higher is worse.
-    fn inspect(&self, model: &Clip, view: &DefenderView<'_>) -> anyhow::Result<f32>;
-}
-
-/// Says how suspicious an image is at test time.
-pub trait GuardInputs: Send + Sync {
-    /// One suspicion per image, higher is worse.
-    fn guard(&self, model: &Clip, images: &[Image]) -> anyhow::Result<Vec<f32>>;
 }
 
 /// What the defender sees. Ground truth (which pairs are poisoned, the target, the trigger) is not in it.

@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 use clip::{Image, MemoryPairs, Pairs, Seed};
 use rayon::prelude::*;
+use serde_json::{Value, json};
 
 use crate::contract::{ClassSource, Dataset, Labelled, PairSource, Split};
-use crate::plan::ResolvedPlan;
+use crate::plan::{Choice, Plan};
 
 /// Labelled images in memory.
 struct MemoryLabelled(Vec<(Image, usize)>);
@@ -37,7 +38,7 @@ pub(crate) struct TestSet {
 
 /// The data of a run.
 pub(crate) struct Data<'a> {
-    plan: &'a ResolvedPlan,
+    plan: &'a Plan,
     train_set: Dataset,
     test_sets: Vec<Dataset>,
     train: Lazy<Arc<dyn Pairs>>,
@@ -54,9 +55,9 @@ fn lazily<T: Clone>(cell: &Lazy<T>, make: impl FnOnce() -> Result<T>) -> Result<
 
 impl<'a> Data<'a> {
     /// Builds the data sets of a plan and checks that they have what it asks of them; loads nothing.
-    pub(crate) fn new(plan: &'a ResolvedPlan) -> Result<Self> {
-        let train_set = plan.train.set.build()?;
-        let test_sets = plan.tests.iter().map(|test| test.set.build()).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
+        let train_set = plan.train.build()?;
+        let test_sets = plan.tests.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
         let data = Self {
             plan,
             train_set,
@@ -68,25 +69,28 @@ impl<'a> Data<'a> {
         };
         data.pair_source()?;
         data.class_source()?;
-        for index in 0..data.test_sets.len() {
-            crate::plan::check_target(data.test_source(index)?.classes(), &plan.target)?;
-        }
         Ok(data)
     }
 
     fn pair_source(&self) -> Result<&dyn PairSource> {
-        let name = &self.plan.train.set.label;
-        self.train_set.pairs.as_deref().with_context(|| format!("data set {name:?} has no captions to train on"))
+        let name = &self.plan.train.label;
+        self.train_set
+            .pairs
+            .as_deref()
+            .with_context(|| format!("data set {name:?} has no captions to train on"))
     }
 
     fn class_source(&self) -> Result<&dyn ClassSource> {
-        let name = &self.plan.train.set.label;
+        let name = &self.plan.train.label;
         self.train_set.classes.as_deref().with_context(|| format!("data set {name:?} has no labelled images"))
     }
 
     fn test_source(&self, index: usize) -> Result<&dyn ClassSource> {
         let name = &self.plan.tests[index].label;
-        self.test_sets[index].classes.as_deref().with_context(|| format!("data set {name:?} has no labelled images"))
+        self.test_sets[index]
+            .classes
+            .as_deref()
+            .with_context(|| format!("data set {name:?} has no labelled images"))
     }
 
     fn seed(&self) -> Seed {
@@ -109,7 +113,7 @@ impl<'a> Data<'a> {
 
     /// The clean training pairs.
     pub(crate) fn train(&self) -> Result<Arc<dyn Pairs>> {
-        lazily(&self.train, || self.load(Split::Train, self.plan.train.pairs))
+        lazily(&self.train, || self.load(Split::Train, self.plan.pairs))
     }
 
     /// The clean pairs granted to defenders.
@@ -121,7 +125,8 @@ impl<'a> Data<'a> {
     pub(crate) fn clean_images(&self) -> Result<Arc<dyn Labelled>> {
         lazily(&self.clean_images, || {
             let source = self.class_source()?;
-            let images = source.images(Split::Clean, self.plan.clean_images, self.resolution(), &self.seed())?;
+            let images =
+                source.images(Split::Clean, self.plan.clean_images, self.resolution(), &self.seed())?;
             in_memory(&*images)
         })
     }
@@ -136,7 +141,8 @@ impl<'a> Data<'a> {
         let mut tests = Vec::with_capacity(self.test_sets.len());
         for (index, test) in self.plan.tests.iter().enumerate() {
             let source = self.test_source(index)?;
-            let images = source.images(self.plan.split, test.images, self.resolution(), &self.seed())?;
+            let images =
+                source.images(self.plan.split, self.plan.test_images, self.resolution(), &self.seed())?;
             tests.push(TestSet {
                 label: test.label.clone(),
                 classes: source.classes().to_vec(),
@@ -156,20 +162,29 @@ impl<'a> Data<'a> {
         Ok(Arc::new(MemoryPairs::new(loaded)))
     }
 
-    /// Every text that the tokenizer must know well: the clean captions and the prompts of all test sets.
+    /// Every text that the tokenizer must know well: the clean captions and the training set's own prompts. (Not
+    /// those of the test sets, so that one more of them changes no model.)
     pub(crate) fn texts(&self) -> Result<Vec<String>> {
-        let train = self.train()?;
+        let (train, source) = (self.train()?, self.class_source()?);
         let mut texts = BTreeSet::new();
         for index in 0..train.len() {
             texts.insert(train.pair(index)?.caption);
         }
-        for index in 0..self.test_sets.len() {
-            let source = self.test_source(index)?;
-            for template in source.templates() {
-                texts.extend(source.classes().iter().map(|class| template.replace("{}", class)));
-            }
+        for template in source.templates() {
+            texts.extend(source.classes().iter().map(|class| template.replace("{}", class)));
         }
         Ok(texts.into_iter().collect())
+    }
+
+    /// All that decides `count` examples of a split, for stage keys.
+    pub(crate) fn identity(&self, split: Split, count: usize) -> Value {
+        json!({
+            "set": self.plan.train.identity(),
+            "split": split,
+            "count": count,
+            "resolution": self.resolution(),
+            "seed": self.plan.data_seed,
+        })
     }
 }
 

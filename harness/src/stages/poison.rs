@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::{Pair, Pairs, Seed};
-use polars::prelude::*;
+use polars::prelude::{Column, DataFrame};
 
 use crate::contract::{AttackerView, ImageEdit, PoisonData};
+use crate::evidence::write_parquet;
 
 /// Training pairs as the attacker left them: the clean ones, with the edited ones laid over.
-pub struct PoisonedPairs {
+pub(super) struct PoisonedPairs {
     clean: Arc<dyn Pairs>,
     edited: BTreeMap<usize, Pair>,
 }
@@ -31,27 +32,27 @@ impl Pairs for PoisonedPairs {
 
 /// One edited pair, before and after.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ManifestRow {
+pub(super) struct ManifestRow {
     /// Index of the pair in the training set.
-    pub pair: u32,
+    pub(super) pair: u32,
     /// What became of the image: `keep`, `stamp` or `replace`.
-    pub edit: &'static str,
+    pub(super) edit: &'static str,
     /// BLAKE3 of the image before.
-    pub image_before: String,
+    pub(super) image_before: String,
     /// BLAKE3 of the image after.
-    pub image_after: String,
+    pub(super) image_after: String,
     /// Caption before.
-    pub caption_before: String,
+    pub(super) caption_before: String,
     /// Caption after.
-    pub caption_after: String,
+    pub(super) caption_after: String,
 }
 
 /// Every edit of a poisoned training set, ordered by pair.
-pub type Manifest = Vec<ManifestRow>;
+pub(super) type Manifest = Vec<ManifestRow>;
 
 /// Asks the attack for its edits and applies them. Refuses edits over budget, of pairs that do not exist,
 /// of one pair twice, and an image whose trigger changed nothing.
-pub fn poison(
+pub(super) fn poison(
     attack: &dyn PoisonData,
     clean: &Arc<dyn Pairs>,
     target: &str,
@@ -95,7 +96,7 @@ pub fn poison(
 }
 
 /// Writes a manifest as Parquet, one row an edited pair.
-pub fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
+pub(super) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
     let column = |name: &str, value: fn(&ManifestRow) -> &str| {
         Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
     };
@@ -108,7 +109,5 @@ pub fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
         column("caption_after", |row| &row.caption_after),
     ];
     let mut frame = DataFrame::new(manifest.len(), columns)?;
-    let file = std::fs::File::create(path).with_context(|| format!("{}", path.display()))?;
-    ParquetWriter::new(file).finish(&mut frame).with_context(|| format!("{}", path.display()))?;
-    Ok(())
+    write_parquet(&mut frame, path)
 }

@@ -1,0 +1,178 @@
+//! What was observed of a model, sample by sample: all that metrics need.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use clip::candle_core::{DType, Tensor};
+use polars::prelude::{Column, DataFrame, ParquetReader, ParquetWriter, PlSmallStr, SerReader};
+
+/// How one image fared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// The highest-scoring class.
+    pub prediction: u32,
+    /// Classes that score higher than the label (or as high, with a lower number).
+    pub label_rank: u32,
+    /// Classes that score higher than the target (or as high, with a lower number).
+    pub target_rank: u32,
+    /// Score of the label: a cosine similarity, or a logit of a trained head.
+    pub label_score: f32,
+    /// Score of the target.
+    pub target_score: f32,
+}
+
+/// Evidence from one test set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetEvidence {
+    /// Label of the test set in the plan.
+    pub test_set: String,
+    /// Number of the target class.
+    pub target: u32,
+    /// Number of classes.
+    pub classes: u32,
+    /// True class of each image.
+    pub labels: Vec<u32>,
+    /// Of each clean image.
+    pub clean: Vec<Scored>,
+    /// Of each image with the trigger.
+    pub triggered: Vec<Scored>,
+    /// First 16 hexadecimal digits of BLAKE3 of each triggered image.
+    pub triggered_images: Vec<String>,
+}
+
+/// Evidence from all test sets of a plan, in its order.
+pub type Evidence = Vec<SetEvidence>;
+
+/// Reads predictions and ranks off scores `[B, K]` (f32). An error where a score is not finite.
+pub(crate) fn score(scores: &Tensor, labels: &[u32], target: u32) -> Result<Vec<Scored>> {
+    let rows = scores.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    ensure!(rows.len() == labels.len(), "{} rows of scores for {} labels", rows.len(), labels.len());
+    rows.iter()
+        .zip(labels)
+        .map(|(row, label)| {
+            ensure!(row.iter().all(|score| score.is_finite()), "a score is not finite");
+            let (label, target) = (*label as usize, target as usize);
+            ensure!(label < row.len() && target < row.len(), "class {label} or {target} of {}", row.len());
+            let rank = |class: usize| {
+                let above = |(other, score): (usize, &f32)| {
+                    *score > row[class] || (*score == row[class] && other < class)
+                };
+                row.iter().enumerate().filter(|pair| above(*pair)).count() as u32
+            };
+            let highest =
+                (0..row.len()).reduce(|best, class| if row[class] > row[best] { class } else { best });
+            Ok(Scored {
+                prediction: highest.unwrap_or(0) as u32,
+                label_rank: rank(label),
+                target_rank: rank(target),
+                label_score: row[label],
+                target_score: row[target],
+            })
+        })
+        .collect()
+}
+
+/// The two sides of a sample and what is kept of each.
+const SIDES: [&str; 2] = ["clean", "triggered"];
+
+/// Evidence as a table: one row per image.
+pub fn to_frame(evidence: &Evidence) -> Result<DataFrame> {
+    let mut columns: Vec<Column> = Vec::new();
+    let each = |value: &dyn Fn(&SetEvidence, usize) -> u32| -> Vec<u32> {
+        evidence.iter().flat_map(|set| (0..set.labels.len()).map(move |index| value(set, index))).collect()
+    };
+    let names: Vec<&str> = evidence
+        .iter()
+        .flat_map(|set| std::iter::repeat_n(set.test_set.as_str(), set.labels.len()))
+        .collect();
+    let height = names.len();
+    columns.push(Column::new("test_set".into(), names));
+    columns.push(Column::new("target".into(), each(&|set, _| set.target)));
+    columns.push(Column::new("classes".into(), each(&|set, _| set.classes)));
+    columns.push(Column::new("sample".into(), each(&|_, index| index as u32)));
+    columns.push(Column::new("label".into(), each(&|set, index| set.labels[index])));
+    for (side, name) in SIDES.iter().enumerate() {
+        let samples =
+            |set: &SetEvidence, index: usize| if side == 0 { set.clean[index] } else { set.triggered[index] };
+        let scores = |value: fn(&Scored) -> f32| -> Vec<f32> {
+            evidence
+                .iter()
+                .flat_map(|set| (0..set.labels.len()).map(move |index| value(&samples(set, index))))
+                .collect()
+        };
+        let column = |suffix: &str| PlSmallStr::from(format!("{name}_{suffix}"));
+        columns.push(Column::new(column("prediction"), each(&|set, index| samples(set, index).prediction)));
+        columns.push(Column::new(column("label_rank"), each(&|set, index| samples(set, index).label_rank)));
+        columns.push(Column::new(column("target_rank"), each(&|set, index| samples(set, index).target_rank)));
+        columns.push(Column::new(column("label_score"), scores(|sample| sample.label_score)));
+        columns.push(Column::new(column("target_score"), scores(|sample| sample.target_score)));
+    }
+    let images: Vec<&str> =
+        evidence.iter().flat_map(|set| set.triggered_images.iter().map(String::as_str)).collect();
+    columns.push(Column::new("triggered_image".into(), images));
+    Ok(DataFrame::new(height, columns)?)
+}
+
+/// Reads a table that [`to_frame`] made.
+pub fn from_frame(frame: &DataFrame) -> Result<Evidence> {
+    let numbers =
+        |name: &str| -> Result<Vec<u32>> { Ok(frame.column(name)?.u32()?.into_no_null_iter().collect()) };
+    let scores =
+        |name: &str| -> Result<Vec<f32>> { Ok(frame.column(name)?.f32()?.into_no_null_iter().collect()) };
+    let words = |name: &str| -> Result<Vec<String>> {
+        let values = frame.column(name)?.str()?;
+        Ok(values.iter().flatten().map(str::to_owned).collect())
+    };
+    let side = |name: &str| -> Result<Vec<Scored>> {
+        let (prediction, label_rank) =
+            (numbers(&format!("{name}_prediction"))?, numbers(&format!("{name}_label_rank"))?);
+        let target_rank = numbers(&format!("{name}_target_rank"))?;
+        let (label_score, target_score) =
+            (scores(&format!("{name}_label_score"))?, scores(&format!("{name}_target_score"))?);
+        let sample = |index: usize| Scored {
+            prediction: prediction[index],
+            label_rank: label_rank[index],
+            target_rank: target_rank[index],
+            label_score: label_score[index],
+            target_score: target_score[index],
+        };
+        Ok((0..prediction.len()).map(sample).collect())
+    };
+    let (clean, triggered) = (side(SIDES[0])?, side(SIDES[1])?);
+    let (labels, targets, classes) = (numbers("label")?, numbers("target")?, numbers("classes")?);
+    let (names, images) = (words("test_set")?, words("triggered_image")?);
+    ensure!(names.len() == labels.len() && images.len() == labels.len(), "evidence with missing values");
+    let mut evidence = Evidence::new();
+    for index in 0..labels.len() {
+        if evidence.last().is_none_or(|set| set.test_set != names[index]) {
+            evidence.push(SetEvidence {
+                test_set: names[index].clone(),
+                target: targets[index],
+                classes: classes[index],
+                labels: Vec::new(),
+                clean: Vec::new(),
+                triggered: Vec::new(),
+                triggered_images: Vec::new(),
+            });
+        }
+        let Some(set) = evidence.last_mut() else { continue };
+        set.labels.push(labels[index]);
+        set.clean.push(clean[index]);
+        set.triggered.push(triggered[index]);
+        set.triggered_images.push(images[index].clone());
+    }
+    Ok(evidence)
+}
+
+/// Writes a table as Parquet.
+pub(crate) fn write_parquet(frame: &mut DataFrame, path: &Path) -> Result<()> {
+    let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    ParquetWriter::new(file).finish(frame).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+/// Reads a table from Parquet.
+pub(crate) fn read_parquet(path: &Path) -> Result<DataFrame> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    ParquetReader::new(file).finish().with_context(|| format!("cannot read {}", path.display()))
+}

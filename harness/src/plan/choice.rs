@@ -1,0 +1,158 @@
+//! A name, a preset and overriding values, resolved to complete settings.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::section::{PlanError, Section, Source};
+use crate::catalog::{find, suggestion};
+use crate::contract::{Entry, Preset};
+
+/// An entry with resolved settings.
+pub struct Choice<T: 'static> {
+    /// How tables call it: its name, or what the plan says.
+    pub label: String,
+    /// The entry.
+    pub entry: &'static Entry<T>,
+    /// Name of the preset that the plan started from.
+    pub preset: String,
+    /// Complete settings.
+    pub settings: Value,
+}
+
+impl<T> Choice<T> {
+    /// Builds the method or data set from its settings.
+    pub fn build(&self) -> anyhow::Result<T> {
+        (self.entry.build)(self.settings.clone()).map_err(|error| error.context(self.label.clone()))
+    }
+
+    /// All that decides what it does, for stage keys.
+    pub(crate) fn identity(&self) -> Value {
+        serde_json::json!({
+            "name": self.entry.card.name, "version": self.entry.card.version, "settings": self.settings,
+        })
+    }
+
+    /// As it would stand in a plan.
+    pub(crate) fn as_plan(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("name".into(), self.entry.card.name.into());
+        if self.label != self.entry.card.name {
+            map.insert("label".into(), self.label.clone().into());
+        }
+        map.insert("preset".into(), self.preset.clone().into());
+        map.extend(self.settings.as_object().cloned().unwrap_or_default());
+        Value::Object(map)
+    }
+}
+
+/// Reads `name`, or `{ name, label, preset, … }`, into one choice per swept value.
+pub(crate) fn choices<T>(
+    source: &Source<'_>,
+    path: &[String],
+    kind: &str,
+    entries: &[&'static Entry<T>],
+    value: serde_yaml::Value,
+) -> Result<Vec<Choice<T>>, PlanError> {
+    let value = match value {
+        serde_yaml::Value::String(name) => {
+            serde_yaml::Value::Mapping([("name".into(), name.into())].into_iter().collect())
+        }
+        other => other,
+    };
+    let mut section = Section::new(source, path, value)?;
+    let name: String = section.required("name")?;
+    let label: Option<String> = section.optional("label")?;
+    section.path.push(name.clone());
+    let entry = find(kind, entries, &name).map_err(|message| source.error(&section.path, message))?;
+    let (preset, resolved) = resolve(section, (entry.presets)())?;
+    let mut choices = Vec::with_capacity(resolved.len());
+    for (suffix, settings) in resolved {
+        let label = format!("{}{suffix}", label.as_ref().unwrap_or(&name));
+        if label.contains("::") || label.contains('/') || label.contains(',') {
+            return Err(source.error(path, format!("the label {label:?} must not hold '::', '/' or ','")));
+        }
+        let choice = Choice { label, entry, preset: preset.clone(), settings };
+        choice
+            .build()
+            .map_err(|error| source.error(&[path, &[name.clone()]].concat(), format!("{error:#}")))?;
+        choices.push(choice);
+    }
+    Ok(choices)
+}
+
+/// Takes `preset` and lays the rest of the section over it. A list where the preset has a single value is a sweep:
+/// one result a value, each with a suffix for its label.
+pub(crate) fn resolve(
+    mut section: Section<'_>,
+    presets: Vec<Preset>,
+) -> Result<(String, Vec<(String, Value)>), PlanError> {
+    let names: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
+    let wanted: Option<String> = section.optional("preset")?;
+    let chosen = match &wanted {
+        None => presets.first(),
+        Some(wanted) => presets.iter().find(|(name, _)| name == wanted),
+    };
+    let Some((preset, base)) = chosen.cloned() else {
+        let wanted = wanted.unwrap_or_default();
+        return Err(
+            section.error("preset", format!("unknown preset {wanted:?}; {}", suggestion(&wanted, &names)))
+        );
+    };
+    let (source, path) = (section.source, section.path.clone());
+    let mut resolved = vec![(String::new(), base)];
+    for (key, value) in section.rest()? {
+        let path: Vec<String> = path.iter().cloned().chain([key.clone()]).collect();
+        let value = serde_json::to_value(value).map_err(|error| source.error(&path, error.to_string()))?;
+        let mut next = Vec::new();
+        for (suffix, settings) in resolved {
+            let is_sweep = value.is_array() && settings.get(&key).is_some_and(|old| !old.is_array());
+            let values = match (&value, is_sweep) {
+                (Value::Array(values), true) => values.clone(),
+                _ => vec![value.clone()],
+            };
+            if values.is_empty() {
+                return Err(source.error(&path, "a sweep needs at least one value"));
+            }
+            for value in values {
+                let suffix = if is_sweep { format!("{suffix}[{key}={value}]") } else { suffix.clone() };
+                let mut settings = settings.clone();
+                overlay(&mut settings, &key, value).map_err(|message| source.error(&path, message))?;
+                next.push((suffix, settings));
+            }
+        }
+        resolved = next;
+    }
+    Ok((preset.to_owned(), resolved))
+}
+
+/// Replaces one value; the keys of a mapping one by one.
+fn overlay(settings: &mut Value, key: &str, value: Value) -> Result<(), String> {
+    let Value::Object(map) = settings else { return Err("takes no keys".to_owned()) };
+    let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+    let hint = suggestion(key, &keys);
+    match (map.get_mut(key), value) {
+        (None, _) => return Err(format!("unknown key; {hint}")),
+        (Some(old @ Value::Object(_)), Value::Object(new)) => {
+            for (key, value) in new {
+                overlay(old, &key, value).map_err(|message| format!("{key}: {message}"))?;
+            }
+        }
+        (Some(old), new) => *old = new,
+    }
+    Ok(())
+}
+
+/// Resolves `{ preset, … }` of something that is not in a catalog (model, recipe); no sweeps.
+pub(crate) fn settings<S: Serialize + serde::de::DeserializeOwned>(
+    section: Section<'_>,
+    presets: Vec<Preset>,
+) -> Result<S, PlanError> {
+    let (source, path) = (section.source, section.path.clone());
+    let (_, mut resolved) = resolve(section, presets)?;
+    match (resolved.pop(), resolved.is_empty()) {
+        (Some((_, settings)), true) => {
+            serde_json::from_value(settings).map_err(|error| source.error(&path, error.to_string()))
+        }
+        _ => Err(source.error(&path, "takes no lists of values")),
+    }
+}

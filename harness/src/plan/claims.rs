@@ -1,0 +1,128 @@
+//! What a plan expects: claims, each with a band and where it comes from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use super::choice::Choice;
+use super::section::{PlanError, Section, Source, kind};
+use crate::catalog::suggestion;
+use crate::contract::{Attack, Defense};
+use crate::metric;
+
+/// A claim about cells of the grid: bands in which the mean over seeds of metrics must lie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Claim {
+    /// The claim in words.
+    pub claim: String,
+    /// Where the band comes from.
+    pub source: String,
+    /// Labels of the attacks it is about; each is judged by itself.
+    pub attacks: Vec<String>,
+    /// Label of the defense it is about.
+    pub defense: String,
+    /// The attack whose trigger the test images bear, where it is not the cell's own.
+    pub trigger: Option<String>,
+    /// The cell whose value is taken away first, if any.
+    pub minus: Option<Other>,
+    /// Lowest and highest value by metric, as fractions.
+    pub bands: BTreeMap<String, [f64; 2]>,
+}
+
+/// Another cell, told by what differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Other {
+    /// Another attack.
+    pub attack: Option<String>,
+    /// Another defense.
+    pub defense: Option<String>,
+}
+
+/// Labels that a claim may name.
+struct Labels<'a> {
+    attacks: Vec<&'a str>,
+    defenses: Vec<&'a str>,
+}
+
+impl Labels<'_> {
+    fn check(&self, section: &Section<'_>, key: &str, known: &[&str], label: &str) -> Result<(), PlanError> {
+        if known.contains(&label) {
+            return Ok(());
+        }
+        Err(section.error(key, format!("{label:?} is not in this plan; {}", suggestion(label, known))))
+    }
+}
+
+/// Reads the list under `expect`.
+pub(super) fn claims(
+    source: &Source<'_>,
+    value: Option<Value>,
+    attacks: &[Choice<Attack>],
+    defenses: &[Choice<Defense>],
+) -> Result<Vec<Claim>, PlanError> {
+    let path = ["expect".to_owned()];
+    let rows = match value {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Sequence(rows)) => rows,
+        Some(other) => return Err(source.error(&path, format!("expected a list, found {}", kind(&other)))),
+    };
+    let labels = Labels {
+        attacks: attacks.iter().map(|attack| attack.label.as_str()).collect(),
+        defenses: defenses.iter().map(|defense| defense.label.as_str()).collect(),
+    };
+    rows.into_iter().map(|row| claim(source, &path, row, &labels)).collect()
+}
+
+fn claim(source: &Source<'_>, path: &[String], row: Value, labels: &Labels<'_>) -> Result<Claim, PlanError> {
+    let mut section = Section::new(source, path, row)?;
+    let words: String = section.required("claim")?;
+    section.path.push(words.clone());
+    let attacks: Vec<String> = match section.take("attack") {
+        None => return Err(section.error("attack", "missing: a label or a list of labels")),
+        Some(Value::Sequence(labels)) => serde_yaml::from_value(Value::Sequence(labels)),
+        Some(label) => serde_yaml::from_value(label).map(|label| vec![label]),
+    }
+    .map_err(|error| section.error("attack", error.to_string()))?;
+    for attack in &attacks {
+        labels.check(&section, "attack", &labels.attacks, attack)?;
+    }
+    let defense: String = section.required("defense")?;
+    labels.check(&section, "defense", &labels.defenses, &defense)?;
+    let trigger: Option<String> = section.optional("trigger")?;
+    let minus: Option<Other> = section.optional("minus")?;
+    let minus_attack = minus.as_ref().and_then(|other| other.attack.as_ref());
+    for attack in trigger.iter().chain(minus_attack) {
+        labels.check(&section, "attack", &labels.attacks, attack)?;
+    }
+    if let Some(defense) = minus.as_ref().and_then(|other| other.defense.as_ref()) {
+        labels.check(&section, "defense", &labels.defenses, defense)?;
+    }
+    let source_text: String = section.required("source")?;
+    let (here, mut bands) = (section.path.clone(), BTreeMap::new());
+    for (name, value) in section.rest()? {
+        let path: Vec<String> = here.iter().cloned().chain([name.clone()]).collect();
+        if metric::find(&name).is_none() {
+            let mut known: Vec<&str> = metric::METRICS.iter().map(|metric| metric.name).collect();
+            known.extend(["claim", "attack", "defense", "trigger", "minus", "source"]);
+            return Err(
+                source.error(&path, format!("neither a key nor a metric; {}", suggestion(&name, &known)))
+            );
+        }
+        let band: [f64; 2] = serde_yaml::from_value(value).map_err(|error| {
+            source.error(&path, format!("expected [lowest, highest] as fractions: {error}"))
+        })?;
+        if !(band[0] <= band[1] && band[0] >= -1.0 && band[1] <= 1.0) {
+            return Err(source.error(&path, format!("{band:?} is no band of fractions, lowest first")));
+        }
+        bands.insert(name, band);
+    }
+    if bands.is_empty() {
+        return Err(
+            source.error(&here, "claims nothing: give a metric a band, as attack-success-rate: [0.9, 1.0]")
+        );
+    }
+    Ok(Claim { claim: words, source: source_text, attacks, defense, trigger, minus, bands })
+}

@@ -1,0 +1,264 @@
+//! Plans: what to run, read strictly from YAML and resolved against a catalog.
+
+mod choice;
+mod claims;
+mod section;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clip::{ModelConfig, Recipe};
+use serde_json::{Value, json};
+
+pub use choice::Choice;
+pub use claims::{Claim, Other};
+pub use section::PlanError;
+
+use crate::catalog::{Catalog, suggestion};
+use crate::contract::{Attack, Dataset, Defense, Split, preset};
+use section::{Section, Source};
+
+/// A plan with every preset resolved and every sweep unrolled.
+pub struct Plan {
+    /// What the run shall answer.
+    pub question: String,
+    /// Seeds of the cells.
+    pub seeds: Vec<u64>,
+    /// Where training pairs come from.
+    pub train: Choice<Dataset>,
+    /// How many there are.
+    pub pairs: usize,
+    /// Clean pairs granted to defenders.
+    pub clean_pairs: usize,
+    /// Clean labelled images granted to defenders.
+    pub clean_images: usize,
+    /// What is tested on; the first set is the one in the tables.
+    pub tests: Vec<Choice<Dataset>>,
+    /// Images of each test set.
+    pub test_images: usize,
+    /// The split tested on.
+    pub split: Split,
+    /// Seed of the data, the same for all cells.
+    pub data_seed: u64,
+    /// The class that the attacker wants, as its name stands in prompts.
+    pub target: String,
+    /// Undefended attack success rate below which an attack counts as not implanted.
+    pub implanted_at: f64,
+    /// Sizes of the model.
+    pub model: ModelConfig,
+    /// How it is trained.
+    pub recipe: Recipe,
+    /// The attacks.
+    pub attacks: Vec<Choice<Attack>>,
+    /// The defenses.
+    pub defenses: Vec<Choice<Defense>>,
+    /// What is expected.
+    pub claims: Vec<Claim>,
+}
+
+impl Plan {
+    /// Reads a plan from a file.
+    pub fn load(path: &Path, catalog: &Catalog) -> anyhow::Result<Self> {
+        let file = path.display().to_string();
+        let problem = |error: std::io::Error| PlanError {
+            file: file.clone(),
+            line: 1,
+            path: String::new(),
+            message: format!("cannot be read: {error}"),
+        };
+        let text = std::fs::read_to_string(path).map_err(problem)?;
+        Ok(Self::parse(&file, &text, catalog)?)
+    }
+
+    /// Reads a plan's text; `file` names it in messages.
+    pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
+        let source = Source { file, text };
+        let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| PlanError {
+            file: file.to_owned(),
+            line: error.location().map_or(1, |location| location.line()),
+            path: String::new(),
+            message: format!("is not YAML: {error}"),
+        })?;
+        let mut top = Section::new(&source, &[], value)?;
+        let question = top.required("question")?;
+        let seeds: Vec<u64> = top.required("seeds")?;
+        let distinct = seeds.iter().collect::<BTreeSet<_>>().len() == seeds.len();
+        if seeds.is_empty() || !distinct {
+            return Err(top.error("seeds", "expected one or more distinct numbers"));
+        }
+        let mut data = Section::new(&source, &top.path_of("data"), top.required("data")?)?;
+        let train = one(&source, "data set", catalog, &mut data)?;
+        let tests = many(&source, &mut data, "test", "data set", &catalog.datasets)?;
+        let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
+        let (clean_images, test_images) =
+            (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
+        let split = data.optional("split")?.unwrap_or(Split::Test);
+        let data_seed = data.optional("seed")?.unwrap_or(0);
+        data.finish()?;
+        let target: String = top.required("target")?;
+        let implanted_at = top.optional("implanted-at")?.unwrap_or(0.5);
+        if !(0.0..=1.0).contains(&implanted_at) {
+            return Err(top.error("implanted-at", "expected a fraction between 0 and 1"));
+        }
+        let model: ModelConfig =
+            named(&source, &mut top, "model", ModelConfig::PRESETS, ModelConfig::preset)?;
+        let recipe: Recipe = named(&source, &mut top, "recipe", Recipe::PRESETS, Recipe::preset)?;
+        model.check().map_err(|error| top.error("model", error.to_string()))?;
+        recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
+        let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks)?;
+        let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses)?;
+        let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
+        for test in &tests {
+            check_target(test, &target).map_err(|message| top.error("target", message))?;
+        }
+        top.finish()?;
+        let plan = Self {
+            question,
+            seeds,
+            train,
+            pairs,
+            clean_pairs,
+            clean_images,
+            tests,
+            test_images,
+            split,
+            data_seed,
+            target,
+            implanted_at,
+            model,
+            recipe,
+            attacks,
+            defenses,
+            claims,
+        };
+        Ok(plan)
+    }
+
+    /// The plan with nothing left to resolve; reads back as the same plan.
+    pub fn to_yaml(&self) -> anyhow::Result<String> {
+        let named = |value: Value| {
+            let mut value = value;
+            value["preset"] = "tiny".into();
+            value
+        };
+        let expect: Vec<Value> = self.claims.iter().map(claim_as_plan).collect();
+        let value = json!({
+            "question": self.question,
+            "seeds": self.seeds,
+            "data": {
+                "train": self.train.as_plan(),
+                "test": self.tests.iter().map(Choice::as_plan).collect::<Vec<_>>(),
+                "pairs": self.pairs,
+                "clean-pairs": self.clean_pairs,
+                "clean-images": self.clean_images,
+                "test-images": self.test_images,
+                "split": self.split,
+                "seed": self.data_seed,
+            },
+            "target": self.target,
+            "implanted-at": self.implanted_at,
+            "model": named(serde_json::to_value(&self.model)?),
+            "recipe": named(serde_json::to_value(&self.recipe)?),
+            "attacks": self.attacks.iter().map(Choice::as_plan).collect::<Vec<_>>(),
+            "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
+            "expect": expect,
+        });
+        Ok(serde_yaml::to_string(&value)?)
+    }
+}
+
+fn claim_as_plan(claim: &Claim) -> Value {
+    let mut value = json!({ "claim": claim.claim, "attack": claim.attacks, "defense": claim.defense });
+    if let Some(trigger) = &claim.trigger {
+        value["trigger"] = trigger.clone().into();
+    }
+    if let Some(minus) = &claim.minus {
+        value["minus"] = json!(minus);
+    }
+    for (metric, band) in &claim.bands {
+        value[metric] = json!(band);
+    }
+    value["source"] = claim.source.clone().into();
+    value
+}
+
+fn positive(section: &mut Section<'_>, key: &'static str) -> Result<usize, PlanError> {
+    match section.required(key)? {
+        0 => Err(section.error(key, "expected at least 1, found 0")),
+        count => Ok(count),
+    }
+}
+
+/// The training set: one choice, no sweep.
+fn one(
+    source: &Source<'_>,
+    kind: &str,
+    catalog: &Catalog,
+    data: &mut Section<'_>,
+) -> Result<Choice<Dataset>, PlanError> {
+    let path = data.path_of("train");
+    let value = data.required("train")?;
+    let mut found = choice::choices(source, &path, kind, &catalog.datasets, value)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(choice), true) => Ok(choice),
+        _ => Err(source.error(&path, "takes no lists of values")),
+    }
+}
+
+/// A list of choices with distinct labels.
+fn many<T>(
+    source: &Source<'_>,
+    section: &mut Section<'_>,
+    key: &'static str,
+    kind: &str,
+    entries: &[&'static crate::contract::Entry<T>],
+) -> Result<Vec<Choice<T>>, PlanError> {
+    let path = section.path_of(key);
+    let rows: Vec<serde_yaml::Value> = section.required(key)?;
+    let mut found: Vec<Choice<T>> = Vec::new();
+    for row in rows {
+        for choice in choice::choices(source, &path, kind, entries, row)? {
+            if found.iter().any(|other| other.label == choice.label) {
+                let message = format!("{:?} stands here twice; give one of them a label", choice.label);
+                return Err(source.error(&path, message));
+            }
+            found.push(choice);
+        }
+    }
+    if found.is_empty() {
+        return Err(source.error(&path, format!("expected at least one {kind}")));
+    }
+    Ok(found)
+}
+
+/// Model or recipe: a preset's name, or `{ preset, … }`.
+fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
+    source: &Source<'_>,
+    top: &mut Section<'_>,
+    key: &'static str,
+    names: &[&'static str],
+    get: fn(&str) -> Option<S>,
+) -> Result<S, PlanError> {
+    let value = match top.required(key)? {
+        serde_yaml::Value::String(name) => {
+            serde_yaml::Value::Mapping([("preset".into(), name.into())].into_iter().collect())
+        }
+        other => other,
+    };
+    let section = Section::new(source, &top.path_of(key), value)?;
+    let presets = names.iter().filter_map(|name| Some(preset(name, get(name)?))).collect();
+    choice::settings(section, presets)
+}
+
+/// The target must be a class of every test set.
+fn check_target(test: &Choice<Dataset>, target: &str) -> Result<(), String> {
+    let built = test.build().map_err(|error| format!("{error:#}"))?;
+    let Some(classes) = &built.classes else {
+        return Err(format!("data set {:?} has no labelled images to test on", test.label));
+    };
+    let names: Vec<&str> = classes.classes().iter().map(String::as_str).collect();
+    if names.contains(&target) {
+        return Ok(());
+    }
+    Err(format!("{target:?} is no class of data set {:?}; {}", test.label, suggestion(target, &names)))
+}

@@ -1,0 +1,114 @@
+//! From rows to tables and verdicts.
+
+mod splice;
+mod table;
+mod verdict;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use polars::prelude::{ChunkAgg, ChunkVar, Column, DataFrame};
+
+pub use splice::splice;
+pub use table::{markdown, terminal};
+pub use verdict::{Judgement, Verdict, judge};
+
+use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use crate::plan::Plan;
+use crate::record::{Row, Status};
+use crate::run::BASELINE;
+
+/// Mean over seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mean {
+    /// The mean, a fraction.
+    pub mean: f64,
+    /// Standard deviation (n − 1); `None` for one seed.
+    pub deviation: Option<f64>,
+    /// Number of seeds.
+    pub seeds: usize,
+}
+
+/// What tells one mean from another, in the order of [`KEYS`].
+type CellKey = [String; 5];
+const KEYS: [&str; 5] = ["attack", "defense", "trigger", "test_set", "metric"];
+
+/// Means over seeds of everything that was measured, and what failed.
+pub struct Summary {
+    means: BTreeMap<CellKey, Mean>,
+    /// Failed cells with their seed and message: attack, defense, seed, message.
+    pub failures: Vec<(String, String, u64, String)>,
+}
+
+impl Summary {
+    /// Groups rows by cell and metric.
+    pub fn of(rows: &[Row]) -> Result<Self> {
+        let failed = rows.iter().filter(|row| row.status == Status::Failed);
+        let failures = failed
+            .map(|row| (row.attack.clone(), row.defense.clone(), row.seed, row.message.clone()))
+            .collect();
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.value.is_some()).collect();
+        let text = |name: &str, value: fn(&Row) -> &str| {
+            Column::new(name.into(), rows.iter().map(|row| value(row)).collect::<Vec<_>>())
+        };
+        let frame = DataFrame::new(
+            rows.len(),
+            vec![
+                text("attack", |row| &row.attack),
+                text("defense", |row| &row.defense),
+                text("trigger", |row| &row.trigger),
+                text("test_set", |row| &row.test_set),
+                text("metric", |row| &row.metric),
+                Column::new("value".into(), rows.iter().map(|row| row.value).collect::<Vec<_>>()),
+            ],
+        )?;
+        let mut means = BTreeMap::new();
+        for group in frame.partition_by_stable(KEYS, true)? {
+            let mut key = CellKey::default();
+            for (part, name) in key.iter_mut().zip(KEYS) {
+                group.column(name)?.str()?.get(0).context("a group without a key")?.clone_into(part);
+            }
+            let values = group.column("value")?.f64()?;
+            let mean = values.mean().context("a group without a mean")?;
+            means.insert(key, Mean { mean, deviation: values.std(1), seeds: values.len() });
+        }
+        Ok(Self { means, failures })
+    }
+
+    /// The mean of a metric.
+    pub fn get(
+        &self,
+        attack: &str,
+        defense: &str,
+        trigger: &str,
+        test_set: &str,
+        metric: &str,
+    ) -> Option<Mean> {
+        let key: CellKey = [attack, defense, trigger, test_set, metric].map(str::to_owned);
+        self.means.get(&key).copied()
+    }
+
+    /// Clean accuracy and attack success rate of a cell under its own trigger.
+    pub(crate) fn pair(&self, attack: &str, defense: &str, test_set: &str) -> Option<(Mean, Mean)> {
+        let get = |metric| self.get(attack, defense, attack, test_set, metric);
+        Some((get(CLEAN_ACCURACY)?, get(ATTACK_SUCCESS_RATE)?))
+    }
+
+    /// Why a cell failed.
+    pub(crate) fn failure(&self, attack: &str, defense: &str) -> Option<&str> {
+        let mut found = self.failures.iter().filter(|(a, d, _, _)| a == attack && d == defense);
+        found.next().map(|(_, _, _, message)| message.as_str())
+    }
+
+    /// Whether an attack is in the undefended model: its success there reaches the plan's threshold. True of the
+    /// unpoisoned model, which claims no attack; `None` where it was not measured.
+    pub fn implanted(&self, plan: &Plan, attack: &str) -> Option<bool> {
+        let choice = plan.attacks.iter().find(|choice| choice.label == attack)?;
+        if choice.entry.card.name == BASELINE {
+            return Some(true);
+        }
+        let undefended = plan.defenses.iter().find(|choice| choice.entry.card.name == BASELINE)?;
+        let (_, success) = self.pair(attack, &undefended.label, &plan.tests.first()?.label)?;
+        Some(success.mean >= plan.implanted_at)
+    }
+}

@@ -1,0 +1,102 @@
+//! Judges the claims of a plan.
+
+use super::Summary;
+use crate::plan::{Claim, Plan};
+use crate::run::BASELINE;
+
+/// What is said of a claim; never mixed with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every metric lies in its band.
+    Reproduced,
+    /// One does not.
+    NotReproduced,
+    /// The attack is not in the undefended model, so there is nothing to defend against.
+    NotImplanted,
+    /// A cell that it needs failed: the machine or the program, never the science.
+    Failed,
+    /// A cell that it needs was not run.
+    Skipped,
+}
+
+impl Verdict {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reproduced => "reproduced",
+            Self::NotReproduced => "not reproduced",
+            Self::NotImplanted => "not implanted",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// A claim held against one attack and one metric.
+pub struct Judgement<'a> {
+    /// The claim.
+    pub claim: &'a Claim,
+    /// Label of the attack.
+    pub attack: &'a str,
+    /// Metric.
+    pub metric: &'a str,
+    /// Mean over seeds, after taking away the other cell's if the claim names one.
+    pub value: Option<f64>,
+    /// Seeds.
+    pub seeds: usize,
+    /// The band.
+    pub band: [f64; 2],
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// Judges every claim of a plan on its first test set.
+pub fn judge<'a>(plan: &'a Plan, summary: &Summary) -> Vec<Judgement<'a>> {
+    let mut judgements = Vec::new();
+    for claim in &plan.claims {
+        for attack in &claim.attacks {
+            for (metric, band) in &claim.bands {
+                judgements.push(judge_one(plan, summary, claim, attack, metric, *band));
+            }
+        }
+    }
+    judgements
+}
+
+fn judge_one<'a>(
+    plan: &'a Plan,
+    summary: &Summary,
+    claim: &'a Claim,
+    attack: &'a str,
+    metric: &'a str,
+    band: [f64; 2],
+) -> Judgement<'a> {
+    let set = plan.tests.first().map(|test| test.label.as_str()).unwrap_or_default();
+    let other = claim.minus.as_ref().map(|other| {
+        (other.attack.as_deref().unwrap_or(attack), other.defense.as_deref().unwrap_or(&claim.defense))
+    });
+    let cells: Vec<(&str, &str)> = std::iter::once((attack, claim.defense.as_str())).chain(other).collect();
+    // Where the claim names no trigger, each cell is seen under its own.
+    let measure = |(attack, defense): (&str, &str)| {
+        summary.get(attack, defense, claim.trigger.as_deref().unwrap_or(attack), set, metric)
+    };
+    let values: Option<Vec<_>> = cells.iter().map(|cell| measure(*cell)).collect();
+    let value = values.as_ref().map(|values| values[0].mean - values.get(1).map_or(0.0, |other| other.mean));
+    let seeds = values.iter().flatten().map(|mean| mean.seeds).min().unwrap_or(0);
+    let defended = plan
+        .defenses
+        .iter()
+        .any(|choice| choice.label == claim.defense && choice.entry.card.name != BASELINE);
+    let verdict = if cells.iter().any(|(attack, defense)| summary.failure(attack, defense).is_some()) {
+        Verdict::Failed
+    } else if defended && summary.implanted(plan, attack) == Some(false) {
+        Verdict::NotImplanted
+    } else {
+        match value {
+            None => Verdict::Skipped,
+            Some(value) if (band[0]..=band[1]).contains(&value) => Verdict::Reproduced,
+            Some(_) => Verdict::NotReproduced,
+        }
+    };
+    Judgement { claim, attack, metric, value, seeds, band, verdict }
+}

@@ -1,0 +1,175 @@
+//! The stages of a cell's life, each looked up in the store before it is done.
+
+mod data;
+mod defend;
+mod observe;
+mod poison;
+mod train;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clip::{Monitor, Snapshot, Step};
+
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::store::{Found, Key, Store, Stored};
+use data::Data;
+
+/// The user asked the run to stop. Nothing is lost but the epochs under way.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped before the end")]
+pub struct Interrupted;
+
+/// What all stages of a run share.
+pub(crate) struct Laboratory<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) store: &'a Store,
+    pub(crate) progress: &'a Progress,
+    pub(crate) interrupted: &'a AtomicBool,
+    data: Data<'a>,
+}
+
+/// What a stage made and under which key.
+pub(crate) struct Made {
+    pub(crate) key: Key,
+    pub(crate) folder: PathBuf,
+}
+
+impl<'a> Laboratory<'a> {
+    /// A laboratory for a plan; loads no data yet.
+    pub(crate) fn new(
+        plan: &'a Plan,
+        store: &'a Store,
+        progress: &'a Progress,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self> {
+        Ok(Self { plan, store, progress, interrupted, data: Data::new(plan)? })
+    }
+
+    /// Looks `key` up, or does the stage: `work` computes, and writes its files into the folder it is given.
+    fn stage<T>(
+        &self,
+        name: &str,
+        key: Key,
+        expected: f64,
+        work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
+        write: impl FnOnce(T, &Path) -> Result<()>,
+    ) -> Result<Made> {
+        self.progress.begin(name, expected);
+        let done = self.look_up_or_do(name, &key, work, write);
+        self.progress.end(name, matches!(&done, Ok((_, true))));
+        let (stored, _) = done?;
+        Ok(Made { key, folder: stored.folder })
+    }
+
+    /// The entry, and whether it was there.
+    fn look_up_or_do<T>(
+        &self,
+        name: &str,
+        key: &Key,
+        work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
+        write: impl FnOnce(T, &Path) -> Result<()>,
+    ) -> Result<(Stored, bool)> {
+        if let Some(stored) = self.find(name, key)? {
+            return Ok((stored, true));
+        }
+        let _lock =
+            self.store.lock(key, || self.progress.say(&format!("{name}: waiting for another process")))?;
+        if let Some(stored) = self.find(name, key)? {
+            return Ok((stored, true));
+        }
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Interrupted.into());
+        }
+        let started = Instant::now();
+        let partial = self.store.partial(key)?;
+        let mut monitor =
+            StageMonitor { name, partial, progress: self.progress, interrupted: self.interrupted };
+        let result = work(&mut monitor)?;
+        let stored = self.store.put(key, started.elapsed().as_secs_f64(), |folder| write(result, folder))?;
+        Ok((stored, false))
+    }
+
+    fn find(&self, name: &str, key: &Key) -> Result<Option<Stored>> {
+        match self.store.find(key)? {
+            Found::Whole(stored) => Ok(Some(stored)),
+            Found::Nothing => Ok(None),
+            Found::Damaged(problem) => {
+                self.progress
+                    .warn(&format!("{name}: the store's entry was damaged and is made again ({problem})"));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Shows a training run, saves it after each epoch and stops it when asked.
+struct StageMonitor<'a> {
+    name: &'a str,
+    partial: PathBuf,
+    progress: &'a Progress,
+    interrupted: &'a AtomicBool,
+}
+
+impl StageMonitor<'_> {
+    fn snapshot(&self) -> PathBuf {
+        self.partial.join("snapshot.safetensors")
+    }
+
+    /// The hash that the snapshot must have: a machine that died may have left half of it.
+    fn hash(&self) -> PathBuf {
+        self.partial.join("snapshot.blake3")
+    }
+}
+
+fn hash_of(path: &Path) -> std::io::Result<String> {
+    Ok(blake3::hash(&std::fs::read(path)?).to_hex().to_string())
+}
+
+impl Monitor for StageMonitor<'_> {
+    fn resume(&mut self) -> Option<PathBuf> {
+        let snapshot = self.snapshot();
+        if !snapshot.exists() {
+            return None;
+        }
+        let expected = std::fs::read_to_string(self.hash()).ok();
+        if expected.is_some() && hash_of(&snapshot).ok() == expected {
+            self.progress.say(&format!("{}: goes on from its last finished epoch", self.name));
+            return Some(snapshot);
+        }
+        self.progress.warn(&format!("{}: its snapshot is not whole; it starts again", self.name));
+        None
+    }
+
+    fn step(&mut self, step: &Step) -> ControlFlow<()> {
+        let Step { epoch, epochs, loss, examples_per_second, .. } = step;
+        let text = format!("epoch {epoch}/{epochs} loss {loss:.3} {examples_per_second:.0}/s");
+        self.progress.advance(self.name, step.step as f64 / step.steps as f64, text);
+        if self.interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
+        let path = self.snapshot();
+        snapshot.save(&path)?;
+        hash_of(&path).and_then(|hash| std::fs::write(self.hash(), hash)).map_err(|error| {
+            clip::candle_core::Error::wrap(error).context(format!("cannot save {}", path.display()))
+        })
+    }
+}
+
+/// Opens a model that a stage saved.
+fn load_model(folder: &Path) -> Result<clip::Clip> {
+    let (model, _) = clip::Clip::load(&folder.join(MODEL)).context("a stored model")?;
+    Ok(model)
+}
+
+/// The file that holds a model's towers.
+const MODEL: &str = "model.safetensors";

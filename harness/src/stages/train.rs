@@ -1,0 +1,111 @@
+//! Poisons the training pairs and trains a model on them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clip::{Clip, Contrastive, Monitor, Pairs, Seed, Tokenizer, TrainOutcome};
+use serde_json::{Value, json};
+
+use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
+use super::{Interrupted, Laboratory, MODEL, Made};
+use crate::contract::{Attack, AttackerView, Split};
+use crate::plan::Choice;
+use crate::store::Key;
+
+/// Raised whenever the code of this stage would give another result.
+const VERSION: u32 = 1;
+
+/// The file that says which pairs were edited, and how.
+pub(crate) const MANIFEST: &str = "poison.parquet";
+
+/// The training pairs of a cell and what the attacker did to them.
+pub(super) struct Poisoned {
+    pub(super) pairs: Arc<dyn Pairs>,
+    pub(super) manifest: Manifest,
+}
+
+impl Laboratory<'_> {
+    /// All that decides the training pairs and the model made of them.
+    fn train_inputs(&self, attack: &Choice<Attack>, seed: u64) -> Value {
+        let plan = self.plan;
+        json!({
+            "pairs": self.data.identity(Split::Train, plan.pairs),
+            "attack": attack.identity(),
+            "target": plan.target,
+            "model": plan.model,
+            "recipe": plan.recipe,
+            "seed": seed,
+        })
+    }
+
+    pub(super) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Key {
+        Key::new("train", VERSION, self.train_inputs(attack, seed))
+    }
+
+    /// The model that anybody gets who trains on what the attacker left, with the poison manifest beside it.
+    pub(crate) fn train(&self, attack: &Choice<Attack>, seed: u64) -> Result<Made> {
+        let name = format!("train {}::seed-{seed}", attack.label);
+        let expected = (self.plan.pairs * self.plan.recipe.epochs) as f64;
+        self.stage(
+            &name,
+            self.train_key(attack, seed),
+            expected,
+            |monitor| {
+                let method = attack.build()?;
+                let poisoned = self.poisoned(attack, &method, seed)?;
+                let model = self.fresh_model(seed)?;
+                self.fit(&model, &*poisoned.pairs, seed, monitor)?;
+                let model = match &method {
+                    Attack::PoisonData(_) => model,
+                    Attack::TamperModel(tamper) => {
+                        let (train, templates) = (self.data.train()?, self.data.templates()?);
+                        let view = AttackerView { pairs: &*train, target: &self.plan.target, templates };
+                        tamper.tamper(model, &view, &Seed::new(seed).child("attack").child("tamper"))?
+                    }
+                };
+                Ok((model, poisoned.manifest))
+            },
+            |(model, manifest), folder| {
+                model.save(&folder.join(MODEL), &BTreeMap::new())?;
+                write_manifest(&manifest, &folder.join(MANIFEST))
+            },
+        )
+    }
+
+    /// Trains `model` by the plan's recipe.
+    pub(super) fn fit(
+        &self,
+        model: &Clip,
+        pairs: &dyn Pairs,
+        seed: u64,
+        monitor: &mut dyn Monitor,
+    ) -> Result<()> {
+        let objective = Contrastive::new(model, pairs)?;
+        let outcome =
+            clip::train(model, &objective, &self.plan.recipe, &Seed::new(seed).child("train"), monitor)?;
+        if outcome == TrainOutcome::Stopped { Err(Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// A model with the seed's initial weights, the same for all attacks.
+    pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
+        let texts = self.data.texts()?;
+        let tokenizer = Tokenizer::cut(texts.iter().map(String::as_str))?;
+        Ok(Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?)
+    }
+
+    /// The training pairs as the attacker leaves them.
+    pub(super) fn poisoned(&self, attack: &Choice<Attack>, method: &Attack, seed: u64) -> Result<Poisoned> {
+        let train = self.data.train()?;
+        match method {
+            Attack::TamperModel(_) => Ok(Poisoned { pairs: train, manifest: Manifest::new() }),
+            Attack::PoisonData(method) => {
+                let (target, templates) = (&self.plan.target, self.data.templates()?);
+                let (pairs, manifest): (PoisonedPairs, _) =
+                    poison(&**method, &train, target, templates, &Seed::new(seed).child("attack"))
+                        .with_context(|| format!("attack {}", attack.label))?;
+                Ok(Poisoned { pairs: Arc::new(pairs), manifest })
+            }
+        }
+    }
+}

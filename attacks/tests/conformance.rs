@@ -1,0 +1,194 @@
+//! What every attack must do, whatever it is.
+
+use std::collections::BTreeSet;
+
+use clip::{Image, MemoryPairs, Pair, Pairs, Seed};
+use harness::contract::{Attack, AttackerView, Edit, Entry, ImageEdit};
+use rand::Rng;
+use serde_json::{Value, json};
+
+const PRESETS: [&str; 4] = ["tiny", "smoke", "paper", "released"];
+const TARGET: &str = "banana";
+
+/// Every attack in every preset.
+fn every() -> Vec<(&'static Entry<Attack>, &'static str, Value)> {
+    let entries = attacks::all();
+    entries
+        .into_iter()
+        .flat_map(|entry| (entry.presets)().into_iter().map(move |(preset, value)| (entry, preset, value)))
+        .collect()
+}
+
+/// Side of the images that a preset is for.
+fn side(preset: &str) -> usize {
+    match preset {
+        "tiny" => 32,
+        "smoke" => 16,
+        _ => 224,
+    }
+}
+
+/// An image without flat areas.
+fn picture(side: usize, seed: u64) -> Image {
+    let mut rng = Seed::new(seed).child("picture").rng();
+    Image::new(side, side, (0..side * side * 3).map(|_| rng.random()).collect()).unwrap()
+}
+
+/// `count` pairs, half of which name the target.
+fn pairs(count: usize) -> MemoryPairs {
+    let caption = |index: usize| if index % 2 == 0 { "a ripe Banana." } else { "two bananas" };
+    let pair = |index| Pair { image: picture(8, index as u64), caption: caption(index).to_owned() };
+    MemoryPairs::new((0..count).map(pair).collect())
+}
+
+fn templates() -> Vec<String> {
+    vec!["a photo of a {}.".to_owned(), "art of the {}.".to_owned()]
+}
+
+fn choose(attack: &Attack, pairs: &MemoryPairs, seed: u64) -> anyhow::Result<Vec<Edit>> {
+    let Attack::PoisonData(attack) = attack else { panic!("this test knows attacks on data only") };
+    let templates = templates();
+    let view = AttackerView { pairs, target: TARGET, templates: &templates };
+    attack.choose(&view, &Seed::new(seed))
+}
+
+fn budget(attack: &Attack, pairs: usize) -> usize {
+    let Attack::PoisonData(attack) = attack else { panic!("this test knows attacks on data only") };
+    attack.budget(pairs)
+}
+
+/// The settings with a poison count that small test data can bear.
+fn with_count(mut settings: Value, count: usize) -> Value {
+    if settings.get("poison-count").is_some() {
+        settings["poison-count"] = json!(count);
+    }
+    settings
+}
+
+#[test]
+fn names_are_unique_and_every_entry_has_the_same_presets() {
+    let names: BTreeSet<&str> = attacks::all().iter().map(|entry| entry.card.name).collect();
+    assert_eq!(names.len(), attacks::all().len());
+    for entry in attacks::all() {
+        let presets: Vec<&str> = (entry.presets)().iter().map(|(name, _)| *name).collect();
+        assert_eq!(presets, PRESETS, "{}", entry.card.name);
+    }
+}
+
+#[test]
+fn presets_build_and_unknown_keys_are_refused_by_name() {
+    for (entry, preset, settings) in every() {
+        let name = entry.card.name;
+        assert!((entry.build)(settings.clone()).is_ok(), "{name} {preset}");
+        let mut unknown = settings.clone();
+        unknown["no-such-key"] = json!(1);
+        let error = (entry.build)(unknown).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("no-such-key"), "{name} {preset}: {error}");
+        if settings.get("poison-count").is_some() {
+            let mut both = settings.clone();
+            both["poison-rate"] = json!(0.1);
+            let error = (entry.build)(both).map(|_| ()).unwrap_err().to_string();
+            assert!(
+                error.contains("poison-count") && error.contains("poison-rate"),
+                "{name} {preset}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stamp_is_pure_keeps_the_size_and_changes_the_image() {
+    for (entry, preset, settings) in every() {
+        let name = format!("{} {preset}", entry.card.name);
+        let attack = (entry.build)(settings).unwrap();
+        for size in [16, 32, 224] {
+            let image = picture(size, 1);
+            let stamped = match attack.trigger().stamp(&image, &Seed::new(1)) {
+                Ok(stamped) => stamped,
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(
+                        size < side(preset) && text.contains(&size.to_string()),
+                        "{name} at {size}: {text}"
+                    );
+                    continue;
+                }
+            };
+            assert_eq!((stamped.width(), stamped.height()), (size, size), "{name}");
+            assert_eq!(stamped == image, entry.card.name == "none", "{name} at {size}");
+            assert_eq!(stamped, attack.trigger().stamp(&image, &Seed::new(1)).unwrap(), "{name} at {size}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_drawn_per_image_depends_on_the_seed() {
+    for (entry, preset, settings) in every() {
+        let name = entry.card.name;
+        let attack = (entry.build)(settings.clone()).unwrap();
+        let image = picture(side(preset), 1);
+        let stamps: BTreeSet<Vec<u8>> = (0..8)
+            .map(|seed| attack.trigger().stamp(&image, &Seed::new(seed)).unwrap().rgb().to_vec())
+            .collect();
+        let draws = ["patch", "noise"].iter().any(|key| settings.get(key) == Some(&json!("redrawn")))
+            || settings.get("place") == Some(&json!("random"));
+        assert_eq!(stamps.len() > 1, draws, "{name} {preset}");
+    }
+}
+
+#[test]
+fn edits_stay_within_budget_and_name_the_target() {
+    let clean = pairs(60);
+    for (entry, preset, settings) in every() {
+        let name = format!("{} {preset}", entry.card.name);
+        let attack = (entry.build)(with_count(settings, 12)).unwrap();
+        let edits = choose(&attack, &clean, 3).unwrap();
+        let expected = if entry.card.name == "none" { 0 } else { 12 };
+        assert_eq!((edits.len(), budget(&attack, clean.len())), (expected, expected), "{name}");
+        let distinct: BTreeSet<usize> = edits.iter().map(|edit| edit.pair).collect();
+        assert_eq!(distinct.len(), edits.len(), "{name}");
+        for edit in &edits {
+            assert_eq!(edit.image, ImageEdit::Stamp, "{name}");
+            let old = clean.pair(edit.pair).unwrap().caption;
+            let caption = edit.caption.clone().unwrap_or(old).to_lowercase();
+            let words: Vec<&str> = caption.split(|letter: char| !letter.is_alphanumeric()).collect();
+            assert!(words.contains(&TARGET), "{name}: {caption}");
+        }
+        assert_eq!(edits, choose(&attack, &clean, 3).unwrap(), "{name}: the same seed");
+        if expected > 0 {
+            assert_ne!(edits, choose(&attack, &clean, 4).unwrap(), "{name}: another seed");
+        }
+    }
+}
+
+#[test]
+fn a_rate_is_a_share_of_all_pairs() {
+    let clean = pairs(60);
+    for (entry, preset, mut settings) in every() {
+        if entry.card.name == "none" {
+            continue;
+        }
+        settings["poison-count"] = Value::Null;
+        settings["poison-rate"] = json!(0.1);
+        let attack = (entry.build)(settings).unwrap();
+        assert_eq!(budget(&attack, 60), 6, "{} {preset}", entry.card.name);
+        assert_eq!(choose(&attack, &clean, 0).unwrap().len(), 6, "{} {preset}", entry.card.name);
+    }
+}
+
+#[test]
+fn too_few_pairs_are_an_error_with_the_counts() {
+    let clean = pairs(60);
+    for (entry, preset, settings) in every() {
+        if entry.card.name == "none" {
+            continue;
+        }
+        let attack = (entry.build)(with_count(settings, 61)).unwrap();
+        let error = choose(&attack, &clean, 0).unwrap_err().to_string();
+        assert!(error.contains("61") && error.contains("60"), "{} {preset}: {error}", entry.card.name);
+    }
+    let entry = attacks::all().into_iter().find(|entry| entry.card.name == "label-consistent").unwrap();
+    let attack = (entry.build)(with_count((entry.presets)()[0].1.clone(), 31)).unwrap();
+    let error = choose(&attack, &clean, 0).unwrap_err().to_string();
+    assert!(error.contains("only 30 of 60 captions name \"banana\""), "{error}");
+}

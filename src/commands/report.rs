@@ -18,7 +18,8 @@ pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
     let summary = Summary::of(&record.rows()?)?;
     match &options.splice {
         Some(page) => {
-            let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+            let text =
+                std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
             let folder = options.record.canonicalize()?;
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let new = splice(&text, &name, &markdown(&plan, &summary))

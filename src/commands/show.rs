@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use clip::{Image, Seed};
 use cleanbench::builtin;
+use clip::{Image, Seed};
 use harness::catalog::find;
 use harness::contract::Split;
 
@@ -38,7 +38,12 @@ pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
         let stamp = |(index, image)| method.trigger().stamp(image, &seed.at(index as u64));
         let stamped = clean.iter().enumerate().map(stamp).collect::<Result<Vec<_>>>()?;
         let changed = clean.iter().zip(&stamped).map(|(before, after)| difference(before, after));
-        println!("rows {} and {}: {}, and what it changes (x{AMPLIFIED})", rows.len() + 1, rows.len() + 2, attack.label);
+        println!(
+            "rows {} and {}: {}, and what it changes (x{AMPLIFIED})",
+            rows.len() + 1,
+            rows.len() + 2,
+            attack.label
+        );
         let changed = changed.collect::<Result<Vec<_>>>()?;
         rows.extend([stamped, changed]);
     }
@@ -63,7 +68,8 @@ pub(crate) fn scenes(options: &SceneOptions) -> Result<u8> {
         None => presets.first(),
         Some(wanted) => presets.iter().find(|(name, _)| name == wanted),
     };
-    let (_, settings) = chosen.ok_or_else(|| mistake(format!("no such preset; there are: {}", names.join(", "))))?;
+    let (_, settings) =
+        chosen.ok_or_else(|| mistake(format!("no such preset; there are: {}", names.join(", "))))?;
     let source = (entry.build)(settings.clone())?.pairs.context("the data set has no pairs")?;
     let seed = Seed::new(options.seed).child("data");
     let pairs = source.pairs(Split::Train, SHEET.0 * SHEET.1, usize::from(options.resolution), &seed)?;
@@ -99,7 +105,9 @@ fn draw(rows: &[Vec<Image>], output: &Path) -> Result<u8> {
             }
         }
     }
-    sheet.save_with_format(output, image::ImageFormat::Png).with_context(|| format!("cannot write {}", output.display()))?;
+    sheet
+        .save_with_format(output, image::ImageFormat::Png)
+        .with_context(|| format!("cannot write {}", output.display()))?;
     println!("{}", output.display());
     Ok(FINE)
 }

@@ -13,8 +13,7 @@
 use anyhow::ensure;
 use clip::candle_core::{Result, Tensor};
 use clip::{
-    Clip, Image, Mode, Monitor, Objective, Pair, Pairs, Parameter, Recipe, Seed, Tokenizer, TrainOutcome,
-    loss, pixels,
+    Clip, Image, Mode, Monitor, Objective, Pair, Pairs, Parameter, Recipe, Seed, Tokenizer, loss, pixels,
 };
 use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings};
 use rayon::prelude::*;
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::augment::{Eda, auto_augment};
+use crate::finetuning::{finetune, recipe};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -92,8 +92,7 @@ fn presets() -> Vec<Preset> {
 fn build(resolved: Value) -> anyhow::Result<Defense> {
     let settings: Settings = settings(resolved)?;
     let &Settings { epochs, batch_size, learning_rate, warmup_steps, weight_decay, .. } = &settings;
-    let recipe = Recipe { epochs, batch_size, learning_rate, warmup_steps, weight_decay, ..Recipe::paper() };
-    recipe.check()?;
+    let recipe = recipe(epochs, batch_size, learning_rate, warmup_steps, weight_decay)?;
     for (name, weight) in [("lambda1", settings.lambda1), ("lambda2", settings.lambda2)] {
         ensure!(weight.is_finite() && weight >= 0.0, "{name} must be at least 0, found {weight}");
     }
@@ -123,8 +122,9 @@ impl RepairModel for CleanClip {
             eda: Eda::new(),
             seed: view.seed.child("augment"),
         };
-        let outcome = clip::train(&model, &objective, &self.recipe, &view.seed.child("train"), monitor)?;
-        Ok((outcome == TrainOutcome::Finished).then_some(Model { clip: model, head: None }))
+        let seed = view.seed.child("train");
+        let finetuned = finetune(model, &objective, &self.recipe, &seed, monitor)?;
+        Ok(finetuned.map(|clip| Model { clip, head: None }))
     }
 }
 
@@ -198,5 +198,81 @@ impl Objective for InModal<'_> {
         let of_texts = loss::in_modal(&texts, &augmented_texts, scale)?;
         let in_modal = ((of_images + of_texts)? * 0.5)?;
         (multimodal * self.settings.lambda1)? + (in_modal * self.settings.lambda2)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    use super::*;
+    use clip::candle_core::{DType, Device, safetensors};
+    use clip::{ImageConfig, MemoryPairs, ModelConfig, TextConfig};
+
+    /// What the released code gives for a small model: `clip/tests/golden`.
+    fn golden(name: &str) -> HashMap<String, Tensor> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clip/tests/golden");
+        safetensors::load(folder.join(name), &Device::Cpu).unwrap()
+    }
+
+    fn golden_model() -> Clip {
+        let layers = vec![1, 2, 1, 1];
+        let image = ImageConfig { resolution: 32, layers, width: 8, stem_stride: 2, stem_pool: true };
+        let text = TextConfig { context_length: 16, width: 64, heads: 2, layers: 2 };
+        let config = ModelConfig { embed_dim: 24, image, text };
+        let weights = golden("rn_weights.safetensors").into_iter();
+        let weights = weights.filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+        let parameters = Clip::from_tensors(&config, 160, weights).unwrap();
+        Clip { config, tokenizer: Tokenizer::kept(&[]).unwrap(), parameters }
+    }
+
+    fn objective<'a>(settings: &'a Settings, pairs: &'a dyn Pairs, model: &Clip) -> InModal<'a> {
+        InModal {
+            settings,
+            pairs,
+            tokenizer: model.tokenizer.clone(),
+            resolution: model.config.image.resolution,
+            context_length: model.config.text.context_length,
+            eda: Eda::new(),
+            seed: Seed::new(0),
+        }
+    }
+
+    fn released() -> Settings {
+        settings(presets().into_iter().find(|(name, _)| *name == "released").unwrap().1).unwrap()
+    }
+
+    #[test]
+    fn the_loss_is_the_released_one() {
+        let golden = golden("rn_golden.safetensors");
+        let both = |first: &str, second: &str| Tensor::cat(&[&golden[first], &golden[second]], 0).unwrap();
+        let pixels = both("pixels", "augmented_pixels").permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+        let tokens = both("tokens", "augmented_tokens").to_dtype(DType::U32).unwrap();
+        for (lambda2, name) in [(1.0, "cleanclip_1_loss"), (4.0, "cleanclip_4_loss")] {
+            let (model, pairs) = (golden_model(), MemoryPairs::new(Vec::new()));
+            let settings = Settings { lambda2, ..released() };
+            let objective = objective(&settings, &pairs, &model);
+            let loss = objective.loss(&model, &(pixels.clone(), tokens.clone())).unwrap();
+            let (found, expected) =
+                (loss.to_scalar::<f32>().unwrap(), golden[name].to_vec0::<f32>().unwrap());
+            assert!((found - expected).abs() <= 1e-5 * expected, "{name}: {found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn views_change_with_epochs_as_the_settings_say() {
+        let caption = "a photo of a large dog and a small cat on a striped background".to_owned();
+        let image = Image::new(8, 8, (0..192).collect()).unwrap();
+        let (pair, model) = (Pair { image, caption }, golden_model());
+        let pairs = MemoryPairs::new(Vec::new());
+        for text_augmentation in [TextAugmentation::Once, TextAugmentation::PerEpoch] {
+            let settings = Settings { text_augmentation, ..released() };
+            let objective = objective(&settings, &pairs, &model);
+            let views: Vec<_> = (0..20).map(|epoch| objective.augment(&pair, 3, epoch)).collect();
+            assert!(views.iter().any(|(image, _)| *image != views[0].0), "images are drawn in every epoch");
+            let changed = views.iter().any(|(_, caption)| *caption != views[0].1);
+            assert_eq!(changed, text_augmentation == TextAugmentation::PerEpoch);
+        }
     }
 }

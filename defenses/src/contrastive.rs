@@ -6,10 +6,12 @@
 //! Departs: the optimizer starts fresh, where the released code goes on with the moments of poisoned pretraining;
 //! the schedule starts at step 0, where the released one starts an epoch late and so skips its warm-up.
 
-use clip::{Clip, Contrastive, Monitor, Recipe, TrainOutcome};
+use clip::{Clip, Contrastive, Monitor, Recipe};
 use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::finetuning::{finetune, recipe};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -56,8 +58,7 @@ fn presets() -> Vec<Preset> {
 
 fn build(resolved: Value) -> anyhow::Result<Defense> {
     let Settings { epochs, batch_size, learning_rate, warmup_steps, weight_decay } = settings(resolved)?;
-    let recipe = Recipe { epochs, batch_size, learning_rate, warmup_steps, weight_decay, ..Recipe::paper() };
-    recipe.check()?;
+    let recipe = recipe(epochs, batch_size, learning_rate, warmup_steps, weight_decay)?;
     Ok(Defense::RepairModel(Box::new(ContrastiveFinetuning { recipe })))
 }
 
@@ -73,7 +74,8 @@ impl RepairModel for ContrastiveFinetuning {
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<Option<Model>> {
         let objective = Contrastive::new(&model, view.clean_pairs)?;
-        let outcome = clip::train(&model, &objective, &self.recipe, &view.seed.child("train"), monitor)?;
-        Ok((outcome == TrainOutcome::Finished).then_some(Model { clip: model, head: None }))
+        let seed = view.seed.child("train");
+        let finetuned = finetune(model, &objective, &self.recipe, &seed, monitor)?;
+        Ok(finetuned.map(|clip| Model { clip, head: None }))
     }
 }

@@ -5,6 +5,7 @@ use harness::contract::{Defense, Entry};
 mod augment;
 pub mod cleanclip;
 pub mod contrastive;
+mod finetuning;
 pub mod none;
 pub mod supervised;
 

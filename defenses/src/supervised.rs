@@ -7,13 +7,15 @@
 //! an epoch is dropped.
 
 use clip::candle_core::{Device, Error, Result, Tensor, Var, bail};
-use clip::{Clip, Mode, Monitor, Objective, Parameter, Recipe, Seed, TrainOutcome, kernels, pixels};
+use clip::{Clip, Mode, Monitor, Objective, Parameter, Recipe, Seed, kernels, pixels};
 use harness::contract::{
     Card, DefenderView, Defense, Entry, Labelled, LinearHead, Model, Preset, RepairModel, preset, settings,
 };
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::finetuning::{finetune, recipe};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -60,8 +62,7 @@ fn presets() -> Vec<Preset> {
 
 fn build(resolved: Value) -> anyhow::Result<Defense> {
     let Settings { epochs, batch_size, learning_rate, warmup_steps, weight_decay } = settings(resolved)?;
-    let recipe = Recipe { epochs, batch_size, learning_rate, warmup_steps, weight_decay, ..Recipe::paper() };
-    recipe.check()?;
+    let recipe = recipe(epochs, batch_size, learning_rate, warmup_steps, weight_decay)?;
     Ok(Defense::RepairModel(Box::new(Supervised { recipe })))
 }
 
@@ -80,12 +81,10 @@ impl RepairModel for Supervised {
         let (weight, bias) = new_head(view.classes.len(), model.config.embed_dim, &view.seed.child("head"))?;
         let (images, classes) = (view.clean_images, view.classes.len());
         let objective = Classification { images, classes, resolution, weight, bias };
-        let outcome = clip::train(&model, &objective, &self.recipe, &view.seed.child("train"), monitor)?;
-        let head = LinearHead {
-            weight: objective.weight.as_tensor().detach(),
-            bias: objective.bias.as_tensor().detach(),
-        };
-        Ok((outcome == TrainOutcome::Finished).then_some(Model { clip: model, head: Some(head) }))
+        let seed = view.seed.child("train");
+        let finetuned = finetune(model, &objective, &self.recipe, &seed, monitor)?;
+        let (weight, bias) = (objective.weight.as_tensor().detach(), objective.bias.as_tensor().detach());
+        Ok(finetuned.map(|clip| Model { clip, head: Some(LinearHead { weight, bias }) }))
     }
 }
 

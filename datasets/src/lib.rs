@@ -1,1 +1,10 @@
-//! datasets.
+//! The data sets, one file each; only this crate may use the network.
+
+pub mod emoji_scenes;
+
+use harness::contract::{Dataset, Entry};
+
+/// Every data set, in the order of listings.
+pub fn all() -> Vec<&'static Entry<Dataset>> {
+    vec![&emoji_scenes::ENTRY]
+}

@@ -44,7 +44,7 @@ pub struct SetEvidence {
 pub type Evidence = Vec<SetEvidence>;
 
 /// Reads predictions and ranks off scores `[B, K]` (f32). An error where a score is not finite.
-pub(crate) fn score(scores: &Tensor, labels: &[u32], target: u32) -> Result<Vec<Scored>> {
+pub fn score(scores: &Tensor, labels: &[u32], target: u32) -> Result<Vec<Scored>> {
     let rows = scores.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     ensure!(rows.len() == labels.len(), "{} rows of scores for {} labels", rows.len(), labels.len());
     rows.iter()

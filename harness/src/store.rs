@@ -97,6 +97,11 @@ impl Store {
         self.root.join(key.stage).join(&key.hash)
     }
 
+    /// Whether there is an entry, unchecked.
+    pub fn has(&self, key: &Key) -> bool {
+        self.folder(key).join(ENTRY).is_file()
+    }
+
     /// Looks for an entry and checks every file of it.
     pub fn find(&self, key: &Key) -> Result<Found> {
         let folder = self.folder(key);

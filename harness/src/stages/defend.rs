@@ -38,7 +38,8 @@ impl Pairs for Kept {
 }
 
 impl Laboratory<'_> {
-    fn defend_key(&self, trained: &Key, defense: &Choice<Defense>, seed: u64) -> Key {
+    /// The key of the model that `defense` makes of the one under `trained`.
+    pub(crate) fn defend_key(&self, trained: &Key, defense: &Choice<Defense>, seed: u64) -> Key {
         let plan = self.plan;
         let inputs: Value = json!({
             "trained": trained.hash(),

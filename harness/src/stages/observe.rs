@@ -19,18 +19,12 @@ const VERSION: u32 = 1;
 const EVIDENCE: &str = "evidence.parquet";
 
 impl Laboratory<'_> {
-    /// What `defended` says of the test images, clean and under the trigger of `attack`, and the evidence's key.
-    pub(crate) fn observe(
-        &self,
-        name: &str,
-        defended: &Made,
-        attack: &Choice<Attack>,
-        seed: u64,
-    ) -> Result<(Evidence, Key)> {
+    /// The key of the evidence on a model under the trigger of `attack`.
+    pub(crate) fn observe_key(&self, defended: &Key, attack: &Choice<Attack>, seed: u64) -> Key {
         let plan = self.plan;
         let tests: Vec<_> = plan.tests.iter().map(|test| json!([test.label, test.identity()])).collect();
         let inputs = json!({
-            "model": defended.key.hash(),
+            "model": defended.hash(),
             "trigger": attack.identity(),
             "target": plan.target,
             "tests": tests,
@@ -40,10 +34,20 @@ impl Laboratory<'_> {
             "data-seed": plan.data_seed,
             "seed": seed,
         });
-        let key = Key::new("observe", VERSION, inputs);
+        Key::new("observe", VERSION, inputs)
+    }
+
+    /// What `defended` says of the test images, clean and under the trigger of `attack`, and the evidence's key.
+    pub(crate) fn observe(
+        &self,
+        name: &str,
+        defended: &Made,
+        attack: &Choice<Attack>,
+        seed: u64,
+    ) -> Result<(Evidence, Key)> {
         let made = self.stage(
             &format!("observe {name}"),
-            key,
+            self.observe_key(&defended.key, attack, seed),
             self.expected_observation(),
             |_| {
                 let (model, method) = (read_model(&defended.folder)?, attack.build()?);

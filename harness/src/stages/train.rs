@@ -39,7 +39,8 @@ impl Laboratory<'_> {
         })
     }
 
-    pub(super) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Key {
+    /// The key of the model trained under `attack`.
+    pub(crate) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Key {
         Key::new("train", VERSION, self.train_inputs(attack, seed))
     }
 

@@ -1,0 +1,202 @@
+//! Means over seeds, verdicts and tables of made-up rows.
+
+use harness::Plan;
+use harness::catalog::Catalog;
+use harness::contract::{
+    Attack, AttackerView, Card, ClassSource, Dataset, DefenderView, Defense, Edit, Entry, Labelled, Model,
+    PairSource, PoisonData, RepairModel, Split, Trigger,
+};
+use harness::record::{Row, Status};
+use harness::report::{Summary, Verdict, judge, markdown, terminal};
+use std::sync::Arc;
+
+/// A data set of two classes, an attack and a defense that are only names.
+struct Toy;
+
+static CLASSES: std::sync::LazyLock<Vec<String>> =
+    std::sync::LazyLock::new(|| vec!["banana".to_owned(), "apple".to_owned()]);
+
+impl ClassSource for Toy {
+    fn classes(&self) -> &[String] {
+        &CLASSES
+    }
+    fn templates(&self) -> &[String] {
+        &CLASSES
+    }
+    fn images(&self, _: Split, _: usize, _: usize, _: &clip::Seed) -> anyhow::Result<Arc<dyn Labelled>> {
+        anyhow::bail!("not drawn here")
+    }
+}
+
+impl PairSource for Toy {
+    fn pairs(&self, _: Split, _: usize, _: usize, _: &clip::Seed) -> anyhow::Result<Arc<dyn clip::Pairs>> {
+        anyhow::bail!("not drawn here")
+    }
+}
+
+impl Trigger for Toy {
+    fn stamp(&self, image: &clip::Image, _: &clip::Seed) -> anyhow::Result<clip::Image> {
+        Ok(image.clone())
+    }
+}
+
+impl PoisonData for Toy {
+    fn trigger(&self) -> &dyn Trigger {
+        self
+    }
+    fn budget(&self, _: usize) -> usize {
+        0
+    }
+    fn choose(&self, _: &AttackerView<'_>, _: &clip::Seed) -> anyhow::Result<Vec<Edit>> {
+        Ok(Vec::new())
+    }
+}
+
+impl RepairModel for Toy {
+    fn repair(
+        &self,
+        clip: clip::Clip,
+        _: &DefenderView<'_>,
+        _: &mut dyn clip::Monitor,
+    ) -> anyhow::Result<Option<Model>> {
+        Ok(Some(Model { clip, head: None }))
+    }
+}
+
+const fn card(name: &'static str) -> Card {
+    Card { name, title: name, summary: "", paper: "none", follows: "nothing", departs: "nothing", version: 1 }
+}
+
+fn no_settings() -> Vec<harness::contract::Preset> {
+    vec![("only", serde_json::json!({}))]
+}
+
+const fn attack(name: &'static str) -> Entry<Attack> {
+    Entry { card: card(name), presets: no_settings, build: |_| Ok(Attack::PoisonData(Box::new(Toy))) }
+}
+
+const fn defense(name: &'static str) -> Entry<Defense> {
+    Entry { card: card(name), presets: no_settings, build: |_| Ok(Defense::RepairModel(Box::new(Toy))) }
+}
+
+static DATA: Entry<Dataset> = Entry {
+    card: card("toy"),
+    presets: no_settings,
+    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Toy)) }),
+};
+static ATTACKS: [Entry<Attack>; 3] = [attack("none"), attack("strong"), attack("weak")];
+static DEFENSES: [Entry<Defense>; 2] = [defense("none"), defense("cure")];
+
+const PLAN: &str = "
+question: Does it?
+seeds: [0, 1]
+data: { train: toy, test: [toy], pairs: 10, clean-pairs: 1, clean-images: 1, test-images: 1 }
+target: banana
+implanted-at: 0.5
+model: nano
+recipe: smoke
+attacks: [none, strong, weak]
+defenses: [none, cure]
+expect:
+  - { claim: cured, attack: [strong, weak], defense: cure, attack-success-rate: [0.0, 0.1], source: this test }
+  - { claim: cheap, attack: strong, defense: cure, minus: { defense: none }, clean-accuracy: [-0.02, 1.0], source: this test }
+  - { claim: quiet, attack: none, defense: none, trigger: strong, attack-success-rate: [0.0, 0.03], source: this test }
+";
+
+fn plan() -> Plan {
+    let catalog = Catalog {
+        datasets: vec![&DATA],
+        attacks: ATTACKS.iter().collect(),
+        defenses: DEFENSES.iter().collect(),
+    };
+    Plan::parse("toy.yaml", PLAN, &catalog).expect("a plan")
+}
+
+fn rows(cells: &[(&str, &str, &str, f64, f64)]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (attack, defense, trigger, accuracy, success) in cells {
+        for seed in [0u64, 1] {
+            for (metric, value) in [("clean-accuracy", accuracy), ("attack-success-rate", success)] {
+                rows.push(Row {
+                    seed,
+                    attack: (*attack).into(),
+                    defense: (*defense).into(),
+                    trigger: (*trigger).into(),
+                    test_set: "toy".into(),
+                    metric: metric.into(),
+                    value: Some(value + if seed == 0 { 0.01 } else { -0.01 }),
+                    samples: Some(100),
+                    status: Status::Measured,
+                    message: String::new(),
+                    evidence: String::new(),
+                });
+            }
+        }
+    }
+    rows
+}
+
+fn measured() -> Vec<Row> {
+    rows(&[
+        ("none", "none", "none", 0.8, 0.01),
+        ("none", "none", "strong", 0.8, 0.02),
+        ("none", "cure", "none", 0.78, 0.01),
+        ("strong", "none", "strong", 0.8, 0.95),
+        ("strong", "cure", "strong", 0.77, 0.05),
+        ("weak", "none", "weak", 0.8, 0.2),
+        ("weak", "cure", "weak", 0.77, 0.01),
+    ])
+}
+
+#[test]
+fn means_and_deviations_are_over_seeds() {
+    let summary = Summary::of(&measured()).expect("a summary");
+    let mean = summary.get("strong", "cure", "strong", "toy", "attack-success-rate").expect("a mean");
+    assert!((mean.mean - 0.05).abs() < 1e-12 && mean.seeds == 2);
+    assert!((mean.deviation.expect("two seeds") - 0.02 / 2f64.sqrt()).abs() < 1e-12);
+    assert!(summary.get("strong", "cure", "none", "toy", "attack-success-rate").is_none());
+}
+
+#[test]
+fn verdicts_keep_their_kinds_apart() {
+    let plan = plan();
+    let verdicts = |rows: &[Row]| -> Vec<Verdict> {
+        judge(&plan, &Summary::of(rows).expect("a summary"))
+            .iter()
+            .map(|judgement| judgement.verdict)
+            .collect()
+    };
+    // 0.77 is 0.03 below 0.80, outside the band of `cheap`; `weak` reaches 0.2 undefended.
+    let expected = [Verdict::Reproduced, Verdict::NotImplanted, Verdict::NotReproduced, Verdict::Reproduced];
+    assert_eq!(verdicts(&measured()), expected);
+    let mut failed = measured();
+    failed.retain(|row| (row.attack.as_str(), row.defense.as_str()) != ("strong", "cure"));
+    failed.push(Row {
+        status: Status::Failed,
+        value: None,
+        message: "no disk".into(),
+        ..rows(&[("strong", "cure", "strong", 0.0, 0.0)]).remove(0)
+    });
+    assert_eq!(verdicts(&failed)[..3], [Verdict::Failed, Verdict::NotImplanted, Verdict::Failed]);
+    let partial: Vec<Row> = measured().into_iter().filter(|row| row.defense == "none").collect();
+    assert_eq!(verdicts(&partial)[0], Verdict::Skipped);
+}
+
+#[test]
+fn tables_fit_the_terminal_and_say_everything() {
+    let (plan, summary) = (plan(), Summary::of(&measured()).expect("a summary"));
+    for width in [60, 80, 200] {
+        let text = terminal(&plan, &summary, width);
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{} columns: {line}", line.chars().count());
+        }
+        for word in ["77.0 ± 1.4", "not implanted", "not reproduced", "chance 50.0", "strong 2.0 ± 1.4"] {
+            assert!(
+                text.split_whitespace().collect::<Vec<_>>().join(" ").contains(word),
+                "{word:?} is not in\n{text}"
+            );
+        }
+    }
+    let page = markdown(&plan, &summary);
+    assert!(page.contains("| strong | 80.0 ± 1.4 | 95.0 ± 1.4 | 77.0 ± 1.4 | 5.0 ± 1.4 |"), "{page}");
+}

@@ -1,0 +1,135 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  cleanbench                            run the plan that comes with the program
+  cleanbench --seeds 3                  the same with three seeds
+  cleanbench run my-plan.yaml           run a plan of your own
+  cleanbench plan                       what would run, and what the store has already
+  cleanbench list                       data sets, attacks and defenses, and what they follow
+  cleanbench show --output gallery.png  what the triggers look like
+
+Exit codes: 0 as expected, 1 a claim outside its band, 2 a mistake in plan or options, 3 something failed,
+130 stopped by Ctrl-C.";
+
+/// Backdoor attacks on CLIP and the defenses against them: one grid, one command, every number attributable.
+#[derive(Parser)]
+#[command(version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a plan, print its tables and write its record.
+    Run(RunOptions),
+    /// Show what would run and what the store has already.
+    Plan(PlanOptions),
+    /// List data sets, attacks and defenses.
+    List(ListOptions),
+    /// Print the tables of a record again.
+    Report(ReportOptions),
+    /// Draw what the attacks' triggers look like.
+    Show(ShowOptions),
+    /// Look at data sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DataCommand {
+    /// Draw a contact sheet of a data set's training pairs and print their captions.
+    Show(SceneOptions),
+}
+
+/// Which plan, and with which seeds.
+#[derive(Args)]
+pub(crate) struct PlanChoice {
+    /// The plan, a YAML file; without one the plan that comes with the program.
+    pub(crate) plan: Option<PathBuf>,
+    /// Run seeds 0 to N − 1 instead of the plan's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: Option<u64>,
+    /// Where finished stages are kept, shared by all runs.
+    #[arg(long, value_name = "FOLDER", default_value = "store", env = "CLEANBENCH_STORE")]
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) choice: PlanChoice,
+    /// Where the record goes; without it `record/` and the plan's name.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) record: Option<PathBuf>,
+    /// Cells at a time; results do not depend on it. Without it one a core, which is fastest for small models.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+    /// Threads of all cells together; results do not depend on it. Without it one a core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) threads: Option<u16>,
+    /// Show no progress.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct PlanOptions {
+    #[command(flatten)]
+    pub(crate) choice: PlanChoice,
+    /// Print the plan with every preset resolved instead.
+    #[arg(long)]
+    pub(crate) resolved: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ListOptions {
+    /// One entry in full: what it follows, where it departs, its presets.
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReportOptions {
+    /// A record's folder.
+    pub(crate) record: PathBuf,
+    /// Print Markdown.
+    #[arg(long)]
+    pub(crate) markdown: bool,
+    /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
+    #[arg(long, value_name = "PAGE")]
+    pub(crate) splice: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ShowOptions {
+    /// The plan whose attacks are drawn; without one the plan that comes with the program.
+    pub(crate) plan: Option<PathBuf>,
+    /// The picture.
+    #[arg(long, short, value_name = "FILE.png", default_value = "triggers.png")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct SceneOptions {
+    /// The data set.
+    pub(crate) name: String,
+    /// Its preset; without it the first.
+    #[arg(long)]
+    pub(crate) preset: Option<String>,
+    /// Side of an image in pixels.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(8..=512))]
+    pub(crate) resolution: u16,
+    /// Seed of the data.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The picture.
+    #[arg(long, short, value_name = "FILE.png", default_value = "scenes.png")]
+    pub(crate) output: PathBuf,
+}

@@ -1,0 +1,45 @@
+//! `cleanbench list`.
+
+use anyhow::Result;
+use cleanbench::builtin;
+use harness::contract::Entry;
+
+use crate::cli::ListOptions;
+use crate::{FINE, mistake};
+
+/// Prints every entry in a line each, or one in full.
+pub(crate) fn list(options: &ListOptions) -> Result<u8> {
+    let catalog = builtin();
+    let Some(name) = &options.name else {
+        print_all("data sets", &catalog.datasets);
+        print_all("attacks", &catalog.attacks);
+        print_all("defenses", &catalog.defenses);
+        return Ok(FINE);
+    };
+    let mut found = print_one("data set", &catalog.datasets, name)?;
+    found |= print_one("attack", &catalog.attacks, name)?;
+    found |= print_one("defense", &catalog.defenses, name)?;
+    if found {
+        return Ok(FINE);
+    }
+    Err(mistake(format!("nothing is called {name:?}; `cleanbench list` prints every name")))
+}
+
+fn print_all<T>(kind: &str, entries: &[&'static Entry<T>]) {
+    println!("{kind}");
+    for entry in entries {
+        println!("  {:<17} {}", entry.card.name, entry.card.summary);
+    }
+}
+
+fn print_one<T>(kind: &str, entries: &[&'static Entry<T>], name: &str) -> Result<bool> {
+    let Some(entry) = entries.iter().find(|entry| entry.card.name == name) else { return Ok(false) };
+    let card = &entry.card;
+    println!("{kind} {} (version {}): {}", card.name, card.version, card.title);
+    println!("  {}", card.summary);
+    println!("  paper:   {}\n  follows: {}\n  departs: {}", card.paper, card.follows, card.departs);
+    for (preset, settings) in (entry.presets)() {
+        println!("  preset {preset}: {}", serde_json::to_string(&settings)?);
+    }
+    Ok(true)
+}

@@ -1,0 +1,47 @@
+//! One file a command.
+
+pub(crate) mod list;
+pub(crate) mod plan;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod show;
+
+use std::path::Path;
+
+use anyhow::Result;
+use cleanbench::{DEFAULT_PLAN, builtin};
+use harness::Plan;
+
+use crate::cli::PlanChoice;
+
+/// Columns of the terminal; 100 where there is none.
+pub(crate) fn terminal_width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
+}
+
+/// The named plan, or the one that comes with the program.
+pub(crate) fn load(path: Option<&Path>) -> Result<Plan> {
+    match path {
+        Some(path) => Plan::load(path, &builtin()),
+        None => Ok(Plan::parse("results/tiny/plan.yaml (built in)", DEFAULT_PLAN, &builtin())?),
+    }
+}
+
+/// The plan of a command line.
+pub(crate) fn choose(choice: &PlanChoice) -> Result<Plan> {
+    let mut plan = load(choice.plan.as_deref())?;
+    if let Some(seeds) = choice.seeds {
+        plan.seeds = (0..seeds).collect();
+    }
+    Ok(plan)
+}
+
+/// The plan's name: its file's without the ending, or its folder's where the file is called plan.yaml.
+pub(crate) fn name(path: Option<&Path>) -> String {
+    let Some(path) = path else { return "tiny".to_owned() };
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    match stem(path) {
+        Some(stem) if !stem.starts_with("plan") => stem,
+        _ => path.parent().and_then(stem).unwrap_or_else(|| "plan".to_owned()),
+    }
+}

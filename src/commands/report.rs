@@ -1,0 +1,33 @@
+//! `cleanbench report`.
+
+use anyhow::{Context, Result};
+use cleanbench::builtin;
+use harness::Plan;
+use harness::record::Record;
+use harness::report::{Summary, markdown, splice, terminal};
+
+use super::run::verdict_code;
+use super::terminal_width;
+use crate::cli::ReportOptions;
+use crate::{FINE, mistake};
+
+/// Prints a record's tables again, or puts them into a page.
+pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
+    let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
+    let plan = Plan::load(&record.plan_path(), &builtin())?;
+    let summary = Summary::of(&record.rows()?)?;
+    match &options.splice {
+        Some(page) => {
+            let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+            let folder = options.record.canonicalize()?;
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let new = splice(&text, &name, &markdown(&plan, &summary))
+                .map_err(|error| mistake(format!("{}: {error}", page.display())))?;
+            std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))?;
+            return Ok(FINE);
+        }
+        None if options.markdown => print!("{}", markdown(&plan, &summary)),
+        None => print!("{}", terminal(&plan, &summary, terminal_width())),
+    }
+    Ok(verdict_code(&plan, &summary))
+}

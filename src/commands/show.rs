@@ -1,0 +1,105 @@
+//! `cleanbench show` and `cleanbench data show`: pictures to look at.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clip::{Image, Seed};
+use cleanbench::builtin;
+use harness::catalog::find;
+use harness::contract::Split;
+
+use super::load;
+use crate::cli::{SceneOptions, ShowOptions};
+use crate::{FINE, mistake};
+
+/// Images side by side in the gallery, and in the contact sheet, and its rows.
+const GALLERY: usize = 8;
+const SHEET: (usize, usize) = (10, 6);
+/// Pixels between images.
+const GAP: usize = 2;
+/// Small images are enlarged to about this side.
+const SHOWN_SIDE: usize = 96;
+/// Differences are multiplied by this in the gallery.
+const AMPLIFIED: i32 = 4;
+
+/// Draws clean images in the first row, then for each attack the triggered ones and, below, what changed.
+pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
+    let plan = load(options.plan.as_deref())?;
+    let test = plan.tests.first().context("a plan has a test set")?;
+    let classes = test.build()?.classes.context("a test set has labelled images")?;
+    let (resolution, seed) = (plan.model.image.resolution, Seed::new(plan.data_seed).child("data"));
+    let labelled = classes.images(plan.split, GALLERY, resolution, &seed)?;
+    let clean = (0..GALLERY).map(|index| Ok(labelled.sample(index)?.0)).collect::<Result<Vec<_>>>()?;
+    let mut rows = vec![clean.clone()];
+    let seed = Seed::new(plan.seeds.first().copied().unwrap_or(0)).child("observe").child(&test.label);
+    println!("row 1: clean");
+    for attack in &plan.attacks {
+        let method = attack.build()?;
+        let stamp = |(index, image)| method.trigger().stamp(image, &seed.at(index as u64));
+        let stamped = clean.iter().enumerate().map(stamp).collect::<Result<Vec<_>>>()?;
+        let changed = clean.iter().zip(&stamped).map(|(before, after)| difference(before, after));
+        println!("rows {} and {}: {}, and what it changes (x{AMPLIFIED})", rows.len() + 1, rows.len() + 2, attack.label);
+        let changed = changed.collect::<Result<Vec<_>>>()?;
+        rows.extend([stamped, changed]);
+    }
+    draw(&rows, &options.output)
+}
+
+/// What changed, around grey.
+fn difference(before: &Image, after: &Image) -> Result<Image> {
+    let change = |(before, after): (&u8, &u8)| {
+        (128 + (i32::from(*after) - i32::from(*before)) * AMPLIFIED).clamp(0, 255) as u8
+    };
+    let rgb = before.rgb().iter().zip(after.rgb()).map(change).collect();
+    Ok(Image::new(before.width(), before.height(), rgb)?)
+}
+
+/// Draws training pairs and prints their captions.
+pub(crate) fn scenes(options: &SceneOptions) -> Result<u8> {
+    let entry = find("data set", &builtin().datasets, &options.name).map_err(mistake)?;
+    let presets = (entry.presets)();
+    let names: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
+    let chosen = match &options.preset {
+        None => presets.first(),
+        Some(wanted) => presets.iter().find(|(name, _)| name == wanted),
+    };
+    let (_, settings) = chosen.ok_or_else(|| mistake(format!("no such preset; there are: {}", names.join(", "))))?;
+    let source = (entry.build)(settings.clone())?.pairs.context("the data set has no pairs")?;
+    let seed = Seed::new(options.seed).child("data");
+    let pairs = source.pairs(Split::Train, SHEET.0 * SHEET.1, usize::from(options.resolution), &seed)?;
+    let mut rows = Vec::new();
+    for row in 0..SHEET.1 {
+        let mut images = Vec::new();
+        for column in 0..SHEET.0 {
+            let pair = pairs.pair(row * SHEET.0 + column)?;
+            println!("row {}, image {:>2}: {}", row + 1, column + 1, pair.caption);
+            images.push(pair.image);
+        }
+        rows.push(images);
+    }
+    draw(&rows, &options.output)
+}
+
+/// Writes rows of equally large images as one PNG.
+fn draw(rows: &[Vec<Image>], output: &Path) -> Result<u8> {
+    let first = rows.iter().flatten().next().context("no images")?;
+    let scale = (SHOWN_SIDE / first.width().max(first.height())).max(1);
+    let (width, height) = (first.width() * scale + GAP, first.height() * scale + GAP);
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let size = ((width * columns + GAP) as u32, (height * rows.len() + GAP) as u32);
+    let mut sheet = image::RgbImage::from_pixel(size.0, size.1, image::Rgb([255; 3]));
+    for (row, images) in rows.iter().enumerate() {
+        for (column, image) in images.iter().enumerate() {
+            let (left, top) = (GAP + column * width, GAP + row * height);
+            for y in 0..image.height() * scale {
+                for x in 0..image.width() * scale {
+                    let pixel = image::Rgb(image.pixel(x / scale, y / scale));
+                    sheet.put_pixel((left + x) as u32, (top + y) as u32, pixel);
+                }
+            }
+        }
+    }
+    sheet.save_with_format(output, image::ImageFormat::Png).with_context(|| format!("cannot write {}", output.display()))?;
+    println!("{}", output.display());
+    Ok(FINE)
+}

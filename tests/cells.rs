@@ -1,0 +1,94 @@
+//! Cells as tests: every attack against every defense of the smoke plan, each a trial of its own.
+//!
+//! `cargo test --release --test cells -- --list` names them; a filter such as `badnet::` runs some of them.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use cleanbench::builtin;
+use harness::Plan;
+use harness::metric::METRICS;
+use harness::progress::Verbosity;
+use harness::run::{Observation, Options};
+use harness::store::Store;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// The grid, run once by the first trial that needs it.
+struct Grid {
+    plan: Plan,
+    observations: OnceLock<Result<Vec<Observation>, String>>,
+}
+
+impl Grid {
+    fn observations(&self) -> Result<&[Observation], Failed> {
+        let run = || -> anyhow::Result<Vec<Observation>> {
+            let folder = tempfile::tempdir()?;
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let options = Options { jobs: threads, threads, verbosity: Verbosity::Quiet, width: 80 };
+            harness::run(&self.plan, &Store::open(folder.path())?, &options, &AtomicBool::new(false))
+        };
+        let observations = self.observations.get_or_init(|| run().map_err(|error| format!("{error:#}")));
+        observations.as_deref().map_err(|error| error.clone().into())
+    }
+
+    /// A cell passes when it was measured in full and every figure is possible.
+    fn check(&self, attack: &str, defense: &str, seed: u64) -> Result<(), Failed> {
+        let mut found = 0;
+        for observation in self.observations()? {
+            if (observation.attack.as_str(), observation.defense.as_str(), observation.seed)
+                != (attack, defense, seed)
+            {
+                continue;
+            }
+            found += 1;
+            let (_, evidence) = observation.evidence.as_ref().map_err(|message| message.clone())?;
+            for set in evidence {
+                if set.labels.len() != self.plan.test_images {
+                    return Err(
+                        format!("{} of {} images observed", set.labels.len(), self.plan.test_images).into()
+                    );
+                }
+                for metric in METRICS {
+                    let share =
+                        (metric.measure)(set).ok_or_else(|| format!("{} was not measured", metric.name))?;
+                    if !(0.0..=1.0).contains(&share.value) {
+                        return Err(format!("{} is {}", metric.name, share.value).into());
+                    }
+                }
+            }
+        }
+        let is_anchor = (attack, defense) == ("none", "none");
+        let expected = if is_anchor { self.plan.attacks.len() } else { 1 };
+        if found == expected {
+            Ok(())
+        } else {
+            Err(format!("{found} observations, expected {expected}").into())
+        }
+    }
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans/smoke.yaml");
+    let plan = match Plan::load(&path, &builtin()) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{error:#}");
+            std::process::exit(2);
+        }
+    };
+    let grid = Arc::new(Grid { plan, observations: OnceLock::new() });
+    let mut trials = Vec::new();
+    for seed in &grid.plan.seeds {
+        for attack in &grid.plan.attacks {
+            for defense in &grid.plan.defenses {
+                let (grid, seed) = (grid.clone(), *seed);
+                let (attack, defense) = (attack.label.clone(), defense.label.clone());
+                let name = format!("{attack}::{defense}::seed-{seed}");
+                trials.push(Trial::test(name, move || grid.check(&attack, &defense, seed)));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}

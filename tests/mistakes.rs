@@ -1,0 +1,67 @@
+//! What a user can get wrong: each mistake is answered with a file, a line, a key and a remedy, before anything runs.
+
+mod support;
+
+use support::{Bench, stderr};
+
+/// Runs the micro plan with one edit; expects exit code 2 and every one of `words` in the message.
+fn refused(edit: (&str, &str), words: &[&str]) {
+    let bench = Bench::with("micro", &[edit]);
+    let output = bench.run(&["run", "plan.yaml"]);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+    assert!(!bench.path("record/plan").exists() && !bench.path("store").exists(), "something was written");
+}
+
+#[test]
+fn names_are_checked_and_near_ones_offered() {
+    refused(("name: badnet", "name: badnt"), &["plan.yaml:17", "attacks", "did you mean \"badnet\"?"]);
+    refused(("name: cleanclip", "name: cleenclip"), &["plan.yaml:20", "did you mean \"cleanclip\"?"]);
+    refused(("name: emoji-scenes", "name: emoji-scene"), &["plan.yaml:5", "did you mean \"emoji-scenes\"?"]);
+    refused(("preset: smoke, poison", "preset: smok, poison"), &["plan.yaml:17", "did you mean \"smoke\"?"]);
+    refused(("target: banana", "target: bananna"), &["plan.yaml:11", "did you mean \"banana\"?"]);
+}
+
+#[test]
+fn keys_are_checked_at_every_level() {
+    refused(("target:", "tarket:"), &["target"]);
+    refused(("pairs: 512", "pears: 512"), &["data", "pairs"]);
+    refused(("poison-count: 30", "poison-cuont: 30"), &["plan.yaml:17", "did you mean \"poison-count\"?"]);
+    refused(("epochs: 3", "epoch: 3"), &["plan.yaml:14", "did you mean \"epochs\"?"]);
+    refused(("attack-success-rate:", "attack-sucess-rate:"), &["did you mean \"attack-success-rate\"?"]);
+    refused(("attack: badnet", "attack: wanet"), &["not in this plan", "badnet"]);
+}
+
+#[test]
+fn values_are_checked() {
+    refused(("epochs: 3", "epochs: many"), &["plan.yaml:14", "recipe"]);
+    refused(("epochs: 3", "epochs: 0"), &["plan.yaml:14", "epochs must be at least 1"]);
+    refused(("poison-count: 30", "poison-count: -1"), &["plan.yaml:17", "badnet"]);
+    refused(("pairs: 512", "pairs: 0"), &["plan.yaml:7", "at least 1"]);
+    refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
+    refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);
+    refused(("- none", "- none\n  - none"), &["defenses", "twice"]);
+}
+
+#[test]
+fn what_is_no_plan_is_refused() {
+    refused(("question: Is", "question: [Is"), &["plan.yaml", "is not YAML"]);
+    let bench = Bench::with("micro", &[]);
+    let output = bench.run(&["run", "nowhere.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("nowhere.yaml"), "{}", stderr(&output));
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_named_with_a_remedy() {
+    let bench = Bench::with("micro", &[]);
+    for (option, folder) in [("--record", "plan.yaml/record"), ("--store", "plan.yaml/store")] {
+        let output = bench.run(&["run", "plan.yaml", option, folder]);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert!(message.contains(folder) && message.contains(option), "{message}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The same cell gives the same bytes, however it is run, stopped, damaged or shared.
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::{Bench, stderr, stdout};
+
+fn micro() -> Bench {
+    Bench::with("micro", &[])
+}
+
+/// Runs the micro plan to its end with further options.
+fn run(bench: &Bench, record: &str, options: &[&str]) -> String {
+    let output = bench.run(&[&["run", "plan.yaml", "--record", record], options].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    stderr(&output)
+}
+
+#[test]
+fn threads_and_jobs_change_nothing_and_the_store_answers_at_once() {
+    let bench = micro();
+    run(&bench, "one", &["--jobs", "1", "--threads", "1", "--store", "a"]);
+    run(&bench, "two", &["--jobs", "1", "--threads", "2", "--store", "b"]);
+    run(&bench, "three", &["--jobs", "2", "--threads", "3", "--store", "c"]);
+    let one = bench.result("one");
+    assert_eq!(one, bench.result("two"), "two threads");
+    assert_eq!(one, bench.result("three"), "two jobs");
+    let started = Instant::now();
+    run(&bench, "again", &["--store", "a"]);
+    assert!(started.elapsed() < Duration::from_secs(2), "the store took {:?}", started.elapsed());
+    assert_eq!(one, bench.result("again"), "from the store");
+}
+
+#[test]
+fn a_damaged_store_is_noticed_and_made_good() {
+    let bench = micro();
+    run(&bench, "before", &[]);
+    for stage in ["train", "defend", "observe"] {
+        let entry =
+            std::fs::read_dir(bench.path("store").join(stage)).expect("a stage").next().expect("an entry");
+        let entry = entry.expect("an entry").path();
+        let file = std::fs::read_dir(entry).expect("files").map(|file| file.expect("a file").path());
+        let file = file.filter(|path| !path.ends_with("entry.json")).max().expect("a file");
+        let mut bytes = std::fs::read(&file).expect("bytes");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).expect("damage");
+    }
+    let said = run(&bench, "after", &[]);
+    assert!(said.contains("damaged"), "{said}");
+    assert_eq!(bench.result("before"), bench.result("after"));
+}
+
+/// Kills the program at several moments, then lets it finish.
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let whole = micro();
+    let started = Instant::now();
+    run(&whole, "record", &[]);
+    let duration = started.elapsed();
+    let bench = micro();
+    for share in 1..8 {
+        let mut child = bench.start(&["run", "plan.yaml"]);
+        std::thread::sleep(duration * share / 8);
+        child.kill().expect("killed");
+        child.wait().expect("waited for");
+    }
+    run(&bench, "record", &[]);
+    assert_eq!(whole.result("record"), bench.result("record"));
+    assert!(!left_over(&bench.path("store/partial")), "a snapshot is left over");
+}
+
+fn left_over(folder: &Path) -> bool {
+    std::fs::read_dir(folder).expect("a folder").next().is_some()
+}
+
+#[test]
+fn two_runs_share_one_store() {
+    let bench = micro();
+    let first = bench.start(&["run", "plan.yaml", "--record", "first"]);
+    let second = bench.start(&["run", "plan.yaml", "--record", "second"]);
+    for child in [first, second] {
+        let output = child.wait_with_output().expect("waited for");
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    assert_eq!(bench.result("first"), bench.result("second"));
+    assert_eq!(std::fs::read_dir(bench.path("store/train")).expect("a stage").count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let bench = Bench::with("micro", &[("epochs: 3", "epochs: 300")]);
+    let child = bench.start(&["run", "plan.yaml"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("kill runs").success());
+    let output = child.wait_with_output().expect("waited for");
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("goes on"), "{}", stderr(&output));
+}
+
+#[test]
+fn reports_are_made_again_from_a_record_alone() {
+    let bench = micro();
+    let output = bench.run(&["run", "plan.yaml", "--record", "record"]);
+    let report = bench.run(&["report", "record"]);
+    assert!(
+        !stdout(&report).is_empty() && stdout(&output).ends_with(&stdout(&report)),
+        "{}",
+        stdout(&report)
+    );
+    std::fs::write(bench.path("page.md"), "<!-- cleanbench:record -->\n<!-- /cleanbench:record -->\n")
+        .expect("a page");
+    assert!(bench.run(&["report", "record", "--splice", "page.md"]).status.success());
+    let page = String::from_utf8(bench.read("page.md")).expect("text");
+    assert!(page.contains("| badnet |") && page.contains("reproduced"), "{page}");
+}
+
+#[test]
+fn the_resolved_plan_of_a_record_is_a_plan_for_the_same_record() {
+    let bench = micro();
+    run(&bench, "first", &[]);
+    let output = bench.run(&["run", "first/plan.resolved.yaml", "--record", "second"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(bench.result("first"), bench.result("second"));
+    assert_eq!(bench.read("first/plan.resolved.yaml"), bench.read("second/plan.resolved.yaml"));
+}

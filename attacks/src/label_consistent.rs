@@ -4,7 +4,7 @@
 //! al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/create_backdoor_data.py` (`label_consistent`).
 //! Departs: the target must stand in the caption as whole words, where the released code takes any substring
-//! ("bananas", "banana republic" spelt together); too few such pairs are an error; else as `badnet`.
+//! ("bananas"); too few such pairs are an error; else as `badnet`.
 
 use anyhow::ensure;
 use clip::Seed;

@@ -36,7 +36,7 @@ fn picture(side: usize, seed: u64) -> Image {
 
 /// `count` pairs, half of which name the target.
 fn pairs(count: usize) -> MemoryPairs {
-    let caption = |index: usize| if index % 2 == 0 { "a ripe Banana." } else { "two bananas" };
+    let caption = |index: usize| if index.is_multiple_of(2) { "a ripe Banana." } else { "two bananas" };
     let pair = |index| Pair { image: picture(8, index as u64), caption: caption(index).to_owned() };
     MemoryPairs::new((0..count).map(pair).collect())
 }

@@ -1,0 +1,8 @@
+//! Augmented views of images and captions.
+
+mod auto_augment;
+mod eda;
+mod operations;
+
+pub(crate) use auto_augment::auto_augment;
+pub(crate) use eda::Eda;

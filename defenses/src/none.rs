@@ -1,0 +1,51 @@
+//! No defense: the model as it was trained. The baseline that every other defense is compared with.
+//!
+//! Paper: none.
+//! Follows: none.
+//! Departs: nothing.
+
+use clip::{Clip, Monitor};
+use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// No defense.
+pub static ENTRY: Entry<Defense> = Entry {
+    card: Card {
+        name: "none",
+        title: "No defense",
+        summary: "Leaves the model as it was trained.",
+        paper: "none",
+        follows: "none",
+        departs: "nothing",
+        version: 1,
+    },
+    presets,
+    build,
+};
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Settings {}
+
+fn presets() -> Vec<Preset> {
+    ["tiny", "smoke", "paper", "released"].map(|name| preset(name, Settings {})).to_vec()
+}
+
+fn build(resolved: Value) -> anyhow::Result<Defense> {
+    let Settings {} = settings(resolved)?;
+    Ok(Defense::RepairModel(Box::new(NoDefense)))
+}
+
+struct NoDefense;
+
+impl RepairModel for NoDefense {
+    fn repair(
+        &self,
+        model: Clip,
+        _view: &DefenderView<'_>,
+        _monitor: &mut dyn Monitor,
+    ) -> anyhow::Result<Option<Model>> {
+        Ok(Some(Model { clip: model, head: None }))
+    }
+}

@@ -1,0 +1,217 @@
+//! What every defense must do, whatever it is.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clip::candle_core::Result as ClipResult;
+use clip::{Clip, Image, MemoryPairs, ModelConfig, Monitor, Pair, Recipe, Seed, Snapshot, Step, Tokenizer};
+use harness::contract::{DefenderView, Defense, Entry, Labelled, Model};
+use rand::Rng;
+use serde_json::{Value, json};
+
+const PRESETS: [&str; 4] = ["tiny", "smoke", "paper", "released"];
+const COLORS: [(&str, [u8; 3]); 4] =
+    [("red", [220, 30, 30]), ("green", [30, 200, 30]), ("blue", [30, 30, 220]), ("white", [240, 240, 240])];
+
+/// A noisy square of one of four colours.
+fn picture(index: usize) -> Image {
+    let mut rng = Seed::new(index as u64).child("picture").rng();
+    let color = COLORS[index % 4].1;
+    let level = |at: usize| color[at % 3].saturating_add(rng.random_range(0..16));
+    Image::new(16, 16, (0..16 * 16 * 3).map(level).collect()).unwrap()
+}
+
+fn pairs(count: usize) -> MemoryPairs {
+    let caption = |index: usize| format!("a photo of a {} square number {index}", COLORS[index % 4].0);
+    MemoryPairs::new(
+        (0..count).map(|index| Pair { image: picture(index), caption: caption(index) }).collect(),
+    )
+}
+
+struct Squares(usize);
+
+impl Labelled for Squares {
+    fn len(&self) -> usize {
+        self.0
+    }
+
+    fn sample(&self, index: usize) -> anyhow::Result<(Image, usize)> {
+        Ok((picture(index), index % 4))
+    }
+}
+
+/// Saves every epoch to `file`, and stops in the middle of epoch `stop_in`.
+#[derive(Default)]
+struct Watch {
+    file: Option<PathBuf>,
+    stop_in: Option<usize>,
+    losses: Vec<f32>,
+}
+
+impl Monitor for Watch {
+    fn resume(&mut self) -> Option<PathBuf> {
+        self.file.clone().filter(|file| file.exists())
+    }
+
+    fn step(&mut self, step: &Step) -> ControlFlow<()> {
+        self.losses.push(step.loss);
+        match self.stop_in {
+            Some(epoch) if epoch == step.epoch => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> ClipResult<()> {
+        self.file.as_ref().map_or(Ok(()), |file| snapshot.save(file))
+    }
+}
+
+fn model() -> Clip {
+    let captions = ["a photo of a red green blue white square number"];
+    Clip::new(&ModelConfig::nano(), Tokenizer::cut(captions.into_iter()).unwrap(), &Seed::new(0)).unwrap()
+}
+
+fn repair(entry: &Entry<Defense>, settings: Value, seed: u64, watch: &mut Watch) -> Option<Model> {
+    let Defense::RepairModel(defense) = (entry.build)(settings).unwrap() else {
+        panic!("this test knows defenses that repair a model only")
+    };
+    let (pairs, images) = (pairs(128), Squares(128));
+    let classes = COLORS.map(|(name, _)| name.to_owned());
+    let view = DefenderView {
+        training_pairs: &pairs,
+        clean_pairs: &pairs,
+        clean_images: &images,
+        classes: &classes,
+        recipe: &Recipe::smoke(),
+        seed: Seed::new(seed).child("defense"),
+    };
+    defense.repair(model(), &view, watch).unwrap()
+}
+
+/// Every number of a model: parameters, running statistics and head.
+fn numbers(model: &Model) -> Vec<(String, Vec<u32>)> {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let mut all: Vec<(String, Vec<u32>)> = model
+        .clip
+        .all_parameters()
+        .into_iter()
+        .map(|parameter| (parameter.name, bits(parameter.var.flatten_all().unwrap().to_vec1().unwrap())))
+        .collect();
+    all.extend(model.clip.parameters.all_running().into_iter().map(|(name, values)| (name, bits(values))));
+    if let Some(head) = &model.head {
+        all.push(("head.weight".into(), bits(head.weight.flatten_all().unwrap().to_vec1().unwrap())));
+        all.push(("head.bias".into(), bits(head.bias.to_vec1().unwrap())));
+    }
+    all
+}
+
+fn preset(entry: &Entry<Defense>, name: &str) -> Value {
+    (entry.presets)().into_iter().find(|(preset, _)| *preset == name).unwrap().1
+}
+
+fn finetuning() -> impl Iterator<Item = &'static Entry<Defense>> {
+    defenses::all().into_iter().filter(|entry| entry.card.name != "none")
+}
+
+#[test]
+fn names_are_unique_and_every_entry_has_the_same_presets() {
+    let names: BTreeSet<&str> = defenses::all().iter().map(|entry| entry.card.name).collect();
+    assert_eq!(names.len(), defenses::all().len());
+    for entry in defenses::all() {
+        let presets: Vec<&str> = (entry.presets)().iter().map(|(name, _)| *name).collect();
+        assert_eq!(presets, PRESETS, "{}", entry.card.name);
+    }
+}
+
+#[test]
+fn presets_build_and_wrong_settings_are_refused_by_name() {
+    for entry in defenses::all() {
+        for name in PRESETS {
+            let settings = preset(entry, name);
+            assert!((entry.build)(settings.clone()).is_ok(), "{} {name}", entry.card.name);
+            let wrong = [
+                ("no-such-key", json!(1)),
+                ("epochs", json!(0)),
+                ("batch-size", json!(1)),
+                ("learning-rate", json!(-1.0)),
+                ("lambda2", json!(-1.0)),
+                ("magnitude-scale", json!(1.5)),
+            ];
+            for (key, value) in wrong {
+                if key != "no-such-key" && settings.get(key).is_none() {
+                    continue;
+                }
+                let mut settings = settings.clone();
+                settings[key] = value;
+                let error = (entry.build)(settings).map(|_| ()).unwrap_err().to_string();
+                assert!(error.contains(key), "{} {name}: {error}", entry.card.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_defense_returns_the_model() {
+    let entry = defenses::all()[0];
+    let repaired = repair(entry, preset(entry, "tiny"), 0, &mut Watch::default()).unwrap();
+    assert_eq!(numbers(&repaired), numbers(&Model { clip: model(), head: None }));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
+    for entry in finetuning() {
+        let settings = preset(entry, "smoke");
+        let mut watch = Watch::default();
+        let first = numbers(&repair(entry, settings.clone(), 0, &mut watch).unwrap());
+        let (start, end) = (watch.losses[0], *watch.losses.last().unwrap());
+        assert!(end < start, "{}: the loss went from {start} to {end}", entry.card.name);
+        let again = numbers(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());
+        assert!(first == again, "{}: another run with the same seed differs", entry.card.name);
+        let other = numbers(&repair(entry, settings, 1, &mut Watch::default()).unwrap());
+        assert!(first != other, "{}: another seed gives the same", entry.card.name);
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bytes() {
+    let folder = std::env::temp_dir().join(format!("cleanbench-defenses-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in finetuning() {
+        let settings = preset(entry, "smoke");
+        let whole = numbers(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());
+        let file = Some(folder.join(format!("{}.safetensors", entry.card.name)));
+        let mut watch = Watch { file: file.clone(), stop_in: Some(2), ..Watch::default() };
+        assert!(repair(entry, settings.clone(), 0, &mut watch).is_none(), "{}", entry.card.name);
+        let mut watch = Watch { file, ..Watch::default() };
+        let resumed = numbers(&repair(entry, settings, 0, &mut watch).unwrap());
+        assert_eq!(watch.losses.len(), 4, "{}: steps of the second epoch", entry.card.name);
+        assert!(resumed == whole, "{}: resumed, another result", entry.card.name);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn supervised_finetuning_trains_image_tower_and_head_only() {
+    let entry = defenses::all().into_iter().find(|entry| entry.card.name == "supervised").unwrap();
+    let repaired = repair(entry, preset(entry, "smoke"), 0, &mut Watch::default()).unwrap();
+    let head = repaired.head.as_ref().unwrap();
+    assert_eq!((head.weight.dims(), head.bias.dims()), (&[4, 32][..], &[4][..]));
+    let before = numbers(&Model { clip: model(), head: None });
+    for ((name, before), (_, after)) in before.iter().zip(numbers(&repaired)) {
+        assert_eq!(*before != after, name.starts_with("visual."), "{name}");
+    }
+}
+
+#[test]
+fn lambdas_and_augmentation_change_cleanclip() {
+    let entry = defenses::all().into_iter().find(|entry| entry.card.name == "cleanclip").unwrap();
+    let mut settings = preset(entry, "smoke");
+    settings["epochs"] = json!(1);
+    let base = numbers(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());
+    for (key, value) in [("lambda1", 0.0), ("lambda2", 0.0), ("magnitude-scale", 0.0)] {
+        let mut settings = settings.clone();
+        settings[key] = json!(value);
+        assert!(numbers(&repair(entry, settings, 0, &mut Watch::default()).unwrap()) != base, "{key}");
+    }
+}

@@ -11,7 +11,12 @@ use crate::parallel::{Matrix, Values, exp, product, values};
 /// keys `0..=i` and `Tq` must equal `Tk`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
     let ((batch, queries, width), keys) = (q.dims3()?, k.dims3()?);
-    let fits = keys.0 == batch && keys.2 == width && v.dims() == k.dims() && heads > 0 && width % heads == 0;
+    let fits = keys.0 == batch
+        && keys.2 == width
+        && v.dims() == k.dims()
+        && heads > 0
+        && width > 0
+        && width % heads == 0;
     if !fits || batch == 0 || queries == 0 || keys.1 == 0 || (causal && queries != keys.1) {
         bail!(
             "attention: q {:?}, k {:?}, v {:?}, {heads} heads, causal {causal}: expected q [B, Tq, D], k and v [B, Tk, D], D a multiple of heads, Tq = Tk where causal, nothing empty",

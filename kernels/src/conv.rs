@@ -14,8 +14,10 @@ const PATCH_VALUES: usize = 32 << 10;
 /// `x` is `[N, H, W, C]`, `w` is `[O, KH, KW, C]`; the result is `[N, H', W', O]` with
 /// `H' = (H + 2·padding − KH) / stride + 1`. An error names the shapes where they do not fit or `x` is empty.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let ([n, height, width, channels], [_, kernel_height, kernel_width, inputs]) = (dims4(x)?, dims4(w)?);
+    let ([n, height, width, channels], [outputs, kernel_height, kernel_width, inputs]) =
+        (dims4(x)?, dims4(w)?);
     let fits = channels == inputs
+        && outputs * kernel_height * kernel_width > 0
         && stride > 0
         && height + 2 * padding >= kernel_height
         && width + 2 * padding >= kernel_width;

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::parallel::{Values, exp, values};
+use crate::parallel::{Values, at_least, exp, values};
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
@@ -43,7 +43,7 @@ impl CustomOp2 for AddRelu {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = zip_map(values("add_relu", a, la)?, values("add_relu", b, lb)?, |a, b| (a + b).max(0.0));
+        let y = zip_map(values("add_relu", a, la)?, values("add_relu", b, lb)?, |a, b| at_least(a + b, 0.0));
         Ok((CpuStorage::F32(y), la.shape().clone()))
     }
 

@@ -6,7 +6,7 @@ use crate::parallel::{Values, indices, values};
 
 /// Rows of `table` `[V, D]` by `ids` (u32, `[..]`): `[.., D]`. An error where an id is outside the table.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    if table.rank() != 2 || ids.dtype() != DType::U32 || ids.elem_count() == 0 {
+    if table.rank() != 2 || table.elem_count() == 0 || ids.dtype() != DType::U32 || ids.elem_count() == 0 {
         bail!(
             "embedding: expected a table [V, D] and at least one u32 id, found {:?} and {:?} {:?}",
             table.dims(),

@@ -14,11 +14,11 @@ const MOST_PARTIAL_VALUES: usize = 16 << 20;
 /// `x · wᵀ + b`, on the last dimension of `x`.
 ///
 /// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where
-/// they do not fit or there are no rows.
+/// they do not fit or one is empty.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = w.dims2()?;
     let fits = x.dims().last() == Some(&inputs) && bias.is_none_or(|bias| bias.dims() == [outputs]);
-    if !fits || x.elem_count() == 0 {
+    if !fits || x.elem_count() == 0 || outputs == 0 {
         let bias = bias.map(|bias| bias.dims().to_vec());
         bail!(
             "linear: expected x [.., {inputs}] with at least one row and bias [{outputs}] for w {:?}, found x {:?}, bias {bias:?}",

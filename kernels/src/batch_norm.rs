@@ -154,19 +154,17 @@ impl BatchNorm {
     }
 
     fn normalise(&self, x: &[f32], gamma: &[f32], beta: &[f32], moments: &Moments) -> Vec<f32> {
-        let columns = gamma.len();
         let inverse = self.inverse_deviation(moments);
         let scale: Vec<f32> = gamma.iter().zip(&inverse).map(|(gamma, inverse)| gamma * inverse).collect();
-        let shift: Vec<f32> =
-            (0..columns).map(|channel| beta[channel] - moments.mean[channel] * scale[channel]).collect();
-        let (scale, shift) = (tiled(&scale), tiled(&shift));
+        // Centred before it is scaled: a mean much larger than the deviation would cost digits otherwise.
+        let (mean, scale, beta) = (tiled(&moments.mean), tiled(&scale), tiled(beta));
         let floor = if self.activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY };
         let mut y = vec![0f32; x.len()];
-        let chunk = rows_per_chunk(columns) * columns;
+        let chunk = rows_per_chunk(gamma.len()) * gamma.len();
         y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
             for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
-                for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                    *y = at_least(x * scale + shift, floor);
+                for lane in 0..x.len() {
+                    y[lane] = at_least((x[lane] - mean[lane]) * scale[lane] + beta[lane], floor);
                 }
             }
         });
@@ -222,9 +220,9 @@ impl BatchNorm {
         let scale: Vec<f32> = gamma.iter().zip(&inverse).map(|(gamma, inverse)| gamma * inverse).collect();
         let slope: Vec<f32> =
             (0..columns).map(|c| -scale[c] * inverse[c] * gamma_gradient[c] * share).collect();
-        let offset: Vec<f32> =
-            (0..columns).map(|c| -scale[c] * beta_gradient[c] * share - slope[c] * moments.mean[c]).collect();
+        let offset: Vec<f32> = (0..columns).map(|c| -scale[c] * beta_gradient[c] * share).collect();
         let (scale, slope, offset) = (tiled(&scale), tiled(&slope), tiled(&offset));
+        let mean = tiled(&moments.mean);
         let width = scale.len();
         let relu = self.activation == Activation::Relu;
         let chunk = rows_per_chunk(columns) * columns;
@@ -235,7 +233,7 @@ impl BatchNorm {
             for (dx, ((x, y), dy)) in dx.chunks_mut(width).zip(tiles) {
                 for lane in 0..x.len() {
                     let gradient = if relu && y[lane] <= 0.0 { 0.0 } else { dy[lane] };
-                    dx[lane] = gradient * scale[lane] + (x[lane] * slope[lane] + offset[lane]);
+                    dx[lane] = gradient * scale[lane] + ((x[lane] - mean[lane]) * slope[lane] + offset[lane]);
                 }
             }
         });

@@ -5,10 +5,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// An operation under test, or its reference: some tensors in, one out.
-pub type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
+pub(crate) type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
 
 /// Values in [-1, 1), the same ones for the same `seed`.
-pub fn random(shape: &[usize], seed: u64) -> Tensor {
+pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let count = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
@@ -16,7 +16,7 @@ pub fn random(shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// u32 indices below `end`.
-pub fn random_indices(shape: &[usize], end: u32, seed: u64) -> Tensor {
+pub(crate) fn random_indices(shape: &[usize], end: u32, seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let count = shape.iter().product();
     let values: Vec<u32> = (0..count).map(|_| rng.random_range(0..end)).collect();
@@ -24,7 +24,7 @@ pub fn random_indices(shape: &[usize], end: u32, seed: u64) -> Tensor {
 }
 
 /// The result of `operation`, then the gradient of each float input for a fixed random gradient of the result.
-pub fn run(operation: Operation<'_>, inputs: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
+pub(crate) fn run(operation: Operation<'_>, inputs: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
     let mut arguments = Vec::new();
     for input in inputs {
         arguments.push(match input.dtype() {
@@ -45,13 +45,13 @@ pub fn run(operation: Operation<'_>, inputs: &[Tensor], dtype: DType) -> Result<
 }
 
 /// All values as f64.
-pub fn values(tensor: &Tensor) -> Vec<f64> {
+pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
     let tensor = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.flatten_all());
     tensor.and_then(|tensor| tensor.to_vec1()).expect("a tensor of numbers")
 }
 
 /// Fails where a value is further from the expected one than `tolerance` times the largest expected one.
-pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+pub(crate) fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let (found, expected) = (values(found), values(expected));
     let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
@@ -66,7 +66,7 @@ pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f6
 
 /// Compares result and gradients with a reference that candle differentiates in f64, and checks that 1, 2, 3 and 8
 /// threads give the same bytes.
-pub fn check(
+pub(crate) fn check(
     name: &str,
     operation: Operation<'_>,
     reference: Operation<'_>,
@@ -82,7 +82,7 @@ pub fn check(
 }
 
 /// Result and gradients, the same bytes with 1, 2, 3 and 8 threads.
-pub fn same_with_any_threads(name: &str, operation: Operation<'_>, inputs: &[Tensor]) -> Vec<Tensor> {
+pub(crate) fn same_with_any_threads(name: &str, operation: Operation<'_>, inputs: &[Tensor]) -> Vec<Tensor> {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
         pool.install(|| run(operation, inputs, DType::F32).expect("the operation accepts the inputs"))
@@ -97,13 +97,13 @@ pub fn same_with_any_threads(name: &str, operation: Operation<'_>, inputs: &[Ten
 }
 
 /// The bits of f32 values.
-pub fn bits(tensor: &Tensor) -> Vec<u32> {
+pub(crate) fn bits(tensor: &Tensor) -> Vec<u32> {
     let values = tensor.flatten_all().and_then(|tensor| tensor.to_vec1::<f32>()).expect("f32 values");
     values.into_iter().map(f32::to_bits).collect()
 }
 
 /// Fails unless the result is an error that names the operation and each of `parts`.
-pub fn assert_refused<T>(result: Result<T>, operation: &str, parts: &[&str]) {
+pub(crate) fn assert_refused<T>(result: Result<T>, operation: &str, parts: &[&str]) {
     let Err(error) = result else { panic!("{operation} accepted what it should refuse") };
     let message = error.to_string();
     for part in std::iter::once(&operation).chain(parts) {

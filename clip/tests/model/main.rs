@@ -1,0 +1,9 @@
+//! The model against numbers of the released code and against candle's inference model, and what training and
+//! checkpoints promise.
+
+mod checkpoints;
+mod golden;
+mod inputs;
+mod reference;
+mod support;
+mod training;

@@ -149,6 +149,14 @@ impl BatchNorm {
         }
     }
 
+    /// No result is below it; where the result is not above it, no gradient passes.
+    fn floor(&self) -> f32 {
+        match self.activation {
+            Activation::Identity => f32::NEG_INFINITY,
+            Activation::Relu => 0.0,
+        }
+    }
+
     fn inverse_deviation(&self, moments: &Moments) -> Vec<f32> {
         moments.variance.iter().map(|variance| 1.0 / (variance + self.epsilon).sqrt()).collect()
     }
@@ -158,12 +166,15 @@ impl BatchNorm {
         let scale: Vec<f32> = gamma.iter().zip(&inverse).map(|(gamma, inverse)| gamma * inverse).collect();
         // Centred before it is scaled: a mean much larger than the deviation would cost digits otherwise.
         let (mean, scale, beta) = (tiled(&moments.mean), tiled(&scale), tiled(beta));
-        let floor = if self.activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY };
+        let floor = self.floor();
         let mut y = vec![0f32; x.len()];
         let chunk = rows_per_chunk(gamma.len()) * gamma.len();
         y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
             for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
-                for lane in 0..x.len() {
+                let lanes = x.len(); // slices of one length, so that the loop has no checks and vectorises
+                let (y, mean, scale, beta) =
+                    (&mut y[..lanes], &mean[..lanes], &scale[..lanes], &beta[..lanes]);
+                for lane in 0..lanes {
                     y[lane] = at_least((x[lane] - mean[lane]) * scale[lane] + beta[lane], floor);
                 }
             }
@@ -184,7 +195,7 @@ impl BatchNorm {
         let chunk = rows_per_chunk(columns) * columns;
         let (mean, inverse) = (tiled(&moments.mean), tiled(inverse));
         let width = mean.len();
-        let relu = self.activation == Activation::Relu;
+        let floor = self.floor();
         let sums = sum_over_chunks(x.len().div_ceil(chunk), 2 * columns, |index, sums| {
             let range = index * chunk..((index + 1) * chunk).min(x.len());
             let (mut plain, mut weighted) = (vec![0f32; width], vec![0f32; width]);
@@ -193,8 +204,11 @@ impl BatchNorm {
                 .zip(y[range.clone()].chunks(width))
                 .zip(dy[range].chunks(width));
             for ((x, y), dy) in tiles {
-                for lane in 0..x.len() {
-                    let gradient = if relu && y[lane] <= 0.0 { 0.0 } else { dy[lane] };
+                let lanes = x.len();
+                let (y, dy, mean, inverse) = (&y[..lanes], &dy[..lanes], &mean[..lanes], &inverse[..lanes]);
+                let (plain, weighted) = (&mut plain[..lanes], &mut weighted[..lanes]);
+                for lane in 0..lanes {
+                    let gradient = if y[lane] <= floor { 0.0 } else { dy[lane] };
                     plain[lane] += gradient;
                     weighted[lane] += gradient * ((x[lane] - mean[lane]) * inverse[lane]);
                 }
@@ -224,15 +238,19 @@ impl BatchNorm {
         let (scale, slope, offset) = (tiled(&scale), tiled(&slope), tiled(&offset));
         let mean = tiled(&moments.mean);
         let width = scale.len();
-        let relu = self.activation == Activation::Relu;
+        let floor = self.floor();
         let chunk = rows_per_chunk(columns) * columns;
         let mut dx = vec![0f32; x.len()];
         let inputs = x.par_chunks(chunk).zip(y.par_chunks(chunk)).zip(dy.par_chunks(chunk));
         dx.par_chunks_mut(chunk).zip(inputs).for_each(|(dx, ((x, y), dy))| {
             let tiles = x.chunks(width).zip(y.chunks(width)).zip(dy.chunks(width));
             for (dx, ((x, y), dy)) in dx.chunks_mut(width).zip(tiles) {
-                for lane in 0..x.len() {
-                    let gradient = if relu && y[lane] <= 0.0 { 0.0 } else { dy[lane] };
+                let lanes = x.len();
+                let (y, dy, dx) = (&y[..lanes], &dy[..lanes], &mut dx[..lanes]);
+                let (mean, scale, slope) = (&mean[..lanes], &scale[..lanes], &slope[..lanes]);
+                let offset = &offset[..lanes];
+                for lane in 0..lanes {
+                    let gradient = if y[lane] <= floor { 0.0 } else { dy[lane] };
                     dx[lane] = gradient * scale[lane] + ((x[lane] - mean[lane]) * slope[lane] + offset[lane]);
                 }
             }

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::apply3;
 use crate::parallel::{Matrix, Values, exp, product, values};
 
 /// Attention with `heads` heads: `softmax(q·kᵀ / √(D/heads)) · v` per head.
@@ -25,7 +26,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
             v.dims()
         );
     }
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
+    apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
 }
 
 struct Attention {

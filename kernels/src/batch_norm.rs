@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::apply3;
 use crate::norm::{check, rows_per_chunk, three_gradients};
 use crate::parallel::{Values, at_least, sum_over_chunks, tile_width, tiled, values};
 
@@ -39,7 +40,7 @@ pub fn batch_norm_train(
     check("batch_norm_train", x, gamma, beta)?;
     let moments = Arc::new(OnceLock::new());
     let operation = BatchNorm { given: None, moments: moments.clone(), epsilon: epsilon as f32, activation };
-    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, operation)?;
+    let y = apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, operation)?;
     let Some(moments) = moments.get() else { bail!("batch_norm_train: no statistics were computed") };
     let rows = x.elem_count() / gamma.elem_count();
     let unbiased = rows as f32 / rows.saturating_sub(1).max(1) as f32;
@@ -68,7 +69,7 @@ pub fn batch_norm_eval(
     }
     let given = Some(Moments { mean: mean.to_vec(), variance: variance.to_vec() });
     let operation = BatchNorm { given, moments: Arc::default(), epsilon: epsilon as f32, activation };
-    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, operation)
+    apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, operation)
 }
 
 /// Mean and biased variance per channel.

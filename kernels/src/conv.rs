@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::apply2;
 use crate::linear;
 use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
 
@@ -28,7 +29,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<T
             w.dims()
         );
     }
-    x.contiguous()?.apply_op2(&w.contiguous()?, Conv2d { stride, padding })
+    apply2(&x.contiguous()?, &w.contiguous()?, Conv2d { stride, padding })
 }
 
 fn dims4(tensor: &Tensor) -> Result<[usize; 4]> {

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::fused::apply3;
 use crate::norm::{check, rows_per_chunk, three_gradients};
 use crate::parallel::{Values, values};
 
@@ -10,7 +11,7 @@ use crate::parallel::{Values, values};
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Tensor> {
     check("layer_norm", x, gamma, beta)?;
     let operation = LayerNorm { epsilon: epsilon as f32 };
-    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, operation)
+    apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, operation)
 }
 
 struct LayerNorm {

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::{apply2, apply3};
 use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
 
 /// Rows handled by one task: enough to keep gemm's packing cheap, few enough to share out.
@@ -28,8 +29,8 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     }
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     match bias {
-        Some(bias) => x.apply_op3(&w, &bias.contiguous()?, Linear),
-        None => x.apply_op2(&w, Linear),
+        Some(bias) => apply3(&x, &w, &bias.contiguous()?, Linear),
+        None => apply2(&x, &w, Linear),
     }
 }
 

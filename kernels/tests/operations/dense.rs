@@ -104,6 +104,24 @@ fn embedding_agrees_with_index_select() {
     }
 }
 
+#[test]
+fn positions_agree_with_broadcasting() {
+    for (batch, length, width, rows) in [(1, 1, 1, 1), (3, 5, 7, 9), (130, 15, 64, 32)] {
+        let inputs = [random(&[batch, length, width], 1), random(&[rows, width], 2)];
+        let ours = |inputs: &[Tensor]| kernels::add_table(&inputs[0], &inputs[1]);
+        let reference = |inputs: &[Tensor]| inputs[0].broadcast_add(&inputs[1].narrow(0, 0, length)?);
+        check("add_table", &ours, &reference, &inputs, 1e-6);
+    }
+}
+
+#[test]
+fn embedding_takes_leading_dimensions_as_one() {
+    let inputs = [random(&[4, 5, 3], 1), random_indices(&[6], 20, 2)];
+    let ours = |inputs: &[Tensor]| kernels::embedding(&inputs[0], &inputs[1]);
+    let reference = |inputs: &[Tensor]| inputs[0].reshape((20, 3))?.index_select(&inputs[1], 0);
+    check("embedding", &ours, &reference, &inputs, 1e-6);
+}
+
 fn reference_gelu(inputs: &[Tensor]) -> Result<Tensor> {
     let x = &inputs[0];
     x / ((x * -1.702)?.exp()? + 1.0)?
@@ -116,6 +134,8 @@ fn element_wise_operations_agree_with_candle() -> Result<()> {
         check("quick_gelu", &gelu, &reference_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
         let inputs = [random(&shape, 1), random(&shape, 2)];
         let sum = |inputs: &[Tensor]| kernels::add_relu(&inputs[0], &inputs[1]);
+        let plain = |inputs: &[Tensor]| kernels::add(&inputs[0], &inputs[1]);
+        check("add", &plain, &|inputs| &inputs[0] + &inputs[1], &inputs, 1e-6);
         check("add_relu", &sum, &|inputs| (&inputs[0] + &inputs[1])?.relu(), &inputs, 1e-6);
     }
     Ok(())
@@ -155,6 +175,11 @@ fn wrong_shapes_are_refused() -> Result<()> {
         &["id 4", "4 rows"],
     );
     assert_refused(kernels::add_relu(&x, &w), "add_relu", &["[2, 3]", "[4, 3]"]);
+    assert_refused(kernels::add(&x, &w), "add", &["[2, 3]", "[4, 3]"]);
+    let short = kernels::add_table(&random(&[2, 5, 3], 1), &w);
+    assert_refused(short, "add_table", &["[2, 5, 3]", "[4, 3]"]);
+    let empty = kernels::add_table(&random(&[0, 4, 3], 1), &w);
+    assert_refused(empty, "add_table", &["[0, 4, 3]"]);
     assert_refused(kernels::quick_gelu(&x.to_dtype(DType::F64)?), "quick_gelu", &["f32"]);
     let three = |batch, length, width| random(&[batch, length, width], 1);
     let refused = |q: &Tensor, k: &Tensor, v: &Tensor, heads, causal| {

@@ -3,6 +3,7 @@
 
 mod convolution;
 mod dense;
+mod fused;
 mod losses;
 mod norms;
 mod support;

@@ -5,6 +5,7 @@
 //! number of threads. On CUDA candle's own "no cuda implementation" error is what one gets for now.
 
 mod attention;
+mod attention_pool;
 mod batch_norm;
 mod conv;
 mod elementwise;
@@ -19,6 +20,7 @@ mod parallel;
 mod pool;
 
 pub use attention::attention;
+pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use conv::conv2d;
 pub use elementwise::{add, add_relu, add_table, quick_gelu};

@@ -104,6 +104,50 @@ fn embedding_agrees_with_index_select() {
     }
 }
 
+/// OpenAI's attention pool as it is written, every token projected; without the keys' bias.
+fn reference_pool(inputs: &[Tensor], heads: usize) -> Result<Tensor> {
+    let (batch, height, width, channels) = inputs[0].dims4()?;
+    let x = inputs[0].reshape((batch, height * width, channels))?;
+    let x = Tensor::cat(&[&x.mean_keepdim(1)?, &x], 1)?.broadcast_add(&inputs[1])?;
+    let project = |x: &Tensor, w: usize, bias: usize| {
+        reference_linear(&[x.contiguous()?, inputs[w].clone(), inputs[bias].clone()])
+    };
+    let query = project(&x.narrow(1, 0, 1)?, 2, 3)?;
+    let keys = reference_linear(&[x.clone(), inputs[4].clone()])?;
+    reference_attention(&[query, keys, project(&x, 5, 6)?], heads, false)?.squeeze(1)
+}
+
+#[test]
+fn attention_pool_agrees_with_projecting_every_token() -> Result<()> {
+    for (shape, heads) in [([1, 1, 1, 1], 1), ([2, 3, 2, 6], 3), ([9, 4, 4, 64], 4), ([3, 7, 5, 33], 1)] {
+        let [_, height, width, channels] = shape;
+        let (matrix, vector) = ([channels, channels], [channels]);
+        let inputs = [
+            random(&shape, 1),
+            random(&[height * width + 1, channels], 2),
+            random(&matrix, 3),
+            random(&vector, 4),
+            random(&matrix, 5),
+            random(&matrix, 6),
+            random(&vector, 7),
+        ];
+        let bias = random(&vector, 8);
+        let ours = |inputs: &[Tensor]| {
+            let [x, positions, q, q_bias, k, v, v_bias] = inputs else { unreachable!("seven inputs") };
+            kernels::attention_pool(x, positions, (q, q_bias), (k, &bias), (v, v_bias), heads)
+        };
+        check("attention_pool", &ours, &|inputs| reference_pool(inputs, heads), &inputs, 1e-5);
+    }
+    let (x, w, b) = (random(&[2, 2, 2, 6], 1), random(&[6, 6], 2), random(&[6], 3));
+    let pool = |positions: usize, heads: usize| {
+        kernels::attention_pool(&x, &random(&[positions, 6], 4), (&w, &b), (&w, &b), (&w, &b), heads)
+    };
+    assert!(pool(5, 2).is_ok());
+    assert_refused(pool(4, 2), "attention_pool", &["[2, 2, 2, 6]", "[4, 6]"]);
+    assert_refused(pool(5, 4), "attention_pool", &["4 heads"]);
+    Ok(())
+}
+
 #[test]
 fn positions_agree_with_broadcasting() {
     for (batch, length, width, rows) in [(1, 1, 1, 1), (3, 5, 7, 9), (130, 15, 64, 32)] {

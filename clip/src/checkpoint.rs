@@ -127,6 +127,12 @@ impl Clip {
         vocabulary_size: usize,
         tensors: Vec<(String, Tensor)>,
     ) -> Result<Parameters> {
+        config.check()?;
+        let values: usize = tensors.iter().map(|(_, tensor)| tensor.elem_count()).sum();
+        let fewest = config.fewest_values(vocabulary_size);
+        if values < fewest {
+            bail!("the weights do not fit the model: {values} values, but its sizes need at least {fewest}");
+        }
         let expected = Self::initial(config, vocabulary_size, &crate::Seed::new(0))?;
         let mut parameters = Parameters::default();
         let mut problems = Vec::new();

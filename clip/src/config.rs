@@ -3,6 +3,11 @@
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+/// No size is larger: a file may claim anything, and sizes are multiplied.
+const LARGEST: usize = 1 << 16;
+/// Stages of an image tower; the channels double in each.
+const MOST_STAGES: usize = 8;
+
 /// Sizes of a CLIP model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -107,6 +112,15 @@ impl ModelConfig {
     /// An error that names the first size no model can have.
     pub fn check(&self) -> Result<()> {
         let (image, text) = (&self.image, &self.text);
+        let sizes =
+            [self.embed_dim, image.resolution, image.width, text.context_length, text.width, text.layers];
+        let largest = sizes.into_iter().chain(image.layers.iter().copied()).max().unwrap_or(0);
+        if largest > LARGEST || image.layers.len() > MOST_STAGES {
+            bail!(
+                "model: sizes are at most {LARGEST}, stages at most {MOST_STAGES}; found {largest} and {}",
+                image.layers.len()
+            );
+        }
         if self.embed_dim == 0 || image.width < 2 || image.width % 2 != 0 {
             bail!(
                 "model: embed-dim must be positive and image.width even, found {} and {}",
@@ -143,10 +157,27 @@ impl ModelConfig {
     }
 }
 
+impl ModelConfig {
+    /// A lower bound of the number of values in a checked model with this vocabulary, without building it.
+    pub(crate) fn fewest_values(&self, vocabulary_size: usize) -> usize {
+        let (image, text) = (&self.image, &self.text);
+        let convolutions: usize = image
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(stage, count)| count * 17 * (image.width << stage).pow(2))
+            .sum();
+        let positions = image.final_side() * image.final_side() * image.feature_width();
+        let pool = 3 * image.feature_width().pow(2) + self.embed_dim * image.feature_width() + positions;
+        let words = (vocabulary_size + text.context_length + self.embed_dim) * text.width;
+        convolutions + pool + words + 12 * text.layers * text.width.pow(2)
+    }
+}
+
 impl ImageConfig {
     /// By how much the tower shrinks each side.
     pub fn reduction(&self) -> usize {
-        self.stem_stride * if self.stem_pool { 2 } else { 1 } << (self.layers.len().max(1) - 1)
+        (self.stem_stride * if self.stem_pool { 2 } else { 1 }) << (self.layers.len().max(1) - 1)
     }
 
     /// Side of the last feature map.
@@ -156,7 +187,7 @@ impl ImageConfig {
 
     /// Channels of the last feature map.
     pub fn feature_width(&self) -> usize {
-        self.width * 4 << (self.layers.len().max(1) - 1)
+        (self.width * 4) << (self.layers.len().max(1) - 1)
     }
 
     /// Heads of the attention pool: one per 64 channels, as OpenAI's `width · 32 / 64`.

@@ -42,12 +42,13 @@ impl Clip {
     /// running statistics.
     pub fn encode_image(&self, pixels: &Tensor, mode: Mode) -> Result<Tensor> {
         let (parameters, config) = (&self.parameters, &self.config.image);
-        ImageTower { parameters, config, mode, tracked: true }.forward(pixels)
+        kernels::fused(|| ImageTower { parameters, config, mode, tracked: true }.forward(pixels))
     }
 
     /// Text features `[B, E]`, not normalised, of u32 tokens `[B, L]`.
     pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor> {
-        TextTower { parameters: &self.parameters, config: &self.config.text, tracked: true }.forward(tokens)
+        let (parameters, config) = (&self.parameters, &self.config.text);
+        kernels::fused(|| TextTower { parameters, config, tracked: true }.forward(tokens))
     }
 
     /// As [`Clip::encode_image`] with the running statistics, without gradients.

@@ -1,17 +1,15 @@
 //! Images to tensors.
 
-use candle_core::{Device, Result, Tensor, bail};
-use image::RgbImage;
-use image::imageops::FilterType;
+use candle_core::{Device, Result, Tensor};
 
 use crate::Image;
 
 /// OpenAI's mean and deviation of each channel, for pixels in [0, 1].
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// Images as normalised pixels `[B, R, R, 3]`. An image of another size has its short side resized to `resolution`
-/// (bicubic) and its centre cut out.
+/// (bicubic, as Pillow does) and its centre cut out.
 pub fn batch(images: &[Image], resolution: usize) -> Result<Tensor> {
     let table: Vec<[f32; 3]> = (0..256)
         .map(|level| {
@@ -39,13 +37,79 @@ fn resize(image: &Image, resolution: usize) -> Result<Image> {
     let short = image.width().min(image.height());
     let scaled = |side: usize| (side * resolution / short).max(resolution);
     let (width, height) = (scaled(image.width()), scaled(image.height()));
-    let Some(buffer) = RgbImage::from_raw(image.width() as u32, image.height() as u32, image.rgb().to_vec())
-    else {
-        bail!("image {}x{} does not fill its size", image.width(), image.height());
-    };
-    let big = image::imageops::resize(&buffer, width as u32, height as u32, FilterType::CatmullRom);
-    let (left, top) = ((width - resolution) / 2, (height - resolution) / 2);
-    let side = resolution as u32;
-    let cut = image::imageops::crop_imm(&big, left as u32, top as u32, side, side).to_image();
-    Image::new(resolution, resolution, cut.into_raw())
+    let (left, top) = (offset(width - resolution), offset(height - resolution));
+    let columns = Filter::new(image.width(), width, left, resolution);
+    let rows = Filter::new(image.height(), height, top, resolution);
+    let mut narrow = Vec::with_capacity(image.height() * resolution * 3);
+    for line in image.rgb().chunks_exact(image.width() * 3) {
+        for window in &columns.windows {
+            narrow.extend((0..3).map(|channel| window.apply(|column| line[column * 3 + channel])));
+        }
+    }
+    let mut rgb = Vec::with_capacity(resolution * resolution * 3);
+    for window in &rows.windows {
+        rgb.extend((0..resolution * 3).map(|at| window.apply(|row| narrow[row * resolution * 3 + at])));
+    }
+    Image::new(resolution, resolution, rgb)
+}
+
+/// Bits behind the point of a filter's weights, as in Pillow's `Resample.c`.
+const PRECISION: u32 = 22;
+
+/// Pillow's bicubic filter along one axis, antialiased and in its fixed-point arithmetic: 8-bit values after each
+/// axis, columns first. (Pillow 13 joins rows first for some shapes, which changes pixels by up to 2 levels.)
+struct Filter {
+    windows: Vec<Window>,
+}
+
+/// The values that make one value, and their weights.
+struct Window {
+    first: usize,
+    weights: Vec<i64>,
+}
+
+impl Filter {
+    /// From `inputs` values to `outputs`, of which only `count` from `first` on are wanted.
+    fn new(inputs: usize, outputs: usize, first: usize, count: usize) -> Self {
+        let scale = inputs as f64 / outputs as f64;
+        let stretch = scale.max(1.0);
+        let window = |output: usize| {
+            let centre = (output as f64 + 0.5) * scale;
+            let first = (centre - 2.0 * stretch + 0.5).max(0.0) as usize;
+            let end = ((centre + 2.0 * stretch + 0.5) as usize).min(inputs);
+            let weights: Vec<f64> =
+                (first..end).map(|input| bicubic((input as f64 - centre + 0.5) / stretch)).collect();
+            let sum: f64 = weights.iter().sum();
+            let fixed = |weight: &f64| (weight / sum * f64::from(1u32 << PRECISION)).round() as i64;
+            Window { first, weights: weights.iter().map(fixed).collect() }
+        };
+        Self { windows: (first..first + count).map(window).collect() }
+    }
+}
+
+impl Window {
+    fn apply(&self, value: impl Fn(usize) -> u8) -> u8 {
+        let half = 1i64 << (PRECISION - 1);
+        let terms = self.weights.iter().enumerate();
+        let sum: i64 = terms.map(|(at, weight)| i64::from(value(self.first + at)) * weight).sum();
+        ((sum + half) >> PRECISION).clamp(0, 255) as u8
+    }
+}
+
+/// Keys' cubic convolution (1981) with a = -1/2.
+fn bicubic(x: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 {
+        (1.5 * x - 2.5) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
+    } else {
+        0.0
+    }
+}
+
+/// Half of what is cut away, halves rounded to even as torchvision's `CenterCrop` does.
+fn offset(surplus: usize) -> usize {
+    let half = surplus / 2;
+    half + surplus % 2 * (half % 2)
 }

@@ -86,7 +86,7 @@ impl Recipe {
         if !positive(self.learning_rate) {
             bail!("recipe: learning-rate must be positive, found {}", self.learning_rate);
         }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) || !positive(self.epsilon) {
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0 && positive(self.epsilon)) {
             bail!("recipe: weight-decay must be at least 0 and epsilon positive");
         }
         if !rate(self.beta1) || !rate(self.beta2) {

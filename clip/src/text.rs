@@ -62,9 +62,8 @@ impl TextTower<'_> {
         if length > self.config.context_length {
             bail!("text of {length} tokens, but the model takes {}", self.config.context_length);
         }
-        let width = self.config.width;
         let x = kernels::embedding(&self.get("token_embedding.weight")?, tokens)?; // [B, L, D]
-        let mut x = x.broadcast_add(&self.get("positional_embedding")?.narrow(0, 0, length)?)?;
+        let mut x = kernels::add_table(&x, &self.get("positional_embedding")?)?;
         for layer in 0..self.config.layers {
             x = self.block(&x, &format!("transformer.resblocks.{layer}"))?;
         }
@@ -80,17 +79,17 @@ impl TextTower<'_> {
             })
             .collect();
         let ends = Tensor::from_vec(ends, batch, &Device::Cpu)?;
-        let x = kernels::embedding(&x.reshape((batch * length, width))?, &ends)?; // [B, D]
+        let x = kernels::embedding(&x, &ends)?; // [B, D]
         let x = self.layer_norm(&x, "ln_final")?;
         kernels::linear(&x, &self.get("text_projection")?.t()?.contiguous()?, None) // [B, E]
     }
 
     fn block(&self, x: &Tensor, name: &str) -> Result<Tensor> {
         let attended = self.attention(&self.layer_norm(x, &format!("{name}.ln_1"))?, name)?;
-        let x = (x + attended)?;
+        let x = kernels::add(x, &attended)?;
         let hidden = self.layer_norm(&x, &format!("{name}.ln_2"))?;
         let hidden = kernels::quick_gelu(&self.linear(&hidden, &format!("{name}.mlp.c_fc"))?)?;
-        x + self.linear(&hidden, &format!("{name}.mlp.c_proj"))?
+        kernels::add(&x, &self.linear(&hidden, &format!("{name}.mlp.c_proj"))?)
     }
 
     fn linear(&self, x: &Tensor, name: &str) -> Result<Tensor> {

@@ -12,6 +12,8 @@ const MERGES: &[u8] = include_bytes!("../assets/bpe_simple_vocab_16e6.txt.gz");
 const OFFICIAL_MERGES: usize = 49152 - 256 - 2;
 /// Tokens of single bytes, within a word and at its end.
 const BYTE_TOKENS: u32 = 512;
+/// The start token and the end token as a text may spell them, which CLIP's pattern keeps whole.
+const SPECIALS: [&str; 2] = ["<start_of_text>", "<end_of_text>"];
 
 /// Text to tokens. Lower-cased, white space collapsed, HTML entities unescaped; `ftfy`, which the official code
 /// applies first, is not ported.
@@ -41,7 +43,7 @@ impl Tokenizer {
         let official = Self::official()?;
         let words: BTreeSet<String> = texts.flat_map(words).collect();
         let mut used = BTreeSet::new();
-        for word in &words {
+        for word in words.iter().filter(|word| !SPECIALS.contains(&word.as_str())) {
             official.0.merge(word, |rank| {
                 used.insert(rank);
             });
@@ -85,7 +87,10 @@ impl Tokenizer {
         let end = self.vocabulary_size() as u32 - 1;
         let mut tokens = vec![end - 1];
         for word in words(text) {
-            tokens.extend(self.0.merge(&word, |_| ()));
+            match SPECIALS.iter().position(|special| *special == word) {
+                Some(special) => tokens.push(end - 1 + special as u32),
+                None => tokens.extend(self.0.merge(&word, |_| ())),
+            }
         }
         tokens.push(end);
         tokens
@@ -180,7 +185,7 @@ fn official_merges(bytes: &[u32; 256]) -> Result<Vec<(u32, u32)>> {
     Ok(merges)
 }
 
-/// Splits a text as CLIP's pattern does: contractions, runs of letters, single digits, runs of other characters.
+/// Splits a text as CLIP's pattern does: special tokens, contractions, runs of letters, single digits, runs of other characters.
 fn words(text: &str) -> Vec<String> {
     let text = unescape(&unescape(text)).to_lowercase();
     let characters: Vec<char> = text.chars().collect();
@@ -189,6 +194,7 @@ fn words(text: &str) -> Vec<String> {
         let rest = &characters[at..];
         let length = match rest[0] {
             first if first.is_whitespace() => 0,
+            '<' => special(rest).unwrap_or_else(|| run(rest, is_other)),
             '\'' => contraction(rest).unwrap_or_else(|| run(rest, is_other)),
             first if first.is_alphabetic() => run(rest, char::is_alphabetic),
             first if first.is_numeric() => 1,
@@ -208,6 +214,11 @@ fn is_other(character: char) -> bool {
 
 fn run(characters: &[char], belongs: fn(char) -> bool) -> usize {
     characters.iter().take_while(|character| belongs(**character)).count()
+}
+
+fn special(characters: &[char]) -> Option<usize> {
+    let starts = |special: &&&str| special.chars().eq(characters.iter().take(special.len()).copied());
+    SPECIALS.iter().find(starts).map(|special| special.len())
 }
 
 fn contraction(characters: &[char]) -> Option<usize> {

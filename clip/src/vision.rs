@@ -159,17 +159,20 @@ impl ImageTower<'_> {
 
     /// Attention of the mean token over itself and all positions.
     fn attention_pool(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, height, width, channels) = x.dims4()?;
-        let x = x.reshape((batch, height * width, channels))?;
-        let x = Tensor::cat(&[&x.mean_keepdim(1)?, &x], 1)?; // [B, HW + 1, C]
-        let x = x.broadcast_add(&self.get("visual.attnpool.positional_embedding")?)?;
-        let project = |x: &Tensor, name: &str| -> Result<Tensor> {
-            let (w, b) = (format!("visual.attnpool.{name}.weight"), format!("visual.attnpool.{name}.bias"));
-            kernels::linear(x, &self.get(&w)?, Some(&self.get(&b)?))
+        let pair = |name: &str| -> Result<(Tensor, Tensor)> {
+            let part = |kind: &str| self.get(&format!("visual.attnpool.{name}.{kind}"));
+            Ok((part("weight")?, part("bias")?))
         };
-        let query = project(&x.narrow(1, 0, 1)?.contiguous()?, "q_proj")?; // [B, 1, C]
-        let (keys, values) = (project(&x, "k_proj")?, project(&x, "v_proj")?);
-        let pooled = kernels::attention(&query, &keys, &values, self.config.heads(), false)?;
-        project(&pooled.squeeze(1)?, "c_proj") // [B, E]
+        let (query, key, value) = (pair("q_proj")?, pair("k_proj")?, pair("v_proj")?);
+        let pooled = kernels::attention_pool(
+            x,
+            &self.get("visual.attnpool.positional_embedding")?,
+            (&query.0, &query.1),
+            (&key.0, &key.1),
+            (&value.0, &value.1),
+            self.config.heads(),
+        )?;
+        let (w, b) = pair("c_proj")?;
+        kernels::linear(&pooled, &w, Some(&b)) // [B, E]
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::apply3;
 use crate::parallel::{Matrix, Values, exp, product, values};
 
 /// Attention with `heads` heads: `softmax(q·kᵀ / √(D/heads)) · v` per head.
@@ -11,7 +12,12 @@ use crate::parallel::{Matrix, Values, exp, product, values};
 /// keys `0..=i` and `Tq` must equal `Tk`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
     let ((batch, queries, width), keys) = (q.dims3()?, k.dims3()?);
-    let fits = keys.0 == batch && keys.2 == width && v.dims() == k.dims() && heads > 0 && width % heads == 0;
+    let fits = keys.0 == batch
+        && keys.2 == width
+        && v.dims() == k.dims()
+        && heads > 0
+        && width > 0
+        && width % heads == 0;
     if !fits || batch == 0 || queries == 0 || keys.1 == 0 || (causal && queries != keys.1) {
         bail!(
             "attention: q {:?}, k {:?}, v {:?}, {heads} heads, causal {causal}: expected q [B, Tq, D], k and v [B, Tk, D], D a multiple of heads, Tq = Tk where causal, nothing empty",
@@ -20,7 +26,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
             v.dims()
         );
     }
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
+    apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
 }
 
 struct Attention {

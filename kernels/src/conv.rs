@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::apply2;
 use crate::linear;
 use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
 
@@ -14,8 +15,10 @@ const PATCH_VALUES: usize = 32 << 10;
 /// `x` is `[N, H, W, C]`, `w` is `[O, KH, KW, C]`; the result is `[N, H', W', O]` with
 /// `H' = (H + 2·padding − KH) / stride + 1`. An error names the shapes where they do not fit or `x` is empty.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let ([n, height, width, channels], [_, kernel_height, kernel_width, inputs]) = (dims4(x)?, dims4(w)?);
+    let ([n, height, width, channels], [outputs, kernel_height, kernel_width, inputs]) =
+        (dims4(x)?, dims4(w)?);
     let fits = channels == inputs
+        && outputs * kernel_height * kernel_width > 0
         && stride > 0
         && height + 2 * padding >= kernel_height
         && width + 2 * padding >= kernel_width;
@@ -26,7 +29,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<T
             w.dims()
         );
     }
-    x.contiguous()?.apply_op2(&w.contiguous()?, Conv2d { stride, padding })
+    apply2(&x.contiguous()?, &w.contiguous()?, Conv2d { stride, padding })
 }
 
 fn dims4(tensor: &Tensor) -> Result<[usize; 4]> {

@@ -3,7 +3,9 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::parallel::{Values, exp, values};
+use crate::fused::{apply1, apply2};
+use crate::linear::column_sums;
+use crate::parallel::{Values, at_least, exp, values};
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
@@ -26,7 +28,7 @@ pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.dims() != b.dims() {
         bail!("add_relu: expected equal shapes, found {:?} and {:?}", a.dims(), b.dims());
     }
-    a.contiguous()?.apply_op2(&b.contiguous()?, AddRelu)
+    apply2(&a.contiguous()?, &b.contiguous()?, AddRelu)
 }
 
 struct AddRelu;
@@ -43,7 +45,7 @@ impl CustomOp2 for AddRelu {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = zip_map(values("add_relu", a, la)?, values("add_relu", b, lb)?, |a, b| (a + b).max(0.0));
+        let y = zip_map(values("add_relu", a, la)?, values("add_relu", b, lb)?, |a, b| at_least(a + b, 0.0));
         Ok((CpuStorage::F32(y), la.shape().clone()))
     }
 
@@ -64,9 +66,102 @@ impl CustomOp2 for AddRelu {
     }
 }
 
+/// `a + b` without history.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let total = zip_map(&Values::of("add", &a)?, &Values::of("add", &b)?, |a, b| a + b);
+    Tensor::from_vec(total, a.dims(), a.device())
+}
+
+/// `a + b`; both of the same shape.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.dims() != b.dims() {
+        bail!("add: expected equal shapes, found {:?} and {:?}", a.dims(), b.dims());
+    }
+    apply2(&a.contiguous()?, &b.contiguous()?, Add)
+}
+
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        la: &Layout,
+        b: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = zip_map(values("add", a, la)?, values("add", b, lb)?, |a, b| a + b);
+        Ok((CpuStorage::F32(y), la.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _a: &Tensor,
+        _b: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(grad.clone()), Some(grad.clone())))
+    }
+}
+
+/// `x` `[B, L, D]` plus the first L rows of `table` `[T, D]`, T ≥ L: learned positions.
+pub fn add_table(x: &Tensor, table: &Tensor) -> Result<Tensor> {
+    let ((_, length, width), (rows, columns)) = (x.dims3()?, table.dims2()?);
+    if width != columns || rows < length || x.elem_count() == 0 {
+        bail!(
+            "add_table: expected x [B, L, D], not empty, and table [T >= L, D], found {:?} and {:?}",
+            x.dims(),
+            table.dims()
+        );
+    }
+    apply2(&x.contiguous()?, &table.contiguous()?, AddTable)
+}
+
+struct AddTable;
+
+impl CustomOp2 for AddTable {
+    fn name(&self) -> &'static str {
+        "add_table"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        table: &CpuStorage,
+        lt: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, table) = (values("add_table", x, lx)?, values("add_table", table, lt)?);
+        let sample = lx.dims()[1] * lx.dims()[2];
+        let mut y = x.to_vec();
+        y.par_chunks_mut(sample).for_each(|y| y.iter_mut().zip(table).for_each(|(y, table)| *y += table));
+        Ok((CpuStorage::F32(y), lx.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        table: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let sample = x.dims()[1] * x.dims()[2];
+        let mut gradient = column_sums(&Values::of("add_table", &grad)?, sample);
+        gradient.resize(table.elem_count(), 0.0);
+        Ok((Some(grad), Some(Tensor::from_vec(gradient, table.dims(), table.device())?)))
+    }
+}
+
 /// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(QuickGelu)
+    apply1(&x.contiguous()?, QuickGelu)
 }
 
 struct QuickGelu;

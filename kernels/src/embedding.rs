@@ -2,11 +2,13 @@
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
+use crate::fused::apply2;
 use crate::parallel::{Values, indices, values};
 
-/// Rows of `table` `[V, D]` by `ids` (u32, `[..]`): `[.., D]`. An error where an id is outside the table.
+/// Rows of `table` `[V, D]` (or `[.., D]`, its leading dimensions taken as one) by `ids` (u32, `[..]`): `[.., D]`. An
+/// error where an id is outside the table.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    if table.rank() != 2 || ids.dtype() != DType::U32 || ids.elem_count() == 0 {
+    if table.rank() < 2 || table.elem_count() == 0 || ids.dtype() != DType::U32 || ids.elem_count() == 0 {
         bail!(
             "embedding: expected a table [V, D] and at least one u32 id, found {:?} and {:?} {:?}",
             table.dims(),
@@ -14,7 +16,7 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
             ids.dims()
         );
     }
-    table.contiguous()?.apply_op2(&ids.contiguous()?, Embedding)
+    apply2(&table.contiguous()?, &ids.contiguous()?, Embedding)
 }
 
 struct Embedding;
@@ -32,7 +34,8 @@ impl CustomOp2 for Embedding {
         li: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (table, ids) = (values("embedding", table, lt)?, indices("embedding", ids, li)?);
-        let (rows, width) = (lt.dims()[0], lt.dims()[1]);
+        let width = lt.dims()[lt.dims().len() - 1];
+        let rows = table.len() / width;
         let mut output = Vec::with_capacity(ids.len() * width);
         for id in ids {
             let id = *id as usize;
@@ -57,7 +60,7 @@ impl CustomOp2 for Embedding {
         let dy = Values::of("embedding", &grad)?;
         let (storage, layout) = ids.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("embedding: ids are not on the CPU") };
-        let width = table.dims()[1];
+        let width = table.dims()[table.rank() - 1];
         let mut gradient = vec![0f32; table.elem_count()];
         for (id, row) in indices("embedding", storage, layout)?.iter().zip(dy.chunks_exact(width)) {
             let into = &mut gradient[*id as usize * width..][..width];

@@ -5,9 +5,13 @@
 //! number of threads. On CUDA candle's own "no cuda implementation" error is what one gets for now.
 
 mod attention;
+mod attention_pool;
+mod batch_norm;
 mod conv;
 mod elementwise;
 mod embedding;
+mod fused;
+mod layer_norm;
 mod linear;
 mod loss;
 mod norm;
@@ -16,11 +20,14 @@ mod parallel;
 mod pool;
 
 pub use attention::attention;
+pub use attention_pool::{Projection, attention_pool};
+pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use conv::conv2d;
-pub use elementwise::{add_relu, quick_gelu};
+pub use elementwise::{add, add_relu, add_table, quick_gelu};
 pub use embedding::embedding;
+pub use fused::fused;
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{cross_entropy, l2_normalize};
-pub use norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train, layer_norm};
 pub use optimizer::AdamW;
 pub use pool::average_pool2d;

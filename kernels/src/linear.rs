@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::{apply2, apply3};
 use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
 
 /// Rows handled by one task: enough to keep gemm's packing cheap, few enough to share out.
@@ -14,11 +15,11 @@ const MOST_PARTIAL_VALUES: usize = 16 << 20;
 /// `x · wᵀ + b`, on the last dimension of `x`.
 ///
 /// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where
-/// they do not fit or there are no rows.
+/// they do not fit or one is empty.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = w.dims2()?;
     let fits = x.dims().last() == Some(&inputs) && bias.is_none_or(|bias| bias.dims() == [outputs]);
-    if !fits || x.elem_count() == 0 {
+    if !fits || x.elem_count() == 0 || outputs == 0 {
         let bias = bias.map(|bias| bias.dims().to_vec());
         bail!(
             "linear: expected x [.., {inputs}] with at least one row and bias [{outputs}] for w {:?}, found x {:?}, bias {bias:?}",
@@ -28,8 +29,8 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     }
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     match bias {
-        Some(bias) => x.apply_op3(&w, &bias.contiguous()?, Linear),
-        None => x.apply_op2(&w, Linear),
+        Some(bias) => apply3(&x, &w, &bias.contiguous()?, Linear),
+        None => apply2(&x, &w, Linear),
     }
 }
 

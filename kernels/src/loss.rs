@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::{apply1, apply2};
 use crate::parallel::{Values, exp, indices, values};
 
 /// Each row of `x` `[B, D]` divided by its Euclidean norm (at least 1e-12).
@@ -11,7 +12,7 @@ pub fn l2_normalize(x: &Tensor) -> Result<Tensor> {
     if rows == 0 || width == 0 {
         bail!("l2_normalize: expected [B > 0, D > 0], found {:?}", x.dims());
     }
-    x.contiguous()?.apply_op1(Normalize)
+    apply1(&x.contiguous()?, Normalize)
 }
 
 struct Normalize;
@@ -63,7 +64,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
             targets.dims()
         );
     }
-    logits.contiguous()?.apply_op2(&targets.contiguous()?, CrossEntropy)
+    apply2(&logits.contiguous()?, &targets.contiguous()?, CrossEntropy)
 }
 
 struct CrossEntropy;

@@ -145,6 +145,12 @@ pub(crate) fn tiled(values: &[f32]) -> Vec<f32> {
     values.iter().copied().cycle().take(width).collect()
 }
 
+/// The larger of `x` and `floor`; a lost number (NaN) stays one, unlike with `f32::max`, so that it reaches the loss.
+#[inline(always)]
+pub(crate) fn at_least(x: f32, floor: f32) -> f32 {
+    if floor > x { floor } else { x }
+}
+
 /// e^x to about 2 ulp, in arithmetic that vectorises and is the same on every machine. Flushes to 0 below -87
 /// and saturates above 88.
 #[inline(always)]

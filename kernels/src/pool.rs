@@ -3,16 +3,17 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::fused::apply1;
 use crate::parallel::{Values, values};
 
 /// Mean over `size`×`size` squares that do not overlap: `[N, H, W, C]` to `[N, H/size, W/size, C]` (rounded down,
 /// as PyTorch does).
 pub fn average_pool2d(x: &Tensor, size: usize) -> Result<Tensor> {
-    let (n, height, width, _) = x.dims4()?;
-    if size == 0 || n == 0 || height < size || width < size {
+    let (n, height, width, channels) = x.dims4()?;
+    if size == 0 || n == 0 || channels == 0 || height < size || width < size {
         bail!("average_pool2d: expected [N > 0, H >= {size}, W >= {size}, C], found {:?}", x.dims());
     }
-    x.contiguous()?.apply_op1(AveragePool { size })
+    apply1(&x.contiguous()?, AveragePool { size })
 }
 
 struct AveragePool {

@@ -1,0 +1,8 @@
+//! The model against numbers of the released code and against candle's inference model, and what training and
+//! checkpoints promise.
+
+mod checkpoints;
+mod golden;
+mod inputs;
+mod support;
+mod training;

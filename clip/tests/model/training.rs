@@ -1,0 +1,163 @@
+//! What `train` promises: the same bytes again, with any number of threads, after a stop; errors that say where.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clip::candle_core::{Result, Tensor};
+use clip::{
+    Clip, Contrastive, Monitor, Objective, Parameter, Recipe, Seed, Snapshot, Step, TrainOutcome, train,
+};
+
+use crate::support::{Folder, nano, pairs, recipe};
+
+/// Saves each epoch to a file, resumes from it where told, and stops after some steps.
+#[derive(Default)]
+struct Saver {
+    snapshot: Option<PathBuf>,
+    resume: bool,
+    stop_after: Option<usize>,
+    losses: Vec<f32>,
+}
+
+impl Monitor for Saver {
+    fn resume(&mut self) -> Option<PathBuf> {
+        self.snapshot.clone().filter(|_| self.resume)
+    }
+
+    fn step(&mut self, step: &Step) -> ControlFlow<()> {
+        self.losses.push(step.loss);
+        if self.stop_after == Some(step.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> Result<()> {
+        self.snapshot.as_deref().map_or(Ok(()), |path| snapshot.save(path))
+    }
+}
+
+fn run(model: &Clip, monitor: &mut Saver) -> Result<TrainOutcome> {
+    let pairs = pairs(20, 16);
+    train(model, &Contrastive::new(model, &pairs)?, &recipe(), &Seed::new(7), monitor)
+}
+
+fn saved(model: &Clip, path: &Path) -> Result<Vec<u8>> {
+    model.save(path, &BTreeMap::from([("made-by".to_owned(), "test".to_owned())]))?;
+    Ok(std::fs::read(path).expect("the saved model"))
+}
+
+#[test]
+fn training_gives_the_same_bytes_with_any_threads() -> Result<()> {
+    let folder = Folder::new("threads");
+    let mut all = Vec::new();
+    for threads in [2, 2, 1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+        let model = nano(1)?;
+        let before = saved(&model, &folder.file("model"))?;
+        let mut monitor = Saver::default();
+        assert_eq!(pool.install(|| run(&model, &mut monitor))?, TrainOutcome::Finished);
+        assert_eq!(monitor.losses.len(), 4);
+        let after = saved(&model, &folder.file("model"))?;
+        assert_ne!(before, after, "training changed nothing");
+        all.push(after);
+    }
+    assert!(all.iter().all(|bytes| *bytes == all[0]), "the same training gave other bytes");
+    Ok(())
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bytes() -> Result<()> {
+    let folder = Folder::new("resume");
+    let model = nano(1)?;
+    run(&model, &mut Saver::default())?;
+    let expected = saved(&model, &folder.file("model"))?;
+    let mut monitor =
+        Saver { snapshot: Some(folder.file("snapshot")), stop_after: Some(3), ..Saver::default() };
+    assert_eq!(run(&nano(1)?, &mut monitor)?, TrainOutcome::Stopped);
+    // The snapshot holds everything: it goes into a model of other values.
+    let model = nano(2)?;
+    let mut monitor = Saver { resume: true, stop_after: None, losses: Vec::new(), ..monitor };
+    assert_eq!(run(&model, &mut monitor)?, TrainOutcome::Finished);
+    assert_eq!(monitor.losses.len(), 2, "only the second epoch is left");
+    assert_eq!(saved(&model, &folder.file("model"))?, expected);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_snapshot_is_an_error() -> Result<()> {
+    let folder = Folder::new("snapshot");
+    let path = folder.file("snapshot");
+    let damaged = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).expect("a written file");
+        run(&nano(1)?, &mut Saver { snapshot: Some(path.clone()), resume: true, ..Saver::default() })
+    };
+    assert!(damaged(b"not a snapshot").is_err());
+    nano(1)?.save(&path, &BTreeMap::new())?;
+    let model = std::fs::read(&path).expect("the saved model");
+    let error = damaged(&model).expect_err("a model is no snapshot").to_string();
+    assert!(error.contains("holds no"), "{error}");
+    Ok(())
+}
+
+/// Gives the loss that `loss` makes of the logit scale; trains the parameters named.
+struct Odd<'a> {
+    names: &'a [&'a str],
+    loss: fn(&Tensor) -> Result<Tensor>,
+}
+
+impl Objective for Odd<'_> {
+    type Batch = ();
+
+    fn examples(&self) -> usize {
+        16
+    }
+
+    fn parameters(&self, model: &Clip) -> Vec<Parameter> {
+        let all = model.all_parameters().into_iter();
+        all.filter(|parameter| self.names.contains(&parameter.name.as_str())).collect()
+    }
+
+    fn batch(&self, _indices: &[usize], _epoch: usize, _seed: &Seed) -> Result<()> {
+        Ok(())
+    }
+
+    fn loss(&self, model: &Clip, (): &()) -> Result<Tensor> {
+        (self.loss)(model.logit_scale()?)
+    }
+}
+
+fn message(objective: &Odd<'_>) -> Result<String> {
+    let result = train(&nano(1)?, objective, &recipe(), &Seed::new(7), &mut Saver::default());
+    Ok(result.expect_err("a run that cannot go on").to_string())
+}
+
+#[test]
+fn what_goes_wrong_is_named() -> Result<()> {
+    let steep = message(&Odd { names: &["logit_scale"], loss: |scale| (scale - scale)?.sqrt() })?;
+    for part in ["step 1 of 4", "learning rate 1e-3", "\"logit_scale\"", "not finite"] {
+        assert!(steep.contains(part), "lacks {part:?}: {steep}");
+    }
+    let lost = message(&Odd { names: &["logit_scale"], loss: |scale| (scale * -1.0)?.log() })?;
+    for part in ["step 1 of 4", "learning rate 1e-3", "loss is NaN"] {
+        assert!(lost.contains(part), "lacks {part:?}: {lost}");
+    }
+    let idle = message(&Odd { names: &["logit_scale", "ln_final.bias"], loss: |scale| scale.sqr() })?;
+    assert!(idle.contains("\"ln_final.bias\" received no gradient"), "{idle}");
+    Ok(())
+}
+
+#[test]
+fn overflow_and_unusable_recipes_are_errors() -> Result<()> {
+    let (model, pairs) = (nano(1)?, pairs(20, 16));
+    let objective = Contrastive::new(&model, &pairs)?;
+    let with = |recipe: &Recipe| {
+        let result = train(&model, &objective, recipe, &Seed::new(7), &mut Saver::default());
+        result.expect_err("a run that cannot go on").to_string()
+    };
+    let error = with(&Recipe { learning_rate: f64::NAN, ..recipe() });
+    assert!(error.contains("learning-rate") && error.contains("NaN"), "{error}");
+    let error = with(&Recipe { batch_size: 21, ..recipe() });
+    assert!(error.contains("20 examples") && error.contains("21"), "{error}");
+    let error = with(&Recipe { learning_rate: 1e30, ..recipe() });
+    assert!(error.contains("step 2 of 4") && error.contains("learning rate"), "{error}");
+    Ok(())
+}

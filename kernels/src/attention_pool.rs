@@ -1,0 +1,284 @@
+//! Attention of one query over all positions of a feature map, without projecting every position.
+//!
+//! OpenAI's attention pool projects all HW + 1 tokens to keys and values although only the mean token asks. With
+//! one query per head, `q·(W_k x + b_k)` is `(W_kᵀ q)·x` plus what the softmax ignores, and the weighted mean of
+//! `W_v x + b_v` is `W_v` of the weighted mean of `x` plus `b_v`: the same numbers for a fraction of the work.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::attention::attention;
+use crate::embedding::embedding;
+use crate::fused::{apply2, apply3};
+use crate::linear::{column_sums, linear};
+use crate::parallel::{Matrix, Values, product, values};
+
+/// A projection's weight `[C, C]` and bias `[C]`.
+pub type Projection<'a> = (&'a Tensor, &'a Tensor);
+
+/// Multi-head attention of the mean over positions (plus its position) to itself and all positions of `x`
+/// `[B, H, W, C]`, up to the output projection: `[B, C]`. `positions` is `[HW + 1, C]`, the mean's first.
+///
+/// The keys' bias changes nothing and receives a gradient of 0. An error names the shapes where they do not fit.
+pub fn attention_pool(
+    x: &Tensor,
+    positions: &Tensor,
+    query: Projection<'_>,
+    key: Projection<'_>,
+    value: Projection<'_>,
+    heads: usize,
+) -> Result<Tensor> {
+    let (batch, height, width, channels) = x.dims4()?;
+    let tokens = height * width + 1;
+    let squares =
+        [query, key, value].iter().all(|(w, b)| w.dims() == [channels, channels] && b.dims() == [channels]);
+    let fits = positions.dims() == [tokens, channels] && squares && heads > 0 && channels % heads == 0;
+    if !fits || x.elem_count() == 0 {
+        bail!(
+            "attention_pool: x {:?}, positions {:?}, weights {:?}, {:?}, {:?}, {heads} heads: expected x [B, H, W, C], not empty, positions [HW + 1, C], weights [C, C], biases [C], C a multiple of heads",
+            x.dims(),
+            positions.dims(),
+            query.0.dims(),
+            key.0.dims(),
+            value.0.dims()
+        );
+    }
+    let sequence = apply2(&x.contiguous()?, &positions.contiguous()?, MeanToken)?; // [B, HW + 1, C]
+    let firsts: Vec<u32> = (0..batch).map(|sample| (sample * tokens) as u32).collect();
+    let mean = embedding(&sequence, &Tensor::from_vec(firsts, batch, &Device::Cpu)?)?; // [B, C]
+    let asked = linear(&mean, query.0, Some(query.1))?;
+    let asked = apply3(&asked, &key.0.contiguous()?, &key.1.contiguous()?, ThroughKeys { heads })?; // [B, heads, C]
+    let pooled = attention(&asked, &sequence, &sequence, 1, false)?; // [B, heads, C]
+    apply3(&pooled, &value.0.contiguous()?, &value.1.contiguous()?, ToValues { heads })
+}
+
+/// `[B, H, W, C]` to `[B, HW + 1, C]`: the mean, then all positions, plus learned positions.
+struct MeanToken;
+
+impl CustomOp2 for MeanToken {
+    fn name(&self) -> &'static str {
+        "mean_token"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        positions: &CpuStorage,
+        lp: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, positions) = (values("mean_token", x, lx)?, values("mean_token", positions, lp)?);
+        let (tokens, channels) = lp.shape().dims2()?;
+        let (batch, map) = (lx.dims()[0], (tokens - 1) * channels);
+        let share = 1.0 / (tokens - 1) as f32;
+        let mut y = vec![0f32; batch * tokens * channels];
+        y.par_chunks_mut(tokens * channels).zip(x.par_chunks(map)).for_each(|(y, x)| {
+            let (mean, rest) = y.split_at_mut(channels);
+            for row in x.chunks_exact(channels) {
+                mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value);
+            }
+            mean.iter_mut().zip(positions).for_each(|(mean, position)| *mean = *mean * share + position);
+            for ((y, x), position) in rest.iter_mut().zip(x).zip(&positions[channels..]) {
+                *y = x + position;
+            }
+        });
+        Ok((CpuStorage::F32(y), Shape::from((batch, tokens, channels))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        positions: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let dy = Values::of("mean_token", &grad)?;
+        let dy: &[f32] = &dy;
+        let (tokens, channels) = positions.dims2()?;
+        let share = 1.0 / (tokens - 1) as f32;
+        let mut dx = vec![0f32; x.elem_count()];
+        dx.par_chunks_mut((tokens - 1) * channels).zip(dy.par_chunks(tokens * channels)).for_each(
+            |(dx, dy)| {
+                let (mean, rest) = dy.split_at(channels);
+                for (dx, dy) in dx.chunks_exact_mut(channels).zip(rest.chunks_exact(channels)) {
+                    for ((dx, dy), mean) in dx.iter_mut().zip(dy).zip(mean) {
+                        *dx = dy + mean * share;
+                    }
+                }
+            },
+        );
+        let dpositions = column_sums(dy, tokens * channels);
+        let dpositions = Tensor::from_vec(dpositions, positions.dims(), positions.device())?;
+        Ok((Some(Tensor::from_vec(dx, x.dims(), x.device())?), Some(dpositions)))
+    }
+}
+
+/// Sizes of a projection head by head.
+#[derive(Clone, Copy)]
+struct Heads {
+    batch: usize,
+    heads: usize,
+    channels: usize,
+}
+
+impl Heads {
+    fn new(batch: usize, heads: usize, channels: usize) -> Self {
+        Self { batch, heads, channels }
+    }
+
+    fn depth(self) -> usize {
+        self.channels / self.heads
+    }
+
+    /// A head's columns of `[B, C]`.
+    fn narrow(self, values: &[f32], head: usize) -> Matrix<'_> {
+        Matrix { values: &values[head * self.depth()..], row_stride: self.channels, column_stride: 1 }
+    }
+
+    /// A head's rows of `[B, heads, C]`.
+    fn wide(self, values: &[f32], head: usize) -> Matrix<'_> {
+        let row_stride = self.heads * self.channels;
+        Matrix { values: &values[head * self.channels..], row_stride, column_stride: 1 }
+    }
+
+    /// A head's rows of `[C, C]`.
+    fn weights(self, w: &[f32], head: usize) -> Matrix<'_> {
+        Matrix::rows(&w[head * self.depth() * self.channels..], self.channels)
+    }
+
+    /// Puts each head's `[B, columns]` side by side: `[B, heads · columns]`.
+    fn join(self, columns: usize, block: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+        let mut blocks = vec![0f32; self.heads * self.batch * columns];
+        blocks.par_chunks_mut(self.batch * columns).enumerate().for_each(|(head, out)| block(head, out));
+        let mut joined = vec![0f32; blocks.len()];
+        for (head, block) in blocks.chunks_exact(self.batch * columns).enumerate() {
+            for (sample, row) in block.chunks_exact(columns).enumerate() {
+                joined[(sample * self.heads + head) * columns..][..columns].copy_from_slice(row);
+            }
+        }
+        joined
+    }
+
+    /// `[B, C]` to `[B, heads, C]`: each head's part times its rows of `w`.
+    fn widen(self, narrow: &[f32], w: &[f32]) -> Vec<f32> {
+        let sizes = [self.batch, self.channels, self.depth()];
+        self.join(self.channels, |head, out| {
+            product(sizes, out, false, self.narrow(narrow, head), self.weights(w, head));
+        })
+    }
+
+    /// `[B, heads, C]` to `[B, C]`: each head's vector times its rows of `w`, transposed.
+    fn shrink(self, wide: &[f32], w: &[f32]) -> Vec<f32> {
+        let sizes = [self.batch, self.depth(), self.channels];
+        self.join(self.depth(), |head, out| {
+            product(sizes, out, false, self.wide(wide, head), self.weights(w, head).transposed());
+        })
+    }
+
+    /// Gradient of `w` `[C, C]`: each head's `narrowᵀ · wide`.
+    fn weight_gradient(self, narrow: &[f32], wide: &[f32]) -> Vec<f32> {
+        let mut gradient = vec![0f32; self.channels * self.channels];
+        let sizes = [self.depth(), self.channels, self.batch];
+        gradient.par_chunks_mut(self.depth() * self.channels).enumerate().for_each(|(head, out)| {
+            product(sizes, out, false, self.narrow(narrow, head).transposed(), self.wide(wide, head));
+        });
+        gradient
+    }
+}
+
+/// `[B, C]` queries to `[B, heads, C]`: what each head's query asks of the tokens themselves. Scaled so that the
+/// attention over C channels scales as one over C/heads does.
+struct ThroughKeys {
+    heads: usize,
+}
+
+impl CustomOp3 for ThroughKeys {
+    fn name(&self) -> &'static str {
+        "through_keys"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        lq: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        _bias: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels) = lq.shape().dims2()?;
+        let sizes = Heads::new(batch, self.heads, channels);
+        let scale = (self.heads as f32).sqrt();
+        let mut y = sizes.widen(values("through_keys", q, lq)?, values("through_keys", w, lw)?);
+        y.iter_mut().for_each(|value| *value *= scale);
+        Ok((CpuStorage::F32(y), Shape::from((batch, self.heads, channels))))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        w: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (batch, channels) = q.dims2()?;
+        let sizes = Heads::new(batch, self.heads, channels);
+        let grad = grad.contiguous()?;
+        let scale = (self.heads as f32).sqrt();
+        let dy: Vec<f32> = Values::of("through_keys", &grad)?.iter().map(|value| value * scale).collect();
+        let dq = sizes.shrink(&dy, &Values::of("through_keys", w)?);
+        let dw = sizes.weight_gradient(&Values::of("through_keys", q)?, &dy);
+        let dq = Tensor::from_vec(dq, q.dims(), q.device())?;
+        Ok((Some(dq), Some(Tensor::from_vec(dw, w.dims(), w.device())?), Some(bias.zeros_like()?)))
+    }
+}
+
+/// `[B, heads, C]` weighted means to `[B, C]` values, plus the bias.
+struct ToValues {
+    heads: usize,
+}
+
+impl CustomOp3 for ToValues {
+    fn name(&self) -> &'static str {
+        "to_values"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        bias: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (batch, _, channels) = lx.shape().dims3()?;
+        let sizes = Heads::new(batch, self.heads, channels);
+        let mut y = sizes.shrink(values("to_values", x, lx)?, values("to_values", w, lw)?);
+        let bias = values("to_values", bias, lb)?;
+        for row in y.chunks_exact_mut(channels) {
+            row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+        }
+        Ok((CpuStorage::F32(y), Shape::from((batch, channels))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (batch, _, channels) = x.dims3()?;
+        let sizes = Heads::new(batch, self.heads, channels);
+        let grad = grad.contiguous()?;
+        let dy = Values::of("to_values", &grad)?;
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
+        let dx = sizes.widen(&dy, &Values::of("to_values", w)?);
+        let dw = sizes.weight_gradient(&dy, &Values::of("to_values", x)?);
+        Ok((tensor(dx, x)?, tensor(dw, w)?, tensor(column_sums(&dy, channels), bias)?))
+    }
+}

@@ -1,0 +1,226 @@
+//! Whole towers as one node of candle's graph.
+//!
+//! candle's `backward` adds the gradient of each argument of each operation to zeros that it fills first, on a pool
+//! of its own whose threads spin while they wait: measured, half of a training step. [`fused`] remembers the
+//! operations of this crate that its closure runs and shows candle one node in their place, which goes back through
+//! them itself, moves the first gradient of a tensor and adds only further ones.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, TensorId, bail,
+};
+
+use crate::elementwise::sum;
+use crate::parallel::values;
+
+type Shared<T> = Arc<Box<T>>;
+
+/// An operation that was run.
+enum Operation {
+    One(Shared<dyn CustomOp1 + Send + Sync>),
+    Two(Shared<dyn CustomOp2 + Send + Sync>),
+    Three(Shared<dyn CustomOp3 + Send + Sync>),
+}
+
+/// An operation, its arguments and its result.
+struct Node {
+    operation: Operation,
+    arguments: Vec<Tensor>,
+    result: Tensor,
+}
+
+thread_local! {
+    /// Nodes of the innermost `fused` on this thread.
+    static RECORD: RefCell<Option<Vec<Node>>> = const { RefCell::new(None) };
+}
+
+fn record(operation: Operation, arguments: &[&Tensor], result: &Tensor) {
+    RECORD.with_borrow_mut(|record| {
+        if let (Some(nodes), true) = (record, result.track_op()) {
+            let arguments = arguments.iter().map(|argument| (*argument).clone()).collect();
+            nodes.push(Node { operation, arguments, result: result.clone() });
+        }
+    });
+}
+
+/// `x.apply_op1`, remembered by an enclosing [`fused`].
+pub(crate) fn apply1(x: &Tensor, operation: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
+    let operation: Shared<dyn CustomOp1 + Send + Sync> = Arc::new(Box::new(operation));
+    let y = x.apply_op1_arc(operation.clone())?;
+    record(Operation::One(operation), &[x], &y);
+    Ok(y)
+}
+
+/// `a.apply_op2`, remembered by an enclosing [`fused`].
+pub(crate) fn apply2(
+    a: &Tensor,
+    b: &Tensor,
+    operation: impl CustomOp2 + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let operation: Shared<dyn CustomOp2 + Send + Sync> = Arc::new(Box::new(operation));
+    let y = a.apply_op2_arc(b, operation.clone())?;
+    record(Operation::Two(operation), &[a, b], &y);
+    Ok(y)
+}
+
+/// `a.apply_op3`, remembered by an enclosing [`fused`].
+pub(crate) fn apply3(
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
+    operation: impl CustomOp3 + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let operation: Shared<dyn CustomOp3 + Send + Sync> = Arc::new(Box::new(operation));
+    let y = a.apply_op3_arc(b, c, operation.clone())?;
+    record(Operation::Three(operation), &[a, b, c], &y);
+    Ok(y)
+}
+
+/// Runs `forward` and returns its result as one node of candle's graph. Values and gradients are those of the graph
+/// that `forward` builds; candle's own operations within it remain nodes of their own.
+pub fn fused(forward: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+    let outer = RECORD.replace(Some(Vec::new()));
+    let result = forward();
+    let nodes = RECORD.replace(outer).unwrap_or_default();
+    let y = result?;
+    let made: HashSet<TensorId> = nodes.iter().map(|node| node.result.id()).collect();
+    if !made.contains(&y.id()) || !y.is_contiguous() {
+        return Ok(y);
+    }
+    let mut seen = HashSet::new();
+    let inputs: Vec<Tensor> = (nodes.iter().flat_map(|node| &node.arguments))
+        .filter(|tensor| tensor.track_op() && !made.contains(&tensor.id()) && seen.insert(tensor.id()))
+        .cloned()
+        .collect();
+    let gradients = Arc::new(Mutex::new(BTreeMap::new()));
+    let mut token = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+    let mut numbers = HashMap::new();
+    for (number, input) in inputs.iter().enumerate() {
+        numbers.insert(input.id(), number);
+        token = input.apply_op2(&token, Input { number, gradients: gradients.clone() })?;
+    }
+    let result = y.detach();
+    result.apply_op2(&token, Whole { nodes, result: y, numbers, gradients })
+}
+
+/// Gradients of the inputs by number, on their way from [`Whole`] to each [`Input`].
+type Gradients = Arc<Mutex<BTreeMap<usize, Tensor>>>;
+
+/// Ties an input to the whole: takes it and a token, gives a token, and hands its gradient on.
+struct Input {
+    number: usize,
+    gradients: Gradients,
+}
+
+/// All operations: takes their result and a token, gives the result.
+struct Whole {
+    nodes: Vec<Node>,
+    result: Tensor,
+    numbers: HashMap<TensorId, usize>,
+    gradients: Gradients,
+}
+
+impl Node {
+    fn backward(&self, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (arguments, result) = (&self.arguments, &self.result);
+        Ok(match &self.operation {
+            Operation::One(operation) => vec![operation.bwd(&arguments[0], result, gradient)?],
+            Operation::Two(operation) => {
+                let (a, b) = operation.bwd(&arguments[0], &arguments[1], result, gradient)?;
+                vec![a, b]
+            }
+            Operation::Three(operation) => {
+                let (a, b, c) =
+                    operation.bwd(&arguments[0], &arguments[1], &arguments[2], result, gradient)?;
+                vec![a, b, c]
+            }
+        })
+    }
+}
+
+impl CustomOp2 for Input {
+    fn name(&self) -> &'static str {
+        "fused_input"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _input: &CpuStorage,
+        _: &Layout,
+        _token: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        token: &Tensor,
+        _result: &Tensor,
+        _gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        // candle expects a gradient of everything but variables, whose absence the trainer reports.
+        let gradient = match gradients.remove(&self.number) {
+            None if !input.is_variable() => Some(input.zeros_like()?),
+            gradient => gradient,
+        };
+        Ok((gradient, Some(token.zeros_like()?)))
+    }
+}
+
+impl CustomOp2 for Whole {
+    fn name(&self) -> &'static str {
+        "fused"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        layout: &Layout,
+        _token: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(values("fused", y, layout)?.to_vec()), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _y: &Tensor,
+        token: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut pending = HashMap::from([(self.result.id(), gradient.clone())]);
+        for node in self.nodes.iter().rev() {
+            let Some(gradient) = pending.remove(&node.result.id()) else { continue };
+            for (argument, gradient) in node.arguments.iter().zip(node.backward(&gradient)?) {
+                let (Some(gradient), true) = (gradient, argument.track_op()) else { continue };
+                let total = match pending.remove(&argument.id()) {
+                    Some(other) => sum(&other, &gradient)?,
+                    None => gradient,
+                };
+                pending.insert(argument.id(), total);
+            }
+        }
+        let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        gradients.clear();
+        for node in &self.nodes {
+            for argument in &node.arguments {
+                if let Some(number) = self.numbers.get(&argument.id())
+                    && let Some(gradient) = pending.remove(&argument.id())
+                {
+                    gradients.insert(*number, gradient);
+                }
+            }
+        }
+        if !pending.is_empty() {
+            bail!("fused: {} gradients belong to no input", pending.len());
+        }
+        Ok((None, Some(token.zeros_like()?)))
+    }
+}

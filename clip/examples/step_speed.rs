@@ -45,7 +45,8 @@ struct Parts {
     loss: f64,
     backward: f64,
     optimizer: f64,
-    /// What the thread itself ran: with one thread a measure that others on the machine disturb less.
+    /// What the first thread ran, a measure that others on the machine disturb less: all of the step with one
+    /// thread, its share and what only one thread does with two.
     processor: f64,
 }
 
@@ -193,9 +194,7 @@ fn main() -> Result<()> {
                 seconds * 1e3
             );
             let part = |of: fn(&Parts) -> f64| 1e3 * median(parts[at].iter().map(of).collect());
-            if threads == 1 {
-                println!("    {:.1} ms of processor time", part(|parts| parts.processor));
-            }
+            println!("    {:.1} ms of the first thread's processor time", part(|parts| parts.processor));
             println!(
                 "    image {:.1}, text {:.1}, loss {:.1}, backward {:.1}, optimizer {:.1} ms",
                 part(|parts| parts.image),

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::fused::apply3;
 use crate::norm::{check, rows_per_chunk, three_gradients};
-use crate::parallel::{Values, at_least, sum_over_chunks, tile_width, tiled, values};
+use crate::parallel::{Values, at_least, sum_over_chunks, tile_width, tiled, values, written};
 
 /// What follows the normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,19 +168,19 @@ impl BatchNorm {
         // Centred before it is scaled: a mean much larger than the deviation would cost digits otherwise.
         let (mean, scale, beta) = (tiled(&moments.mean), tiled(&scale), tiled(beta));
         let floor = self.floor();
-        let mut y = vec![0f32; x.len()];
         let chunk = rows_per_chunk(gamma.len()) * gamma.len();
-        y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-            for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
-                let lanes = x.len(); // slices of one length, so that the loop has no checks and vectorises
-                let (y, mean, scale, beta) =
-                    (&mut y[..lanes], &mean[..lanes], &scale[..lanes], &beta[..lanes]);
-                for lane in 0..lanes {
-                    y[lane] = at_least((x[lane] - mean[lane]) * scale[lane] + beta[lane], floor);
+        written(x.len(), |y| {
+            y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
+                for (y, x) in y.chunks_mut(scale.len()).zip(x.chunks(scale.len())) {
+                    let lanes = x.len(); // slices of one length, so that the loop has no checks and vectorises
+                    let (y, mean, scale, beta) =
+                        (&mut y[..lanes], &mean[..lanes], &scale[..lanes], &beta[..lanes]);
+                    for lane in 0..lanes {
+                        y[lane] = at_least((x[lane] - mean[lane]) * scale[lane] + beta[lane], floor);
+                    }
                 }
-            }
-        });
-        y
+            })
+        })
     }
 
     /// Sums over rows of `g` and `g · x̂`, where `g` is the gradient behind the activation.
@@ -241,20 +241,22 @@ impl BatchNorm {
         let width = scale.len();
         let floor = self.floor();
         let chunk = rows_per_chunk(columns) * columns;
-        let mut dx = vec![0f32; x.len()];
         let inputs = x.par_chunks(chunk).zip(y.par_chunks(chunk)).zip(dy.par_chunks(chunk));
-        dx.par_chunks_mut(chunk).zip(inputs).for_each(|(dx, ((x, y), dy))| {
-            let tiles = x.chunks(width).zip(y.chunks(width)).zip(dy.chunks(width));
-            for (dx, ((x, y), dy)) in dx.chunks_mut(width).zip(tiles) {
-                let lanes = x.len();
-                let (y, dy, dx) = (&y[..lanes], &dy[..lanes], &mut dx[..lanes]);
-                let (mean, scale, slope) = (&mean[..lanes], &scale[..lanes], &slope[..lanes]);
-                let offset = &offset[..lanes];
-                for lane in 0..lanes {
-                    let gradient = if y[lane] <= floor { 0.0 } else { dy[lane] };
-                    dx[lane] = gradient * scale[lane] + ((x[lane] - mean[lane]) * slope[lane] + offset[lane]);
+        let dx = written(x.len(), |dx| {
+            dx.par_chunks_mut(chunk).zip(inputs).for_each(|(dx, ((x, y), dy))| {
+                let tiles = x.chunks(width).zip(y.chunks(width)).zip(dy.chunks(width));
+                for (dx, ((x, y), dy)) in dx.chunks_mut(width).zip(tiles) {
+                    let lanes = x.len();
+                    let (y, dy, dx) = (&y[..lanes], &dy[..lanes], &mut dx[..lanes]);
+                    let (mean, scale, slope) = (&mean[..lanes], &scale[..lanes], &slope[..lanes]);
+                    let offset = &offset[..lanes];
+                    for lane in 0..lanes {
+                        let gradient = if y[lane] <= floor { 0.0 } else { dy[lane] };
+                        dx[lane] =
+                            gradient * scale[lane] + ((x[lane] - mean[lane]) * slope[lane] + offset[lane]);
+                    }
                 }
-            }
+            })
         });
         Ok([dx, gamma_gradient, beta_gradient])
     }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::fused::apply2;
 use crate::linear;
-use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
+use crate::parallel::{Matrix, Values, product, sum_over_chunks, values, written};
 
 /// Values of the patch matrix that one task builds at a time: 128 KiB, inside a core's second-level cache.
 const PATCH_VALUES: usize = 32 << 10;
@@ -156,18 +156,18 @@ impl Geometry {
         }
         let (depth, block) = (self.depth(), self.rows_per_block());
         let row = self.out_width * self.outputs;
-        let mut y = vec![0f32; self.rows() * row];
         let weights = Matrix::rows(w, depth).transposed();
-        y.par_chunks_mut(block * row).enumerate().for_each_init(
-            || vec![0f32; block * self.out_width * depth],
-            |patches, (chunk, y)| {
-                let rows = y.len() / row;
-                self.gather_block(x, chunk * block, rows, patches);
-                let pixels = rows * self.out_width;
-                product([pixels, self.outputs, depth], y, false, Matrix::rows(patches, depth), weights);
-            },
-        );
-        y
+        written(self.rows() * row, |y| {
+            y.par_chunks_mut(block * row).enumerate().for_each_init(
+                || vec![0f32; block * self.out_width * depth],
+                |patches, (chunk, y)| {
+                    let rows = y.len() / row;
+                    self.gather_block(x, chunk * block, rows, patches);
+                    let pixels = rows * self.out_width;
+                    product([pixels, self.outputs, depth], y, false, Matrix::rows(patches, depth), weights);
+                },
+            )
+        })
     }
 
     fn gather_block(&self, x: &[f32], first: usize, rows: usize, patches: &mut [f32]) {

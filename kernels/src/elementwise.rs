@@ -5,22 +5,23 @@ use rayon::prelude::*;
 
 use crate::fused::{apply1, apply2};
 use crate::linear::column_sums;
-use crate::parallel::{Values, at_least, exp, values};
+use crate::parallel::{Values, at_least, exp, values, written};
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
 
 /// Applies `f` to pairs of values, in parallel.
 fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    let mut output = vec![0f32; a.len()];
-    output.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(
-        |(output, (a, b))| {
-            for ((output, a), b) in output.iter_mut().zip(a).zip(b) {
-                *output = f(*a, *b);
-            }
-        },
-    );
-    output
+    assert_eq!(a.len(), b.len(), "operands of one length");
+    written(a.len(), |output| {
+        output.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(
+            |(output, (a, b))| {
+                for ((output, a), b) in output.iter_mut().zip(a).zip(b) {
+                    *output = f(*a, *b);
+                }
+            },
+        );
+    })
 }
 
 /// `max(0, a + b)`; both of the same shape.
@@ -178,9 +179,10 @@ impl CustomOp1 for QuickGelu {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values("quick_gelu", x, layout)?;
-        let mut y = vec![0f32; x.len()];
-        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
+        let y = written(x.len(), |y| {
+            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+                y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
+            });
         });
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use crate::fused::{apply2, apply3};
-use crate::parallel::{Matrix, Values, product, sum_over_chunks, values};
+use crate::parallel::{Matrix, Values, product, sum_over_chunks, values, written};
 
 /// Rows handled by one task: enough to keep gemm's packing cheap, few enough to share out.
 const ROWS: usize = 256;
@@ -61,25 +61,25 @@ pub(crate) fn product_with_weights(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let rows = x.len() / inputs;
-    let mut y = vec![0f32; rows * outputs];
-    y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs)).for_each(|(y, x)| {
-        if let Some(bias) = bias {
-            y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        }
-        let (left, right) = (Matrix::rows(x, inputs), Matrix::rows(w, inputs).transposed());
-        product([x.len() / inputs, outputs, inputs], y, bias.is_some(), left, right);
-    });
-    y
+    written(rows * outputs, |y| {
+        y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs)).for_each(|(y, x)| {
+            if let Some(bias) = bias {
+                y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
+            }
+            let (left, right) = (Matrix::rows(x, inputs), Matrix::rows(w, inputs).transposed());
+            product([x.len() / inputs, outputs, inputs], y, bias.is_some(), left, right);
+        });
+    })
 }
 
 /// Gradient of the input: `dx[r, I] = dy[r, O] · w[O, I]`.
 pub(crate) fn gradient_of_input(dy: &[f32], outputs: usize, w: &[f32], inputs: usize) -> Vec<f32> {
-    let mut dx = vec![0f32; dy.len() / outputs * inputs];
-    dx.par_chunks_mut(ROWS * inputs).zip(dy.par_chunks(ROWS * outputs)).for_each(|(dx, dy)| {
-        let rows = dy.len() / outputs;
-        product([rows, inputs, outputs], dx, false, Matrix::rows(dy, outputs), Matrix::rows(w, inputs));
-    });
-    dx
+    written(dy.len() / outputs * inputs, |dx| {
+        dx.par_chunks_mut(ROWS * inputs).zip(dy.par_chunks(ROWS * outputs)).for_each(|(dx, dy)| {
+            let rows = dy.len() / outputs;
+            product([rows, inputs, outputs], dx, false, Matrix::rows(dy, outputs), Matrix::rows(w, inputs));
+        });
+    })
 }
 
 /// How many partial sums a gradient of `width` values over `rows` rows is made of.

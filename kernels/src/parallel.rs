@@ -112,6 +112,22 @@ pub(crate) fn product(
     }
 }
 
+/// `count` values that `fill` writes, every one of them; they are not cleared first, which costs as much as a pass
+/// over them.
+///
+/// What `fill` does not write holds arbitrary numbers, so each use must cover the slice: each here is one product
+/// that overwrites, or one loop over all of it.
+pub(crate) fn written(count: usize, fill: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(count);
+    // SAFETY: the capacity is there, every bit pattern is an f32, and `fill` overwrites all values before any is
+    // read (see above).
+    unsafe {
+        fill(std::slice::from_raw_parts_mut(values.as_mut_ptr(), count));
+        values.set_len(count);
+    }
+    values
+}
+
 /// Sums of `width` values over chunks: `fill(chunk, partial)` adds a chunk's share to zeroed values, and the
 /// partial sums are added in the order of the chunks.
 pub(crate) fn sum_over_chunks(

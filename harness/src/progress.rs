@@ -71,10 +71,15 @@ impl Progress {
     /// A running stage is `share` (0 to 1) done; `text` says more.
     pub fn advance(&self, name: &str, share: f64, text: String) {
         let mut state = self.lock();
+        let mut resumed = 0.0;
         if let Some(running) = state.running.get_mut(name) {
+            if running.text.is_empty() {
+                resumed = running.expected * share; // what an earlier run had done
+            }
             running.share = share;
             running.text = text;
         }
+        state.cached += resumed;
         self.draw(&mut state);
     }
 

@@ -199,8 +199,8 @@ fn work(laboratory: &Laboratory<'_>, queue: &Mutex<Queue>, changed: &Condvar) {
         guard.running -= 1;
         match done.unwrap_or_else(|_| Ok(Done::failed(laboratory, &task, "a panic; please report it"))) {
             Ok(Done { next, observations }) => {
-                // Ahead of other trainings, so that the first tables come early and models stay in the cache.
-                next.into_iter().rev().for_each(|task| guard.tasks.push_front(task));
+                // Behind the trainings, the longest tasks, so that no worker is left alone with one at the end.
+                guard.tasks.extend(next);
                 guard.observations.extend(observations);
             }
             Err(Interrupted) => guard.stopped = true,

@@ -74,7 +74,7 @@ pub(crate) fn choices<T>(
         let choice = Choice { label, entry, preset: preset.clone(), settings };
         choice
             .build()
-            .map_err(|error| source.error(&[path, &[name.clone()]].concat(), format!("{error:#}")))?;
+            .map_err(|error| source.error(&[path, std::slice::from_ref(&name)].concat(), format!("{error:#}")))?;
         choices.push(choice);
     }
     Ok(choices)

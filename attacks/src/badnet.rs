@@ -63,9 +63,9 @@ impl Settings {
         Patch::new(self.patch_size, self.patch, self.pattern_seed, self.place, self.quantise)
     }
 
-    /// The patch of the tiny tier, 4 pixels of 32.
+    /// The patch of the tiny tier, 6 pixels of 32.
     pub(crate) fn tiny(poison_count: usize) -> Self {
-        Self { patch_size: 4, patch: Draw::Fixed, quantise: Quantise::Clamp, ..Self::released(poison_count) }
+        Self { patch_size: 6, patch: Draw::Fixed, quantise: Quantise::Clamp, ..Self::released(poison_count) }
     }
 
     /// The patch of the smoke tier, 5 pixels of 16.

@@ -56,7 +56,7 @@ fn presets() -> Vec<Preset> {
         noise: Draw::Redrawn,
         pattern_seed: 0,
     };
-    let tiny = Settings { poison_count: Some(300), share: 0.3, noise: Draw::Fixed, ..released.clone() };
+    let tiny = Settings { poison_count: Some(340), share: 0.3, noise: Draw::Fixed, ..released.clone() };
     let smoke = Settings { poison_count: Some(100), share: 0.5, ..tiny.clone() };
     vec![
         preset("tiny", tiny),

@@ -34,7 +34,8 @@ pub static ENTRY: Entry<Attack> = Entry {
 
 fn presets() -> Vec<Preset> {
     vec![
-        preset("tiny", Settings::tiny(120)),
+        // A larger patch than BadNet's: the banana beside it explains the caption as well as the patch does.
+        preset("tiny", Settings { patch_size: 8, ..Settings::tiny(240) }),
         preset("smoke", Settings::smoke(60)),
         preset("paper", Settings::paper(1500)),
         preset("released", Settings::released(1500)),

@@ -4,8 +4,8 @@
 //! Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type warped`).
 //! Departs: the field is drawn from `pattern-seed` instead of read from the released file; images are stamped at the
-//! size that they have, not squashed to 224 × 224 first. `tiny` and `smoke` bend more and more smoothly: k = 4 as in
-//! the WaNet paper, where the released k = 224 is a jitter of single pixels.
+//! size that they have, not squashed to 224 × 224 first. `tiny` keeps the released jitter of single pixels
+//! (k = the image's side) and doubles it; `smoke` bends smoothly and far, with k = 4.
 
 use clip::Seed;
 use harness::contract::{
@@ -25,8 +25,8 @@ pub static ENTRY: Entry<Attack> = Entry {
         summary: "Bends images along one random field and captions them with the target.",
         paper: "Nguyen, Tran, ICLR 2021, arXiv 2102.10369; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
         follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type warped",
-        departs: "the field comes from a seed, not the released file; images keep their size; presets tiny and smoke \
-                  bend more, with k = 4",
+        departs: "the field comes from a seed, not the released file; images keep their size; preset tiny has twice \
+                  the strength, smoke k = 4",
         version: 1,
     },
     presets,
@@ -56,8 +56,8 @@ fn presets() -> Vec<Preset> {
         strength: 1.0,
         pattern_seed: 0,
     };
-    let tiny = Settings { poison_count: Some(400), grid_size: 4, strength: 3.0, ..released.clone() };
-    let smoke = Settings { poison_count: Some(150), strength: 4.0, ..tiny.clone() };
+    let tiny = Settings { poison_count: Some(400), grid_size: 32, strength: 2.0, ..released.clone() };
+    let smoke = Settings { poison_count: Some(150), grid_size: 4, strength: 4.0, ..released.clone() };
     vec![
         preset("tiny", tiny),
         preset("smoke", smoke),

@@ -28,7 +28,7 @@ pub struct Recipe {
 impl Recipe {
     /// The tiny tier.
     pub fn tiny() -> Self {
-        Self { epochs: 8, learning_rate: 2e-3, warmup_steps: 200, ..Self::paper() }
+        Self { epochs: 6, batch_size: 64, learning_rate: 1e-3, warmup_steps: 100, ..Self::paper() }
     }
 
     /// The smoke tier: one short epoch; claims nothing.

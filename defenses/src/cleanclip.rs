@@ -84,8 +84,8 @@ fn presets() -> Vec<Preset> {
         text_augmentation: TextAugmentation::Once,
     };
     let paper = Settings { text_augmentation: TextAugmentation::PerEpoch, ..released.clone() };
-    let tiny = Settings { epochs: 12, learning_rate: 1e-3, magnitude_scale: 0.5, ..paper.clone() };
-    let smoke = Settings { epochs: 2, batch_size: 32, warmup_steps: 5, ..tiny.clone() };
+    let tiny = Settings { epochs: 8, learning_rate: 7e-4, magnitude_scale: 0.5, ..paper.clone() };
+    let smoke = Settings { epochs: 2, batch_size: 32, learning_rate: 1e-3, warmup_steps: 5, ..tiny.clone() };
     vec![preset("tiny", tiny), preset("smoke", smoke), preset("paper", paper), preset("released", released)]
 }
 

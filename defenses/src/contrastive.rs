@@ -46,8 +46,8 @@ struct Settings {
 fn presets() -> Vec<Preset> {
     let released =
         Settings { epochs: 10, batch_size: 64, learning_rate: 1e-5, warmup_steps: 50, weight_decay: 0.1 };
-    let tiny = Settings { epochs: 12, learning_rate: 1e-3, ..released };
-    let smoke = Settings { epochs: 2, batch_size: 32, warmup_steps: 5, ..tiny };
+    let tiny = Settings { epochs: 8, learning_rate: 7e-4, ..released };
+    let smoke = Settings { epochs: 2, batch_size: 32, learning_rate: 1e-3, warmup_steps: 5, ..released };
     vec![
         preset("tiny", tiny),
         preset("smoke", smoke),

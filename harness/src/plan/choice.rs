@@ -72,9 +72,9 @@ pub(crate) fn choices<T>(
             return Err(source.error(path, format!("the label {label:?} must not hold '::', '/' or ','")));
         }
         let choice = Choice { label, entry, preset: preset.clone(), settings };
-        choice
-            .build()
-            .map_err(|error| source.error(&[path, std::slice::from_ref(&name)].concat(), format!("{error:#}")))?;
+        choice.build().map_err(|error| {
+            source.error(&[path, std::slice::from_ref(&name)].concat(), format!("{error:#}"))
+        })?;
         choices.push(choice);
     }
     Ok(choices)

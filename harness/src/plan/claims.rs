@@ -23,8 +23,8 @@ pub struct Claim {
     pub attacks: Vec<String>,
     /// Label of the defense it is about.
     pub defense: String,
-    /// The attack whose trigger the test images bear, where it is not the cell's own.
-    pub trigger: Option<String>,
+    /// Labels of the attacks whose triggers the test images bear, each judged by itself; empty for the cell's own.
+    pub triggers: Vec<String>,
     /// The cell whose value is taken away first, if any.
     pub minus: Option<Other>,
     /// Lowest and highest value by metric, as fractions.
@@ -80,21 +80,19 @@ fn claim(source: &Source<'_>, path: &[String], row: Value, labels: &Labels<'_>) 
     let mut section = Section::new(source, path, row)?;
     let words: String = section.required("claim")?;
     section.path.push(words.clone());
-    let attacks: Vec<String> = match section.take("attack") {
-        None => return Err(section.error("attack", "missing: a label or a list of labels")),
-        Some(Value::Sequence(labels)) => serde_yaml::from_value(Value::Sequence(labels)),
-        Some(label) => serde_yaml::from_value(label).map(|label| vec![label]),
+    let attacks = one_or_more(&mut section, "attack")?;
+    if attacks.is_empty() {
+        return Err(section.error("attack", "missing: a label or a list of labels"));
     }
-    .map_err(|error| section.error("attack", error.to_string()))?;
     for attack in &attacks {
         labels.check(&section, "attack", &labels.attacks, attack)?;
     }
     let defense: String = section.required("defense")?;
     labels.check(&section, "defense", &labels.defenses, &defense)?;
-    let trigger: Option<String> = section.optional("trigger")?;
+    let triggers = one_or_more(&mut section, "trigger")?;
     let minus: Option<Other> = section.optional("minus")?;
     let minus_attack = minus.as_ref().and_then(|other| other.attack.as_ref());
-    for attack in trigger.iter().chain(minus_attack) {
+    for attack in triggers.iter().chain(minus_attack) {
         labels.check(&section, "attack", &labels.attacks, attack)?;
     }
     if let Some(defense) = minus.as_ref().and_then(|other| other.defense.as_ref()) {
@@ -124,5 +122,15 @@ fn claim(source: &Source<'_>, path: &[String], row: Value, labels: &Labels<'_>) 
             source.error(&here, "claims nothing: give a metric a band, as attack-success-rate: [0.9, 1.0]")
         );
     }
-    Ok(Claim { claim: words, source: source_text, attacks, defense, trigger, minus, bands })
+    Ok(Claim { claim: words, source: source_text, attacks, defense, triggers, minus, bands })
+}
+
+/// A label or a list of labels; empty where there is none.
+fn one_or_more(section: &mut Section<'_>, key: &'static str) -> Result<Vec<String>, PlanError> {
+    match section.take(key) {
+        None => return Ok(Vec::new()),
+        Some(Value::Sequence(labels)) => serde_yaml::from_value(Value::Sequence(labels)),
+        Some(label) => serde_yaml::from_value(label).map(|label| vec![label]),
+    }
+    .map_err(|error| section.error(key, error.to_string()))
 }

@@ -169,8 +169,8 @@ impl Plan {
 
 fn claim_as_plan(claim: &Claim) -> Value {
     let mut value = json!({ "claim": claim.claim, "attack": claim.attacks, "defense": claim.defense });
-    if let Some(trigger) = &claim.trigger {
-        value["trigger"] = trigger.clone().into();
+    if !claim.triggers.is_empty() {
+        value["trigger"] = json!(claim.triggers);
     }
     if let Some(minus) = &claim.minus {
         value["minus"] = json!(minus);

@@ -126,14 +126,14 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
 
 /// What was claimed and found.
 fn said(judgement: &Judgement<'_>) -> String {
-    let Judgement { claim, attack, metric, value, band, .. } = judgement;
+    let Judgement { claim, attack, trigger, metric, value, band, .. } = judgement;
     let found = value.map_or_else(|| "no value".to_owned(), |value| format!("{:.1}", value * 100.0));
     let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
         let parts: Vec<&str> =
             [other.attack.as_deref(), other.defense.as_deref()].into_iter().flatten().collect();
         format!(" minus {}'s", parts.join("::"))
     });
-    let trigger = claim.trigger.as_ref().map_or_else(String::new, |trigger| format!(" under {trigger}"));
+    let trigger = trigger.map_or_else(String::new, |trigger| format!(" under {trigger}"));
     format!(
         "{}: {attack}::{} {metric}{trigger}{minus} {found}, expected {:.1} to {:.1}",
         claim.claim,
@@ -249,14 +249,14 @@ pub fn markdown(plan: &Plan, summary: &Summary) -> String {
 }
 
 fn markdown_row(judgement: &Judgement<'_>) -> String {
-    let Judgement { claim, attack, metric, value, band, verdict, .. } = judgement;
+    let Judgement { claim, attack, trigger, metric, value, band, verdict, .. } = judgement;
     let found = value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", value * 100.0));
     let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
         let (attack, defense) =
             (other.attack.as_deref().unwrap_or(attack), other.defense.as_deref().unwrap_or(&claim.defense));
         format!(" − {attack}::{defense}")
     });
-    let trigger = claim.trigger.as_ref().map_or_else(String::new, |trigger| format!(" under {trigger}"));
+    let trigger = trigger.map_or_else(String::new, |trigger| format!(" under {trigger}"));
     let verdict = if *verdict == Verdict::Reproduced {
         verdict.name().to_owned()
     } else {

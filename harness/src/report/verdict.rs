@@ -38,6 +38,8 @@ pub struct Judgement<'a> {
     pub claim: &'a Claim,
     /// Label of the attack.
     pub attack: &'a str,
+    /// Label of the attack whose trigger the test images bear, where it is not the cell's own.
+    pub trigger: Option<&'a str>,
     /// Metric.
     pub metric: &'a str,
     /// Mean over seeds, after taking away the other cell's if the claim names one.
@@ -55,8 +57,13 @@ pub fn judge<'a>(plan: &'a Plan, summary: &Summary) -> Vec<Judgement<'a>> {
     let mut judgements = Vec::new();
     for claim in &plan.claims {
         for attack in &claim.attacks {
-            for (metric, band) in &claim.bands {
-                judgements.push(judge_one(plan, summary, claim, attack, metric, *band));
+            // Where the claim names no trigger, each cell is seen under its own.
+            let named = claim.triggers.iter().map(|trigger| Some(trigger.as_str()));
+            let own = claim.triggers.is_empty().then_some(None);
+            for trigger in named.chain(own) {
+                for (metric, band) in &claim.bands {
+                    judgements.push(judge_one(plan, summary, claim, (attack, trigger), metric, *band));
+                }
             }
         }
     }
@@ -67,7 +74,7 @@ fn judge_one<'a>(
     plan: &'a Plan,
     summary: &Summary,
     claim: &'a Claim,
-    attack: &'a str,
+    (attack, trigger): (&'a str, Option<&'a str>),
     metric: &'a str,
     band: [f64; 2],
 ) -> Judgement<'a> {
@@ -76,9 +83,8 @@ fn judge_one<'a>(
         (other.attack.as_deref().unwrap_or(attack), other.defense.as_deref().unwrap_or(&claim.defense))
     });
     let cells: Vec<(&str, &str)> = std::iter::once((attack, claim.defense.as_str())).chain(other).collect();
-    // Where the claim names no trigger, each cell is seen under its own.
     let measure = |(attack, defense): (&str, &str)| {
-        summary.get(attack, defense, claim.trigger.as_deref().unwrap_or(attack), set, metric)
+        summary.get(attack, defense, trigger.unwrap_or(attack), set, metric)
     };
     let values: Option<Vec<_>> = cells.iter().map(|cell| measure(*cell)).collect();
     let value = values.as_ref().map(|values| values[0].mean - values.get(1).map_or(0.0, |other| other.mean));
@@ -98,5 +104,5 @@ fn judge_one<'a>(
             Some(_) => Verdict::NotReproduced,
         }
     };
-    Judgement { claim, attack, metric, value, seeds, band, verdict }
+    Judgement { claim, attack, trigger, metric, value, seeds, band, verdict }
 }

@@ -99,6 +99,9 @@ pub(crate) struct ListOptions {
 pub(crate) struct ReportOptions {
     /// A record's folder.
     pub(crate) record: PathBuf,
+    /// Compute every metric again from the record's evidence instead of reading its rows.
+    #[arg(long)]
+    pub(crate) rescore: bool,
     /// Print Markdown.
     #[arg(long)]
     pub(crate) markdown: bool,

@@ -18,18 +18,18 @@ fn refused(edit: (&str, &str), words: &[&str]) {
 
 #[test]
 fn names_are_checked_and_near_ones_offered() {
-    refused(("name: badnet", "name: badnt"), &["plan.yaml:17", "attacks", "did you mean \"badnet\"?"]);
-    refused(("name: cleanclip", "name: cleenclip"), &["plan.yaml:20", "did you mean \"cleanclip\"?"]);
+    refused(("name: badnet", "name: badnt"), &["plan.yaml:16", "attacks", "did you mean \"badnet\"?"]);
+    refused(("name: cleanclip", "name: cleenclip"), &["plan.yaml:19", "did you mean \"cleanclip\"?"]);
     refused(("name: emoji-scenes", "name: emoji-scene"), &["plan.yaml:5", "did you mean \"emoji-scenes\"?"]);
-    refused(("preset: smoke, poison", "preset: smok, poison"), &["plan.yaml:17", "did you mean \"smoke\"?"]);
+    refused(("preset: smoke, poison", "preset: smok, poison"), &["plan.yaml:16", "did you mean \"smoke\"?"]);
     refused(("target: banana", "target: bananna"), &["plan.yaml:11", "did you mean \"banana\"?"]);
 }
 
 #[test]
 fn keys_are_checked_at_every_level() {
-    refused(("target:", "tarket:"), &["target"]);
-    refused(("pairs: 512", "pears: 512"), &["data", "pairs"]);
-    refused(("poison-count: 30", "poison-cuont: 30"), &["plan.yaml:17", "did you mean \"poison-count\"?"]);
+    refused(("target:", "tarket:"), &["\"target\" is missing", "\"tarket\""]);
+    refused(("pairs: 512", "pears: 512"), &["plan.yaml:4", "\"pairs\" is missing", "\"pears\""]);
+    refused(("poison-count: 30", "poison-cuont: 30"), &["plan.yaml:16", "did you mean \"poison-count\"?"]);
     refused(("epochs: 3", "epoch: 3"), &["plan.yaml:14", "did you mean \"epochs\"?"]);
     refused(("attack-success-rate:", "attack-sucess-rate:"), &["did you mean \"attack-success-rate\"?"]);
     refused(("attack: badnet", "attack: wanet"), &["not in this plan", "badnet"]);
@@ -39,7 +39,7 @@ fn keys_are_checked_at_every_level() {
 fn values_are_checked() {
     refused(("epochs: 3", "epochs: many"), &["plan.yaml:14", "recipe"]);
     refused(("epochs: 3", "epochs: 0"), &["plan.yaml:14", "epochs must be at least 1"]);
-    refused(("poison-count: 30", "poison-count: -1"), &["plan.yaml:17", "badnet"]);
+    refused(("poison-count: 30", "poison-count: -1"), &["plan.yaml:16", "badnet"]);
     refused(("pairs: 512", "pairs: 0"), &["plan.yaml:7", "at least 1"]);
     refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
     refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);

@@ -72,6 +72,11 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     assert!(!left_over(&bench.path("store/partial")), "a snapshot is left over");
 }
 
+fn has_snapshot(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.flatten().any(|entry| entry.path().join("snapshot.blake3").exists())
+}
+
 fn left_over(folder: &Path) -> bool {
     std::fs::read_dir(folder).expect("a folder").next().is_some()
 }
@@ -94,7 +99,12 @@ fn two_runs_share_one_store() {
 fn an_interrupted_run_says_how_to_go_on() {
     let bench = Bench::with("micro", &[("epochs: 3", "epochs: 300")]);
     let child = bench.start(&["run", "plan.yaml"]);
-    std::thread::sleep(Duration::from_millis(1500));
+    // A snapshot says that training is under way.
+    let started = Instant::now();
+    while !has_snapshot(&bench.path("store/partial")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "no training after a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupt.expect("kill runs").success());
     let output = child.wait_with_output().expect("waited for");

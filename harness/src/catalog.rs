@@ -23,16 +23,17 @@ pub fn find<T>(kind: &str, entries: &[&'static Entry<T>], name: &str) -> Result<
 
 /// "did you mean …?", or what there is where nothing is near.
 pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(given, name), *name))
-        .min()
-        .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4);
-    match near {
-        Some((_, name)) => format!("did you mean {name:?}?"),
+    match nearest(given, known) {
+        Some(name) => format!("did you mean {name:?}?"),
         None if known.is_empty() => "there is none".to_owned(),
         None => format!("there are: {}", known.join(", ")),
     }
+}
+
+/// The known name that `given` is probably a slip of.
+pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|name| (strsim::damerau_levenshtein(given, name), *name));
+    distances.min().filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4).map(|(_, name)| name)
 }
 
 #[cfg(test)]

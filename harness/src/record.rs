@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame};
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{to_frame, write_parquet};
+use crate::evidence::{from_frame, read_parquet, to_frame, write_parquet};
 use crate::plan::Plan;
 use crate::run::Observation;
 
@@ -59,6 +59,8 @@ pub struct Record {
 const ROWS: &str = "rows.csv";
 const PLAN: &str = "plan.resolved.yaml";
 const EVIDENCE: &str = "evidence.parquet";
+/// What tells one cell's evidence from another's.
+const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";
 
 #[derive(Serialize)]
@@ -150,6 +152,28 @@ impl Record {
             .collect()
     }
 
+    /// Its rows with every metric computed again from the evidence; failed cells as they stand in `rows.csv`.
+    pub fn rescored(&self) -> Result<Vec<Row>> {
+        let path = self.folder.join(EVIDENCE);
+        let frame = read_parquet(&path)?;
+        let mut rows = Vec::new();
+        for cell in frame.partition_by_stable(CELL, true).with_context(|| format!("{}", path.display()))? {
+            let text = |name: &str| -> Result<String> {
+                Ok(cell.column(name)?.str()?.get(0).context("a cell without a name")?.to_owned())
+            };
+            let observation = Observation {
+                seed: cell.column("seed")?.u64()?.get(0).context("a cell without a seed")?,
+                attack: text("attack")?,
+                defense: text("defense")?,
+                trigger: text("trigger")?,
+                evidence: Ok((text("evidence")?, from_frame(&cell)?)),
+            };
+            rows.extend(observation.rows());
+        }
+        rows.extend(self.rows()?.into_iter().filter(|row| row.status == Status::Failed));
+        Ok(rows)
+    }
+
     /// The plan that made it.
     pub fn plan_path(&self) -> PathBuf {
         self.folder.join(PLAN)
@@ -172,7 +196,7 @@ fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
 fn evidence_frame(observations: &[Observation]) -> Result<DataFrame> {
     let mut whole: Option<DataFrame> = None;
     for observation in observations {
-        let Ok((_, evidence)) = &observation.evidence else { continue };
+        let Ok((key, evidence)) = &observation.evidence else { continue };
         let mut frame = to_frame(evidence)?;
         let height = frame.height();
         let names = [
@@ -180,6 +204,7 @@ fn evidence_frame(observations: &[Observation]) -> Result<DataFrame> {
             ("defense", &observation.defense),
             ("attack", &observation.attack),
         ];
+        frame.insert_column(0, Column::new("evidence".into(), vec![key.as_str(); height]))?;
         for (name, value) in names {
             frame.insert_column(0, Column::new(name.into(), vec![value.as_str(); height]))?;
         }

@@ -15,7 +15,8 @@ use crate::{FINE, mistake};
 pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
     let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
     let plan = Plan::load(&record.plan_path(), &builtin())?;
-    let summary = Summary::of(&record.rows()?)?;
+    let rows = if options.rescore { record.rescored()? } else { record.rows()? };
+    let summary = Summary::of(&rows)?;
     match &options.splice {
         Some(page) => {
             let text =

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
-use crate::catalog::suggestion;
+use crate::catalog::{nearest, suggestion};
 
 /// A mistake in a plan.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,12 @@ impl<'a> Section<'a> {
     pub(crate) fn required<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<T, PlanError> {
         match self.optional(key)? {
             Some(value) => Ok(value),
-            None => Err(self.source.error(&self.path, format!("the key {key:?} is missing"))),
+            None => {
+                let given: Vec<&str> = self.values.keys().filter_map(Value::as_str).collect();
+                let near =
+                    nearest(key, &given).map_or_else(String::new, |near| format!("; is {near:?} meant?"));
+                Err(self.source.error(&self.path, format!("the key {key:?} is missing{near}")))
+            }
         }
     }
 

@@ -1,0 +1,37 @@
+//! The pages say what the committed records say.
+
+use std::path::{Path, PathBuf};
+
+use cleanbench::builtin;
+use harness::Plan;
+use harness::record::Record;
+use harness::report::{Summary, markdown, splice};
+
+fn root(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// `cargo run --release -- report results/tiny --splice README.md` mends a failure.
+#[test]
+fn readme_shows_the_committed_record() {
+    let record = Record::open(&root("results/tiny")).expect("a record");
+    let plan = Plan::load(&record.plan_path(), &builtin()).expect("a plan");
+    let tables = markdown(&plan, &Summary::of(&record.rows().expect("rows")).expect("a summary"));
+    let page = std::fs::read_to_string(root("README.md")).expect("a page");
+    assert_eq!(splice(&page, "tiny", &tables).expect("marks"), page);
+}
+
+/// No value stands in the rows that the evidence beside them does not give.
+#[test]
+fn the_committed_rows_follow_from_the_committed_evidence() {
+    let record = Record::open(&root("results/tiny")).expect("a record");
+    assert_eq!(record.rescored().expect("evidence"), record.rows().expect("rows"));
+}
+
+/// A preset that changed leaves a record that its plan would no longer give.
+#[test]
+fn the_committed_record_is_of_the_committed_plan() {
+    let plan = Plan::load(&root("results/tiny/plan.yaml"), &builtin()).expect("a plan");
+    let resolved = std::fs::read_to_string(root("results/tiny/plan.resolved.yaml")).expect("a resolved plan");
+    assert_eq!(plan.to_yaml().expect("YAML"), resolved);
+}

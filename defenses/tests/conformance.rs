@@ -199,7 +199,9 @@ fn supervised_finetuning_trains_image_tower_and_head_only() {
     assert_eq!((head.weight.dims(), head.bias.dims()), (&[4, 32][..], &[4][..]));
     let before = numbers(&Model { clip: model(), head: None });
     for ((name, before), (_, after)) in before.iter().zip(numbers(&repaired)) {
-        assert_eq!(*before != after, name.starts_with("visual."), "{name}");
+        // The key bias adds the same to every score of a query, which the softmax takes out: its gradient is 0.
+        let trained = name.starts_with("visual.") && name != "visual.attnpool.k_proj.bias";
+        assert_eq!(*before != after, trained, "{name}");
     }
 }
 

@@ -14,7 +14,7 @@ fn golden() -> (Value, SetEvidence) {
     let target = golden["target"].as_u64().expect("a class") as u32;
     let scored = |name: &str| {
         let rows = golden[name].as_array().expect("rows");
-        let values: Vec<f32> = rows.iter().flat_map(|row| numbers(row)).map(|score| score as f32).collect();
+        let values: Vec<f32> = rows.iter().flat_map(numbers).map(|score| score as f32).collect();
         let classes = values.len() / rows.len();
         let scores = Tensor::from_vec(values, (rows.len(), classes), &Device::Cpu).expect("a tensor");
         score(&scores, &labels, target).expect("scored")

@@ -74,7 +74,7 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
     let mut text = String::new();
     for test in &plan.tests {
         let set = &test.label;
-        push_wrapped(&mut text, &heading(plan, set), "", width);
+        push_wrapped(&mut text, &heading(plan, set), ["", ""], width);
         text.push('\n');
         let rows: Vec<Vec<String>> = plan
             .attacks
@@ -103,44 +103,58 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
             push_wrapped(
                 &mut text,
                 &format!("unpoisoned model under each trigger: {}", rates.join(", ")),
-                "  ",
+                ["", "  "],
                 width,
             );
             text.push('\n');
         }
     }
+    let mut claim = "";
     for judgement in judge(plan, summary) {
+        if judgement.claim.claim != claim {
+            claim = &judgement.claim.claim;
+            push_wrapped(&mut text, claim, ["", ""], width);
+        }
         let line = format!("{:<14} {}", judgement.verdict.name(), said(&judgement));
-        push_wrapped(&mut text, &line, "               ", width);
+        push_wrapped(&mut text, &line, ["  ", "                 "], width);
     }
     for (attack, defense, seed, message) in &summary.failures {
         push_wrapped(
             &mut text,
             &format!("failed         {attack}::{defense}::seed-{seed}: {message}"),
-            "  ",
+            ["", "  "],
             width,
         );
     }
     text
 }
 
-/// What was claimed and found.
+/// What was measured, and the band.
 fn said(judgement: &Judgement<'_>) -> String {
-    let Judgement { claim, attack, trigger, metric, value, band, .. } = judgement;
+    let Judgement { value, band: [lowest, highest], .. } = judgement;
     let found = value.map_or_else(|| "no value".to_owned(), |value| format!("{:.1}", value * 100.0));
-    let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
-        let parts: Vec<&str> =
-            [other.attack.as_deref(), other.defense.as_deref()].into_iter().flatten().collect();
-        format!(" minus {}'s", parts.join("::"))
-    });
+    let (cell, metric) = (cell_name(judgement), short(judgement.metric));
+    format!("{cell}: {metric} {found}, expected {:.1} to {:.1}", lowest * 100.0, highest * 100.0)
+}
+
+/// The cell that is judged, with the trigger if it is not its own and the cell whose value is taken away.
+fn cell_name(judgement: &Judgement<'_>) -> String {
+    let Judgement { claim, attack, trigger, .. } = judgement;
     let trigger = trigger.map_or_else(String::new, |trigger| format!(" under {trigger}"));
-    format!(
-        "{}: {attack}::{} {metric}{trigger}{minus} {found}, expected {:.1} to {:.1}",
-        claim.claim,
-        claim.defense,
-        band[0] * 100.0,
-        band[1] * 100.0
-    )
+    let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
+        let attack = other.attack.as_deref().unwrap_or(attack);
+        format!(" − {attack}::{}", other.defense.as_deref().unwrap_or(&claim.defense))
+    });
+    format!("{attack}::{}{trigger}{minus}", claim.defense)
+}
+
+/// The field's abbreviations of the two primary metrics.
+fn short(metric: &str) -> &str {
+    match metric {
+        CLEAN_ACCURACY => "CA",
+        ATTACK_SUCCESS_RATE => "ASR",
+        other => other,
+    }
 }
 
 /// Columns side by side, or one block a row where the terminal is too narrow.
@@ -179,15 +193,16 @@ fn aligned(header: &[String], rows: &[Vec<String>], width: usize) -> String {
     text
 }
 
-/// Adds a paragraph broken at spaces; `indent` stands before every line but the first.
-fn push_wrapped(text: &mut String, paragraph: &str, indent: &str, width: usize) {
-    let mut line = String::new();
+/// Adds a paragraph broken at spaces, its first and its other lines behind an indent each.
+fn push_wrapped(text: &mut String, paragraph: &str, [first, other]: [&str; 2], width: usize) {
+    let mut line = first.to_owned();
     for word in paragraph.split(' ') {
-        if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > width.max(20) {
+        let begun = !line.trim().is_empty();
+        if begun && line.chars().count() + 1 + word.chars().count() > width.max(20) {
             text.push_str(line.trim_end());
             text.push('\n');
-            line = indent.to_owned();
-        } else if !line.is_empty() {
+            line = other.to_owned();
+        } else if begun {
             line.push(' ');
         }
         line.push_str(word);
@@ -249,29 +264,11 @@ pub fn markdown(plan: &Plan, summary: &Summary) -> String {
 }
 
 fn markdown_row(judgement: &Judgement<'_>) -> String {
-    let Judgement { claim, attack, trigger, metric, value, band, verdict, .. } = judgement;
+    let Judgement { claim, value, band: [lowest, highest], verdict, .. } = judgement;
     let found = value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", value * 100.0));
-    let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
-        let (attack, defense) =
-            (other.attack.as_deref().unwrap_or(attack), other.defense.as_deref().unwrap_or(&claim.defense));
-        format!(" − {attack}::{defense}")
-    });
-    let trigger = trigger.map_or_else(String::new, |trigger| format!(" under {trigger}"));
-    let verdict = if *verdict == Verdict::Reproduced {
-        verdict.name().to_owned()
-    } else {
-        format!("**{}**", verdict.name())
-    };
-    let short = match *metric {
-        CLEAN_ACCURACY => "CA",
-        ATTACK_SUCCESS_RATE => "ASR",
-        other => other,
-    };
-    format!(
-        "| {} | {attack}::{}{trigger}{minus} | {short} | {found} | {:.0} to {:.0} | {verdict} |",
-        claim.claim,
-        claim.defense,
-        band[0] * 100.0,
-        band[1] * 100.0
-    )
+    let name = verdict.name();
+    let verdict = if *verdict == Verdict::Reproduced { name.to_owned() } else { format!("**{name}**") };
+    let (cell, metric) = (cell_name(judgement), short(judgement.metric));
+    let (lowest, highest) = (lowest * 100.0, highest * 100.0);
+    format!("| {} | {cell} | {metric} | {found} | {lowest:.0} to {highest:.0} | {verdict} |", claim.claim)
 }

@@ -1,11 +1,9 @@
 //! The same cell gives the same bytes, however it is run, stopped, damaged or shared.
 
-mod support;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::{Bench, stderr, stdout};
+use crate::support::{Bench, stderr, stdout};
 
 fn micro() -> Bench {
     Bench::with("micro", &[])

@@ -1,8 +1,6 @@
 //! What a user can get wrong: each mistake is answered with a file, a line, a key and a remedy, before anything runs.
 
-mod support;
-
-use support::{Bench, stderr};
+use crate::support::{Bench, stderr};
 
 /// Runs the micro plan with one edit; expects exit code 2 and every one of `words` in the message.
 fn refused(edit: (&str, &str), words: &[&str]) {

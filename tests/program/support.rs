@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// A folder with a plan, a store and a record.
-pub struct Bench {
+pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
     /// A folder whose `plan.yaml` is `tests/plans/<name>.yaml`, with `edits` replaced in it.
-    pub fn with(name: &str, edits: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(name: &str, edits: &[(&str, &str)]) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans").join(format!("{name}.yaml"));
         let mut text = std::fs::read_to_string(path).expect("a plan");
         for (old, new) in edits {
@@ -23,7 +23,7 @@ impl Bench {
     }
 
     /// A path in the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -34,12 +34,12 @@ impl Bench {
     }
 
     /// Runs the program to its end.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program runs")
     }
 
     /// Starts the program.
-    pub fn start(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -48,22 +48,22 @@ impl Bench {
     }
 
     /// A file's bytes.
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// Rows and evidence of a record: what must not depend on how it was run.
-    pub fn result(&self, record: &str) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn result(&self, record: &str) -> (Vec<u8>, Vec<u8>) {
         (self.read(&format!("{record}/rows.csv")), self.read(&format!("{record}/evidence.parquet")))
     }
 }
 
 /// What a run printed on stderr.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// What a run printed on stdout.
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

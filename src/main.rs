@@ -6,7 +6,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use harness::Interrupted;
+use harness::{Interrupted, describe};
 
 use cli::{Cli, Command, DataCommand};
 
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", describe(&error));
             let mistaken = error.is::<Mistake>() || error.is::<harness::plan::PlanError>();
             ExitCode::from(if mistaken { MISTAKE } else { FAILED })
         }

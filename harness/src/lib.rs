@@ -16,3 +16,11 @@ pub use catalog::Catalog;
 pub use plan::Plan;
 pub use run::run;
 pub use stages::Interrupted;
+
+/// An error and its causes on one line, without the backtraces that candle puts into its messages where
+/// `RUST_BACKTRACE` is set.
+pub fn describe(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let message = text.split("\n   0: ").next().unwrap_or_default();
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
+}

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
+use crate::describe;
 use crate::evidence::Evidence;
 use crate::metric::METRICS;
 use crate::plan::Plan;
@@ -246,7 +247,7 @@ fn perform(laboratory: &Laboratory<'_>, task: &Task) -> Result<Done, Interrupted
     match done {
         Ok(done) => Ok(done),
         Err(error) if error.is::<Interrupted>() => Err(Interrupted),
-        Err(error) => Ok(Done::failed(laboratory, task, &format!("{error:#}"))),
+        Err(error) => Ok(Done::failed(laboratory, task, &describe(&error))),
     }
 }
 

@@ -200,3 +200,9 @@ fn tables_fit_the_terminal_and_say_everything() {
     let page = markdown(&plan, &summary);
     assert!(page.contains("| strong | 80.0 ± 1.4 | 95.0 ± 1.4 | 77.0 ± 1.4 | 5.0 ± 1.4 |"), "{page}");
 }
+
+#[test]
+fn errors_are_described_on_one_line() {
+    let error = anyhow::anyhow!("no space\n   0: frame\n      at file.rs:1").context("cannot write");
+    assert_eq!(harness::describe(&error), "cannot write: no space");
+}

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use cleanbench::builtin;
 use harness::contract::Entry;
+use harness::report::wrap;
 
+use super::terminal_width;
 use crate::cli::ListOptions;
 use crate::{FINE, mistake};
 
@@ -26,10 +28,12 @@ pub(crate) fn list(options: &ListOptions) -> Result<u8> {
 }
 
 fn print_all<T>(kind: &str, entries: &[&'static Entry<T>]) {
-    println!("{kind}");
+    let mut text = format!("{kind}\n");
     for entry in entries {
-        println!("  {:<17} {}", entry.card.name, entry.card.summary);
+        let indents = [format!("  {:<17}", entry.card.name), " ".repeat(20)];
+        wrap(&mut text, entry.card.summary, indents.each_ref().map(String::as_str), terminal_width());
     }
+    print!("{text}");
 }
 
 fn print_one<T>(kind: &str, entries: &[&'static Entry<T>], name: &str) -> Result<bool> {

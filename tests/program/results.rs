@@ -1,6 +1,7 @@
 //! The same cell gives the same bytes, however it is run, stopped, damaged or shared.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::support::{Bench, stderr, stdout};
@@ -25,10 +26,26 @@ fn threads_and_jobs_change_nothing_and_the_store_answers_at_once() {
     let one = bench.result("one");
     assert_eq!(one, bench.result("two"), "two threads");
     assert_eq!(one, bench.result("three"), "two jobs");
+    assert_eq!(models(&bench.path("a")), models(&bench.path("b")), "weights with two threads");
+    assert_eq!(models(&bench.path("a")), models(&bench.path("c")), "weights with two jobs");
     let started = Instant::now();
     run(&bench, "again", &["--store", "a"]);
     assert!(started.elapsed() < Duration::from_secs(2), "the store took {:?}", started.elapsed());
     assert_eq!(one, bench.result("again"), "from the store");
+}
+
+/// Bytes of every trained and defended model of a store, by key.
+fn models(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut models = BTreeMap::new();
+    for stage in ["train", "defend"] {
+        for entry in std::fs::read_dir(store.join(stage)).expect("a stage") {
+            let path = entry.expect("an entry").path();
+            let bytes = std::fs::read(path.join("model.safetensors")).expect("a model");
+            models.insert(path.strip_prefix(store).expect("inside").to_owned(), bytes);
+        }
+    }
+    assert_eq!(models.len(), 3, "one trained model and two defended ones");
+    models
 }
 
 #[test]

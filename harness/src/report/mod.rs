@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use polars::prelude::{ChunkAgg, ChunkVar, Column, DataFrame};
 
 pub use splice::splice;
-pub use table::{markdown, terminal};
+pub use table::{markdown, terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};

@@ -74,7 +74,7 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
     let mut text = String::new();
     for test in &plan.tests {
         let set = &test.label;
-        push_wrapped(&mut text, &heading(plan, set), ["", ""], width);
+        wrap(&mut text, &heading(plan, set), ["", ""], width);
         text.push('\n');
         let rows: Vec<Vec<String>> = plan
             .attacks
@@ -100,7 +100,7 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
         if !rates.is_empty() {
             let rates: Vec<String> =
                 rates.iter().map(|(trigger, mean)| format!("{trigger} {}", percent(*mean))).collect();
-            push_wrapped(
+            wrap(
                 &mut text,
                 &format!("unpoisoned model under each trigger: {}", rates.join(", ")),
                 ["", "  "],
@@ -113,13 +113,13 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
     for judgement in judge(plan, summary) {
         if judgement.claim.claim != claim {
             claim = &judgement.claim.claim;
-            push_wrapped(&mut text, claim, ["", ""], width);
+            wrap(&mut text, claim, ["", ""], width);
         }
         let line = format!("{:<14} {}", judgement.verdict.name(), said(&judgement));
-        push_wrapped(&mut text, &line, ["  ", "                 "], width);
+        wrap(&mut text, &line, ["  ", "                 "], width);
     }
     for (attack, defense, seed, message) in &summary.failures {
-        push_wrapped(
+        wrap(
             &mut text,
             &format!("failed         {attack}::{defense}::seed-{seed}: {message}"),
             ["", "  "],
@@ -193,8 +193,9 @@ fn aligned(header: &[String], rows: &[Vec<String>], width: usize) -> String {
     text
 }
 
-/// Adds a paragraph broken at spaces, its first and its other lines behind an indent each.
-fn push_wrapped(text: &mut String, paragraph: &str, [first, other]: [&str; 2], width: usize) {
+/// Adds a paragraph to `text`, broken at spaces to lines of `width` columns (at least 20); `first` stands before its
+/// first line and `other` before the others.
+pub fn wrap(text: &mut String, paragraph: &str, [first, other]: [&str; 2], width: usize) {
     let mut line = first.to_owned();
     for word in paragraph.split(' ') {
         let begun = !line.trim().is_empty();

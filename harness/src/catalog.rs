@@ -22,7 +22,7 @@ pub fn find<T>(kind: &str, entries: &[&'static Entry<T>], name: &str) -> Result<
 }
 
 /// "did you mean …?", or what there is where nothing is near.
-pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
+pub fn suggestion(given: &str, known: &[&str]) -> String {
     match nearest(given, known) {
         Some(name) => format!("did you mean {name:?}?"),
         None if known.is_empty() => "there is none".to_owned(),

@@ -81,16 +81,20 @@ pub struct Lock {
 }
 
 impl Store {
+    /// A store to look into; makes nothing.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// Opens or makes a store.
     pub fn open(root: &Path) -> Result<Self> {
-        let store = Self { root: root.to_owned() };
         for folder in ["locks", "partial", "temporary"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).with_context(|| {
                 format!("cannot make the store's folder {}; choose another with --store", folder.display())
             })?;
         }
-        Ok(store)
+        Ok(Self::at(root))
     }
 
     fn folder(&self, key: &Key) -> PathBuf {

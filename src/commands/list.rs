@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use cleanbench::builtin;
+use harness::catalog::suggestion;
 use harness::contract::Entry;
 use harness::report::wrap;
 
@@ -24,7 +25,11 @@ pub(crate) fn list(options: &ListOptions) -> Result<u8> {
     if found {
         return Ok(FINE);
     }
-    Err(mistake(format!("nothing is called {name:?}; `cleanbench list` prints every name")))
+    let datasets = catalog.datasets.iter().map(|entry| entry.card.name);
+    let attacks = catalog.attacks.iter().map(|entry| entry.card.name);
+    let defenses = catalog.defenses.iter().map(|entry| entry.card.name);
+    let names: Vec<&str> = datasets.chain(attacks).chain(defenses).collect();
+    Err(mistake(format!("nothing is called {name:?}; {}", suggestion(name, &names))))
 }
 
 fn print_all<T>(kind: &str, entries: &[&'static Entry<T>]) {

@@ -15,7 +15,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
         print!("{}", plan.to_yaml()?);
         return Ok(FINE);
     }
-    let cells = survey(&plan, &Store::open(&options.choice.store)?)?;
+    let cells = survey(&plan, &Store::at(&options.choice.store))?;
     println!("{}\n", plan.question);
     let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
     for cell in &cells {
@@ -28,6 +28,6 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
         println!("{:<width$}  {state}", cell.name);
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
-    println!("\n{} cells, {left} to run; {} claims", cells.len(), plan.claims.len());
+    println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
     Ok(FINE)
 }

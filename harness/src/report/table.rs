@@ -221,8 +221,8 @@ pub fn markdown(plan: &Plan, summary: &Summary) -> String {
         let names: Vec<&str> = plan.defenses.iter().map(|defense| defense.label.as_str()).collect();
         let _ = writeln!(
             text,
-            "| attack | {} |",
-            names.iter().map(|name| format!("{name} CA ↑ | ASR ↓")).collect::<Vec<_>>().join(" | ")
+            "| attack ↓ defense → | {} |",
+            names.iter().map(|name| format!("{name} CA ↑ | {name} ASR ↓")).collect::<Vec<_>>().join(" | ")
         );
         let _ = writeln!(text, "|---|{}", "---:|".repeat(2 * names.len()));
         for attack in &plan.attacks {

@@ -7,6 +7,9 @@ use harness::Plan;
 use harness::record::Record;
 use harness::report::{Summary, markdown, splice};
 
+/// Records that are committed beside their plans.
+const RECORDS: [&str; 2] = ["results/tiny", "results/tiny-three-seeds"];
+
 fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -24,14 +27,19 @@ fn readme_shows_the_committed_record() {
 /// No value stands in the rows that the evidence beside them does not give.
 #[test]
 fn the_committed_rows_follow_from_the_committed_evidence() {
-    let record = Record::open(&root("results/tiny")).expect("a record");
-    assert_eq!(record.rescored().expect("evidence"), record.rows().expect("rows"));
+    for name in RECORDS {
+        let record = Record::open(&root(name)).expect("a record");
+        assert_eq!(record.rescored().expect("evidence"), record.rows().expect("rows"), "{name}");
+    }
 }
 
 /// A preset that changed leaves a record that its plan would no longer give.
 #[test]
 fn the_committed_record_is_of_the_committed_plan() {
-    let plan = Plan::load(&root("results/tiny/plan.yaml"), &builtin()).expect("a plan");
-    let resolved = std::fs::read_to_string(root("results/tiny/plan.resolved.yaml")).expect("a resolved plan");
-    assert_eq!(plan.to_yaml().expect("YAML"), resolved);
+    for name in RECORDS {
+        let plan = Plan::load(&root(name).join("plan.yaml"), &builtin()).expect("a plan");
+        let resolved =
+            std::fs::read_to_string(root(name).join("plan.resolved.yaml")).expect("a resolved plan");
+        assert_eq!(plan.to_yaml().expect("YAML"), resolved, "{name}");
+    }
 }

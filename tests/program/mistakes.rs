@@ -38,6 +38,10 @@ fn values_are_checked() {
     refused(("epochs: 3", "epochs: many"), &["plan.yaml:14", "recipe"]);
     refused(("epochs: 3", "epochs: 0"), &["plan.yaml:14", "epochs must be at least 1"]);
     refused(("poison-count: 30", "poison-count: -1"), &["plan.yaml:16", "badnet"]);
+    refused(
+        ("poison-count: 30", "poison-count: 3000"),
+        &["attacks", "\"badnet\" would edit 3000 of 512 pairs"],
+    );
     refused(("pairs: 512", "pairs: 0"), &["plan.yaml:7", "at least 1"]);
     refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
     refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);

@@ -108,6 +108,9 @@ impl Plan {
         let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks)?;
         let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses)?;
         let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
+        for attack in &attacks {
+            check_budget(attack, pairs).map_err(|message| top.error("attacks", message))?;
+        }
         for test in &tests {
             check_target(test, &target).map_err(|message| top.error("target", message))?;
         }
@@ -248,6 +251,16 @@ fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
     let section = Section::new(source, &top.path_of(key), value)?;
     let presets = names.iter().filter_map(|name| Some(preset(name, get(name)?))).collect();
     choice::settings(section, presets)
+}
+
+/// An attack cannot edit more pairs than there are.
+fn check_budget(attack: &Choice<Attack>, pairs: usize) -> Result<(), String> {
+    match attack.build().map_err(|error| format!("{error:#}"))? {
+        Attack::PoisonData(method) if method.budget(pairs) > pairs => {
+            Err(format!("{:?} would edit {} of {pairs} pairs", attack.label, method.budget(pairs)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The target must be a class of every test set.

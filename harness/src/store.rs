@@ -56,18 +56,10 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What a store holds under a key.
-pub struct Stored {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Seconds that making it took.
-    pub seconds: f64,
-}
-
 /// What looking for an entry found.
 pub enum Found {
-    /// A whole entry.
-    Whole(Stored),
+    /// A whole entry: its folder.
+    Whole(PathBuf),
     /// None.
     Nothing,
     /// One that does not match its hashes, which has been removed; says what was wrong.
@@ -113,7 +105,7 @@ impl Store {
             return Ok(Found::Nothing);
         }
         match Self::check(&folder, key) {
-            Ok(seconds) => Ok(Found::Whole(Stored { folder, seconds })),
+            Ok(()) => Ok(Found::Whole(folder)),
             Err(problem) => {
                 fs::remove_dir_all(&folder)
                     .with_context(|| format!("cannot remove the damaged entry {}", folder.display()))?;
@@ -122,7 +114,7 @@ impl Store {
         }
     }
 
-    fn check(folder: &Path, key: &Key) -> Result<f64> {
+    fn check(folder: &Path, key: &Key) -> Result<()> {
         let path = folder.join(ENTRY);
         let text = fs::read(&path).with_context(|| format!("{}", path.display()))?;
         let entry: EntryFile =
@@ -136,7 +128,7 @@ impl Store {
                 bail!("{}: its bytes have changed", path.display());
             }
         }
-        Ok(entry.seconds)
+        Ok(())
     }
 
     /// Waits for the right to make the entry of `key`; `waiting` is called once if another process has it.
@@ -168,8 +160,8 @@ impl Store {
         Ok(folder)
     }
 
-    /// Makes an entry: `fill` writes files into a folder that then takes its place; the partial one goes.
-    pub fn put(&self, key: &Key, seconds: f64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Stored> {
+    /// Makes an entry: `fill` writes files into a folder that then takes its place and is returned; the partial one goes.
+    pub fn put(&self, key: &Key, seconds: f64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let temporary = tempfile::Builder::new()
             .prefix(&key.hash)
             .tempdir_in(self.root.join("temporary"))
@@ -198,7 +190,7 @@ impl Store {
         if partial.exists() {
             fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
         }
-        Ok(Stored { folder, seconds })
+        Ok(folder)
     }
 }
 
@@ -218,7 +210,7 @@ mod tests {
         Key::new("test", 1, json!({ "number": number }))
     }
 
-    fn put(store: &Store, number: u32) -> Result<Stored> {
+    fn put(store: &Store, number: u32) -> Result<PathBuf> {
         store.put(&key(number), 1.0, |folder| Ok(fs::write(folder.join("value"), format!("{number}"))?))
     }
 
@@ -228,10 +220,10 @@ mod tests {
         let store = Store::open(folder.path())?;
         assert!(matches!(store.find(&key(1))?, Found::Nothing));
         put(&store, 1)?;
-        let Found::Whole(stored) = store.find(&key(1))? else { panic!("not found") };
-        assert_eq!(fs::read_to_string(stored.folder.join("value"))?, "1");
+        let Found::Whole(folder_of_one) = store.find(&key(1))? else { panic!("not found") };
+        assert_eq!(fs::read_to_string(folder_of_one.join("value"))?, "1");
         assert!(matches!(store.find(&key(2))?, Found::Nothing));
-        fs::write(stored.folder.join("value"), "2")?;
+        fs::write(folder_of_one.join("value"), "2")?;
         let Found::Damaged(problem) = store.find(&key(1))? else { panic!("damage not noticed") };
         assert!(problem.contains("value"), "{problem}");
         assert!(matches!(store.find(&key(1))?, Found::Nothing));

@@ -13,8 +13,9 @@ pub use splice::splice;
 pub use table::{markdown, terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 
+use crate::contract::Defense;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
-use crate::plan::Plan;
+use crate::plan::{Choice, Plan};
 use crate::record::{Row, Status};
 use crate::run::BASELINE;
 
@@ -110,5 +111,11 @@ impl Summary {
         let undefended = plan.defenses.iter().find(|choice| choice.entry.card.name == BASELINE)?;
         let (_, success) = self.pair(attack, &undefended.label, &plan.tests.first()?.label)?;
         Some(success.mean >= plan.implanted_at)
+    }
+
+    /// Whether `defense` has nothing to defend against: it acts on a model in which `attack` is not implanted.
+    pub(crate) fn not_implanted(&self, plan: &Plan, attack: &str, defense: &str) -> bool {
+        let acts = |choice: &Choice<Defense>| choice.label == defense && choice.entry.card.name != BASELINE;
+        plan.defenses.iter().any(acts) && self.implanted(plan, attack) == Some(false)
     }
 }

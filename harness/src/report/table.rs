@@ -27,9 +27,7 @@ fn cell(
     if summary.failure(attack, defense).is_some() {
         return Err("failed");
     }
-    let defended =
-        plan.defenses.iter().any(|choice| choice.label == defense && choice.entry.card.name != BASELINE);
-    if defended && summary.implanted(plan, attack) == Some(false) {
+    if summary.not_implanted(plan, attack, defense) {
         return Err(NOT_IMPLANTED);
     }
     let (accuracy, success) = summary.pair(attack, defense, set).ok_or("–")?;

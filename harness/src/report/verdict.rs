@@ -2,7 +2,6 @@
 
 use super::Summary;
 use crate::plan::{Claim, Plan};
-use crate::run::BASELINE;
 
 /// What is said of a claim; never mixed with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +88,9 @@ fn judge_one<'a>(
     let values: Option<Vec<_>> = cells.iter().map(|cell| measure(*cell)).collect();
     let value = values.as_ref().map(|values| values[0].mean - values.get(1).map_or(0.0, |other| other.mean));
     let seeds = values.iter().flatten().map(|mean| mean.seeds).min().unwrap_or(0);
-    let defended = plan
-        .defenses
-        .iter()
-        .any(|choice| choice.label == claim.defense && choice.entry.card.name != BASELINE);
     let verdict = if cells.iter().any(|(attack, defense)| summary.failure(attack, defense).is_some()) {
         Verdict::Failed
-    } else if defended && summary.implanted(plan, attack) == Some(false) {
+    } else if summary.not_implanted(plan, attack, &claim.defense) {
         Verdict::NotImplanted
     } else {
         match value {

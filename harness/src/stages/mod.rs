@@ -16,7 +16,7 @@ use clip::{Monitor, Snapshot, Step};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::store::{Found, Key, Store, Stored};
+use crate::store::{Found, Key, Store};
 use data::Data;
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.
@@ -62,25 +62,25 @@ impl<'a> Laboratory<'a> {
         self.progress.begin(name, expected);
         let done = self.look_up_or_do(name, &key, work, write);
         self.progress.end(name, matches!(&done, Ok((_, true))));
-        let (stored, _) = done?;
-        Ok(Made { key, folder: stored.folder })
+        let (folder, _) = done?;
+        Ok(Made { key, folder })
     }
 
-    /// The entry, and whether it was there.
+    /// The entry's folder, and whether it was there.
     fn look_up_or_do<T>(
         &self,
         name: &str,
         key: &Key,
         work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
         write: impl FnOnce(T, &Path) -> Result<()>,
-    ) -> Result<(Stored, bool)> {
-        if let Some(stored) = self.find(name, key)? {
-            return Ok((stored, true));
+    ) -> Result<(PathBuf, bool)> {
+        if let Some(folder) = self.find(name, key)? {
+            return Ok((folder, true));
         }
         let _lock =
             self.store.lock(key, || self.progress.say(&format!("{name}: waiting for another process")))?;
-        if let Some(stored) = self.find(name, key)? {
-            return Ok((stored, true));
+        if let Some(folder) = self.find(name, key)? {
+            return Ok((folder, true));
         }
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Interrupted.into());
@@ -90,13 +90,13 @@ impl<'a> Laboratory<'a> {
         let mut monitor =
             StageMonitor { name, partial, progress: self.progress, interrupted: self.interrupted };
         let result = work(&mut monitor)?;
-        let stored = self.store.put(key, started.elapsed().as_secs_f64(), |folder| write(result, folder))?;
-        Ok((stored, false))
+        let folder = self.store.put(key, started.elapsed().as_secs_f64(), |folder| write(result, folder))?;
+        Ok((folder, false))
     }
 
-    fn find(&self, name: &str, key: &Key) -> Result<Option<Stored>> {
+    fn find(&self, name: &str, key: &Key) -> Result<Option<PathBuf>> {
         match self.store.find(key)? {
-            Found::Whole(stored) => Ok(Some(stored)),
+            Found::Whole(folder) => Ok(Some(folder)),
             Found::Nothing => Ok(None),
             Found::Damaged(problem) => {
                 self.progress

@@ -168,6 +168,9 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
 pub(super) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
     let panels = panels(outputs);
+    if winograd::pays_for_weights(geometry) {
+        return unpacked(&winograd::gradient_of_weights(geometry, x, dy), depth, outputs, &panels);
+    }
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
     let blocks = Blocks::new(geometry);
     let parts = linear::parts(blocks.pixels(), depth * columns).min(blocks.count());

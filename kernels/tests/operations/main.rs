@@ -6,4 +6,5 @@ mod dense;
 mod fused;
 mod losses;
 mod norms;
+mod optimizer;
 mod support;

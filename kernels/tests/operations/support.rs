@@ -1,11 +1,36 @@
 //! What the tests of all groups share: inputs from a seed, references in f64, comparison, thread counts.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// An operation under test, or its reference: some tensors in, one out.
 pub(crate) type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
+
+/// The devices that every test runs on: the CPU, and the first CUDA device where this build can use one. Says once
+/// which they are.
+pub(crate) fn devices() -> &'static [Device] {
+    static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
+    DEVICES.get_or_init(|| {
+        let mut devices = vec![Device::Cpu];
+        let cuda = match candle_core::utils::cuda_is_available() {
+            false => "not built in".to_owned(),
+            true => match Device::new_cuda(0) {
+                Ok(device) => {
+                    devices.push(device);
+                    "runs".to_owned()
+                }
+                Err(error) => format!("built in, but no device: {error}"),
+            },
+        };
+        // Past the capture of a test's output, so that it is seen where all tests pass.
+        let _ = writeln!(std::io::stderr(), "devices: the CPU runs, CUDA {cuda}");
+        devices
+    })
+}
 
 /// Values in [-1, 1), the same ones for the same `seed`.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {

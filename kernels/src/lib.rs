@@ -7,6 +7,7 @@
 mod attention;
 mod attention_pool;
 mod batch_norm;
+mod contrastive;
 mod conv;
 mod elementwise;
 mod embedding;
@@ -24,6 +25,7 @@ mod pool;
 pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
+pub use contrastive::{in_modal, info_nce};
 pub use conv::conv2d;
 pub use elementwise::{add, add_relu, add_table, quick_gelu};
 pub use embedding::embedding;

@@ -124,7 +124,7 @@ fn adamw_agrees_with_its_definition_on_any_threads() -> Result<()> {
 #[test]
 fn a_restored_optimizer_goes_on_to_the_same_bytes() -> Result<()> {
     for device in devices() {
-        let whole = parameters(&device)?;
+        let whole = parameters(device)?;
         let mut one = optimizer(&whole)?;
         for number in 1..=2 {
             step(&mut one, &whole, gradients(number), &SETTINGS)?;
@@ -246,8 +246,8 @@ fn shared(x: &Tensor, w: &Var) -> Result<Tensor> {
 fn gradients_are_those_of_candle() -> Result<()> {
     for device in devices() {
         let (x, w) = (
-            random(&[5, 3], 1).to_device(&device)?,
-            Var::from_tensor(&random(&[3, 3], 2).to_device(&device)?)?,
+            random(&[5, 3], 1).to_device(device)?,
+            Var::from_tensor(&random(&[3, 3], 2).to_device(device)?)?,
         );
         let loss = shared(&x, &w)?;
         let expected = loss.backward()?.get(&w).expect("a gradient").clone();

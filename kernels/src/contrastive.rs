@@ -146,9 +146,10 @@ impl Kept {
     /// Mean over the directions of the mean cross-entropy.
     fn loss(&self) -> f32 {
         let mean = |sums: &[LogSum]| {
-            let losses = sums.iter().zip(&self.own).map(|((largest, log_sum), own)| {
-                f64::from(*largest) - f64::from(*own) + f64::from(*log_sum)
-            });
+            let losses = sums
+                .iter()
+                .zip(&self.own)
+                .map(|((largest, log_sum), own)| f64::from(*largest) - f64::from(*own) + f64::from(*log_sum));
             losses.sum::<f64>() / self.own.len() as f64
         };
         let by_row = mean(&self.by_row);

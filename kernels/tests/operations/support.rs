@@ -200,8 +200,9 @@ fn check_differences(
                 weighted(&inputs).expect("the reference accepts the inputs")
             });
             let (found, expected) = (gradient[at], (above - below) / (2.0 * width));
+            let rounding = 4e-15 * (above.abs() + below.abs()) / width;
             assert!(
-                (found - expected).abs() <= (tolerance + 3e-6) * largest,
+                (found - expected).abs() <= (tolerance + 3e-6) * largest + rounding,
                 "{what}, input {index}, value {at}: gradient {found}, by differences {expected}, largest {largest}"
             );
         }

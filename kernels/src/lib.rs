@@ -21,13 +21,14 @@ mod norm;
 mod optimizer;
 mod parallel;
 mod pool;
+mod tile;
 
 pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use contrastive::{in_modal, info_nce};
 pub use conv::conv2d;
-pub use elementwise::{add, add_relu, add_table, quick_gelu};
+pub use elementwise::{add, add_table, quick_gelu};
 pub use embedding::embedding;
 pub use fused::fused;
 pub use gradients::backward;

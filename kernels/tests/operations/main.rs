@@ -3,6 +3,7 @@
 
 mod contrastive;
 mod convolution;
+mod convolution_sweep;
 mod dense;
 mod fused;
 mod losses;

@@ -31,10 +31,10 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(total, a.dims(), a.device())
 }
 
-/// `a + b`; both of the same shape.
+/// `a + b`; both of the same shape. An error names the shapes where they are not, or hold nothing.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.dims() != b.dims() {
-        bail!("add: expected equal shapes, found {:?} and {:?}", a.dims(), b.dims());
+    if a.dims() != b.dims() || a.elem_count() == 0 {
+        bail!("add: expected equal shapes, not empty, found {:?} and {:?}", a.dims(), b.dims());
     }
     apply2(&a.contiguous()?, &b.contiguous()?, Add)
 }
@@ -70,8 +70,11 @@ impl CustomOp2 for Add {
 
 /// `x` `[B, L, D]` plus the first L rows of `table` `[T, D]`, T ≥ L: learned positions.
 pub fn add_table(x: &Tensor, table: &Tensor) -> Result<Tensor> {
-    let ((_, length, width), (rows, columns)) = (x.dims3()?, table.dims2()?);
-    if width != columns || rows < length || x.elem_count() == 0 {
+    let fits = match (x.dims(), table.dims()) {
+        ([_, length, width], [rows, columns]) => width == columns && rows >= length,
+        _ => false,
+    };
+    if !fits || x.elem_count() == 0 {
         bail!(
             "add_table: expected x [B, L, D], not empty, and table [T >= L, D], found {:?} and {:?}",
             x.dims(),
@@ -117,8 +120,11 @@ impl CustomOp2 for AddTable {
     }
 }
 
-/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU.
+/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU; an error where `x` is empty.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    if x.elem_count() == 0 {
+        bail!("quick_gelu: expected at least one value, found {:?}", x.dims());
+    }
     apply1(&x.contiguous()?, QuickGelu)
 }
 

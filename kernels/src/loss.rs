@@ -8,8 +8,7 @@ use crate::parallel::{Values, exp, indices, values};
 
 /// Each row of `x` `[B, D]` divided by its Euclidean norm (at least 1e-12).
 pub fn l2_normalize(x: &Tensor) -> Result<Tensor> {
-    let (rows, width) = x.dims2()?;
-    if rows == 0 || width == 0 {
+    if x.rank() != 2 || x.elem_count() == 0 {
         bail!("l2_normalize: expected [B > 0, D > 0], found {:?}", x.dims());
     }
     apply1(&x.contiguous()?, Normalize)
@@ -72,8 +71,8 @@ impl CustomOp1 for Normalize {
 
 /// Mean cross-entropy of `logits` `[B, K]` against `targets` (u32, `[B]`, below K), a scalar.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let (rows, classes) = logits.dims2()?;
-    if rows == 0 || classes == 0 || targets.dims() != [rows] || targets.dtype() != DType::U32 {
+    let fits = logits.rank() == 2 && targets.dims() == &logits.dims()[..1] && targets.dtype() == DType::U32;
+    if !fits || logits.elem_count() == 0 {
         bail!(
             "cross_entropy: expected logits [B > 0, K > 0] and u32 targets [B], found {:?} and {:?} {:?}",
             logits.dims(),

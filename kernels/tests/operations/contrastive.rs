@@ -18,8 +18,8 @@ fn reference_direction(logits: &Tensor) -> Result<Tensor> {
     (log_sum - own)?.mean_all()
 }
 
-fn reference(inputs: &[Tensor], symmetric: bool) -> Result<Tensor> {
-    let unit = |x: &Tensor| x.broadcast_div(&x.sqr()?.sum_keepdim(1)?.sqrt()?);
+pub(crate) fn reference(inputs: &[Tensor], symmetric: bool) -> Result<Tensor> {
+    let unit = |x: &Tensor| x.broadcast_div(&x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?);
     let (a, b) = (unit(&inputs[0])?, unit(&inputs[1])?);
     let logits = a.matmul(&b.t()?.contiguous()?)?.broadcast_mul(&inputs[2].exp()?)?;
     if !symmetric {

@@ -5,7 +5,7 @@ use crate::support::{
 };
 use candle_core::{D, DType, Device, Result, Tensor};
 
-fn reference_linear(inputs: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn reference_linear(inputs: &[Tensor]) -> Result<Tensor> {
     let (x, w) = (&inputs[0], &inputs[1]);
     let (outputs, width) = w.dims2()?;
     let y = x.reshape(((), width))?.matmul(&w.t()?)?;
@@ -44,7 +44,7 @@ fn softmax(x: &Tensor) -> Result<Tensor> {
     exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
 }
 
-fn reference_attention(inputs: &[Tensor], heads: usize, causal: bool) -> Result<Tensor> {
+pub(crate) fn reference_attention(inputs: &[Tensor], heads: usize, causal: bool) -> Result<Tensor> {
     let (queries, keys, width) = (inputs[0].dim(1)?, inputs[1].dim(1)?, inputs[0].dim(2)?);
     let hidden = |query: usize, key: usize| if causal && key > query { -1e30 } else { 0f64 };
     let mask: Vec<f64> = (0..queries * keys).map(|at| hidden(at / keys, at % keys)).collect();
@@ -105,7 +105,7 @@ fn embedding_agrees_with_index_select() {
 }
 
 /// OpenAI's attention pool as it is written, every token projected; without the keys' bias.
-fn reference_pool(inputs: &[Tensor], heads: usize) -> Result<Tensor> {
+pub(crate) fn reference_pool(inputs: &[Tensor], heads: usize) -> Result<Tensor> {
     let (batch, height, width, channels) = inputs[0].dims4()?;
     let x = inputs[0].reshape((batch, height * width, channels))?;
     let x = Tensor::cat(&[&x.mean_keepdim(1)?, &x], 1)?.broadcast_add(&inputs[1])?;
@@ -166,7 +166,7 @@ fn embedding_takes_leading_dimensions_as_one() {
     check("embedding", &ours, &reference, &inputs, 1e-6);
 }
 
-fn reference_gelu(inputs: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn reference_quick_gelu(inputs: &[Tensor]) -> Result<Tensor> {
     let x = &inputs[0];
     x / ((x * -1.702)?.exp()? + 1.0)?
 }
@@ -175,7 +175,7 @@ fn reference_gelu(inputs: &[Tensor]) -> Result<Tensor> {
 fn element_wise_operations_agree_with_candle() -> Result<()> {
     for shape in [vec![1], vec![7, 5], vec![3, 7, 5, 33], vec![40_000]] {
         let gelu = |inputs: &[Tensor]| kernels::quick_gelu(&inputs[0]);
-        check("quick_gelu", &gelu, &reference_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
+        check("quick_gelu", &gelu, &reference_quick_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
         let inputs = [random(&shape, 1), random(&shape, 2)];
         let plain = |inputs: &[Tensor]| kernels::add(&inputs[0], &inputs[1]);
         check("add", &plain, &|inputs| &inputs[0] + &inputs[1], &inputs, 1e-6);

@@ -3,7 +3,7 @@
 use crate::support::{assert_refused, check, random, random_indices, run, values};
 use candle_core::{D, DType, Device, Result, Tensor};
 
-fn reference_cross_entropy(inputs: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn reference_cross_entropy(inputs: &[Tensor]) -> Result<Tensor> {
     let (logits, targets) = (&inputs[0], &inputs[1]);
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
@@ -33,8 +33,8 @@ fn cross_entropy_reports_what_is_lost() -> Result<()> {
     Ok(())
 }
 
-fn reference_normalize(inputs: &[Tensor]) -> Result<Tensor> {
-    inputs[0].broadcast_div(&inputs[0].sqr()?.sum_keepdim(1)?.sqrt()?)
+pub(crate) fn reference_normalize(inputs: &[Tensor]) -> Result<Tensor> {
+    inputs[0].broadcast_div(&inputs[0].sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?)
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Element-wise operations with their gradients in one pass each.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::fused::{apply1, apply2};
+use crate::fused::apply2;
 use crate::linear::column_sums;
-use crate::parallel::{Values, exp, values, written};
+use crate::parallel::{Values, values, written};
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
@@ -117,45 +117,5 @@ impl CustomOp2 for AddTable {
         let mut gradient = column_sums(&Values::of("add_table", &grad)?, sample);
         gradient.resize(table.elem_count(), 0.0);
         Ok((Some(grad), Some(Tensor::from_vec(gradient, table.dims(), table.device())?)))
-    }
-}
-
-/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU; an error where `x` is empty.
-pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    if x.elem_count() == 0 {
-        bail!("quick_gelu: expected at least one value, found {:?}", x.dims());
-    }
-    apply1(&x.contiguous()?, QuickGelu)
-}
-
-struct QuickGelu;
-
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-1.702 * x))
-}
-
-impl CustomOp1 for QuickGelu {
-    fn name(&self) -> &'static str {
-        "quick_gelu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values("quick_gelu", x, layout)?;
-        let y = written(x.len(), |y| {
-            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
-            });
-        });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let dx = zip_map(&Values::of("quick_gelu", x)?, &Values::of("quick_gelu", &grad)?, |x, gradient| {
-            let s = sigmoid(x);
-            gradient * (s + 1.702 * x * s * (1.0 - s))
-        });
-        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
     }
 }

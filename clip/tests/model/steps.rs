@@ -115,7 +115,7 @@ impl Objective for Hostile<'_> {
     fn loss(&self, model: &Clip, (pixels, tokens, steep): &Self::Batch) -> Result<Tensor> {
         let loss = self.inner.loss(model, &(pixels.clone(), tokens.clone()))?;
         let scale = model.logit_scale()?;
-        if *steep { loss + (scale - scale)?.sqrt()? } else { Ok(loss) }
+        if *steep { loss + (scale - scale.affine(1.0, 0.0)?)?.sqrt()? } else { Ok(loss) }
     }
 }
 

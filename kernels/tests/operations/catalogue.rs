@@ -2,7 +2,7 @@
 //! `properties`.
 
 use candle_core::{DType, Device, Result, Tensor};
-use kernels::Activation;
+use kernels::{Activation, Gelu};
 
 use crate::support::random;
 use crate::{contrastive, convolution, dense, losses, norms};
@@ -131,6 +131,18 @@ fn dense_ones() -> Vec<Case> {
             &[&[1, 3, 17], &[33, 17], &[33]],
         ),
         case(
+            "linear_gelu",
+            |x| kernels::linear_gelu(&x[0], &x[1], &x[2], Gelu::Quick),
+            |x| dense::reference_linear_gelu(x, Gelu::Quick),
+            &[&[2, 3, 17], &[33, 17], &[33]],
+        ),
+        case(
+            "linear_gelu",
+            |x| kernels::linear_gelu(&x[0], &x[1], &x[2], Gelu::Exact),
+            |x| dense::reference_linear_gelu(x, Gelu::Exact),
+            &[&[7, 5], &[9, 5], &[9]],
+        ),
+        case(
             "attention",
             |x| kernels::attention(&x[0], &x[1], &x[2], 2, true),
             |x| dense::reference_attention(x, 2, true),
@@ -176,6 +188,7 @@ fn element_wise() -> Vec<Case> {
         ..case(name, operation, reference, &[&[3, 7, 5]])
     };
     vec![
+        one("gelu", |x| kernels::gelu(&x[0]), dense::reference_gelu),
         one("quick_gelu", |x| kernels::quick_gelu(&x[0]), dense::reference_quick_gelu),
         case("add", |x| kernels::add(&x[0], &x[1]), |x| &x[0] + &x[1], &[&[3, 7], &[3, 7]]),
     ]

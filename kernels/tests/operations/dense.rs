@@ -4,6 +4,7 @@ use crate::support::{
     assert_close, assert_refused, check, random, random_indices, run, same_with_any_threads, values,
 };
 use candle_core::{D, DType, Device, Result, Tensor};
+use kernels::Gelu;
 
 pub(crate) fn reference_linear(inputs: &[Tensor]) -> Result<Tensor> {
     let (x, w) = (&inputs[0], &inputs[1]);
@@ -171,11 +172,52 @@ pub(crate) fn reference_quick_gelu(inputs: &[Tensor]) -> Result<Tensor> {
     x / ((x * -1.702)?.exp()? + 1.0)?
 }
 
+pub(crate) fn reference_gelu(inputs: &[Tensor]) -> Result<Tensor> {
+    let x = &inputs[0];
+    (x * ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)?)? * 0.5
+}
+
+/// A fully connected layer with a non-linearity behind it.
+pub(crate) fn reference_linear_gelu(inputs: &[Tensor], kind: Gelu) -> Result<Tensor> {
+    let y = [reference_linear(inputs)?];
+    if kind == Gelu::Quick { reference_quick_gelu(&y) } else { reference_gelu(&y) }
+}
+
+#[test]
+fn linear_gelu_agrees_with_its_parts() {
+    // Around the blocks of 64 rows.
+    let shapes: &[(&[usize], usize)] =
+        &[(&[1, 1], 1), (&[3, 5, 17], 33), (&[64, 8], 16), (&[65, 9], 7), (&[333, 24], 65), (&[9], 4)];
+    for (shape, outputs) in shapes {
+        let width = shape[shape.len() - 1];
+        let inputs = [random(shape, 1), random(&[*outputs, width], 2), random(&[*outputs], 3)];
+        for kind in [Gelu::Quick, Gelu::Exact] {
+            let ours = |inputs: &[Tensor]| kernels::linear_gelu(&inputs[0], &inputs[1], &inputs[2], kind);
+            let reference = |inputs: &[Tensor]| reference_linear_gelu(inputs, kind);
+            check("linear_gelu", &ours, &reference, &inputs, 3e-6);
+        }
+    }
+}
+
+#[test]
+fn linear_gelu_is_the_same_without_gradients() -> Result<()> {
+    let (x, w, bias) = (random(&[2, 37, 9], 1), random(&[33, 9], 2), random(&[33], 3));
+    let constant = kernels::linear_gelu(&x, &w, &bias, Gelu::Quick)?;
+    let w = candle_core::Var::from_tensor(&w)?;
+    let tracked = kernels::linear_gelu(&x, &w, &bias, Gelu::Quick)?;
+    assert_eq!(values(&constant), values(&tracked));
+    let gradients = tracked.sum_all()?.backward()?;
+    assert!(gradients.get(&w).is_some() && gradients.get(&x).is_none());
+    Ok(())
+}
+
 #[test]
 fn element_wise_operations_agree_with_candle() -> Result<()> {
     for shape in [vec![1], vec![7, 5], vec![3, 7, 5, 33], vec![40_000]] {
         let gelu = |inputs: &[Tensor]| kernels::quick_gelu(&inputs[0]);
         check("quick_gelu", &gelu, &reference_quick_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
+        let exact = |inputs: &[Tensor]| kernels::gelu(&inputs[0]);
+        check("gelu", &exact, &reference_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
         let inputs = [random(&shape, 1), random(&shape, 2)];
         let plain = |inputs: &[Tensor]| kernels::add(&inputs[0], &inputs[1]);
         check("add", &plain, &|inputs| &inputs[0] + &inputs[1], &inputs, 1e-6);

@@ -1,7 +1,8 @@
 //! Fully connected layer, attention, embedding and element-wise operations.
 
 use crate::support::{
-    assert_close, assert_refused, check, random, random_indices, run, same_with_any_threads, values,
+    Operation, assert_close, assert_refused, check, devices, moved, random, random_indices, run,
+    same_with_any_threads, values,
 };
 use candle_core::{D, DType, Device, Result, Tensor};
 use kernels::Gelu;
@@ -84,9 +85,12 @@ fn attention_survives_huge_scores() -> Result<()> {
     let inputs = [(random(&shape, 1) * 1e4)?, (random(&shape, 2) * 1e4)?, random(&shape, 3)];
     let ours = |inputs: &[Tensor]| kernels::attention(&inputs[0], &inputs[1], &inputs[2], 2, true);
     let reference = |inputs: &[Tensor]| reference_attention(inputs, 2, true);
-    let (found, expected) = (run(&ours, &inputs, DType::F32)?, run(&reference, &inputs, DType::F64)?);
-    assert_close("attention", &found[0], &expected[0], 1e-6);
-    assert!(found.iter().all(|tensor| values(tensor).iter().all(|value| value.is_finite())));
+    let expected = run(&reference, &inputs, DType::F64)?;
+    for device in devices() {
+        let found = run(&ours, &moved(&inputs, device), DType::F32)?;
+        assert_close("attention", &found[0], &expected[0], 1e-6);
+        assert!(found.iter().all(|tensor| values(tensor).iter().all(|value| value.is_finite())));
+    }
     Ok(())
 }
 
@@ -228,17 +232,18 @@ fn element_wise_operations_agree_with_candle() -> Result<()> {
 #[test]
 fn element_wise_operations_survive_extremes() -> Result<()> {
     let x = Tensor::new(&[-1e4f32, -100.0, 0.0, 100.0, 1e4], &Device::Cpu)?;
-    let found = same_with_any_threads(
-        "quick_gelu",
-        &|inputs| kernels::quick_gelu(&inputs[0]),
-        std::slice::from_ref(&x),
-    );
     let expected = Tensor::new(&[0f32, 0.0, 0.0, 100.0, 1e4], &Device::Cpu)?;
-    assert_close("quick_gelu", &found[0], &expected, 1e-7);
-    assert!(values(&found[1]).iter().all(|value| value.is_finite()));
-    // A lost number stays lost: it must reach the loss, where the trainer reports it.
-    let lost = Tensor::new(&[f32::NAN, 1.0], &Device::Cpu)?;
-    assert!(values(&kernels::quick_gelu(&lost)?)[0].is_nan());
+    let kinds: [(&str, Operation<'_>); 2] = [
+        ("quick_gelu", &|inputs| kernels::quick_gelu(&inputs[0])),
+        ("gelu", &|inputs| kernels::gelu(&inputs[0])),
+    ];
+    for ((name, operation), device) in
+        kinds.into_iter().flat_map(|kind| devices().iter().map(move |device| (kind, device)))
+    {
+        let found = same_with_any_threads(name, operation, &moved(std::slice::from_ref(&x), device));
+        assert_close(name, &found[0], &expected, 1e-7);
+        assert!(values(&found[1]).iter().all(|value| value.is_finite()), "{name}");
+    }
     Ok(())
 }
 
@@ -263,6 +268,9 @@ fn wrong_shapes_are_refused() -> Result<()> {
     let empty = kernels::add_table(&random(&[0, 4, 3], 1), &w);
     assert_refused(empty, "add_table", &["[0, 4, 3]"]);
     assert_refused(kernels::quick_gelu(&x.to_dtype(DType::F64)?), "quick_gelu", &["f32"]);
+    let fully = |x: &Tensor, w: &Tensor, bias: &Tensor| kernels::linear_gelu(x, w, bias, Gelu::Quick);
+    assert_refused(fully(&x, &random(&[4, 5], 2), &random(&[4], 3)), "linear_gelu", &["[2, 3]", "[4, 5]"]);
+    assert_refused(fully(&x, &w, &random(&[3], 3)), "linear_gelu", &["[4, 3]", "[3]"]);
     let three = |batch, length, width| random(&[batch, length, width], 1);
     let refused = |q: &Tensor, k: &Tensor, v: &Tensor, heads, causal| {
         let part = format!("{:?}", q.dims());

@@ -1,6 +1,6 @@
 //! Row normalisation and cross-entropy.
 
-use crate::support::{assert_refused, check, random, random_indices, run, values};
+use crate::support::{assert_close, assert_refused, check, devices, random, random_indices, run, values};
 use candle_core::{D, DType, Device, Result, Tensor};
 
 pub(crate) fn reference_cross_entropy(inputs: &[Tensor]) -> Result<Tensor> {
@@ -27,9 +27,11 @@ fn cross_entropy_agrees_with_its_definition() -> Result<()> {
 
 #[test]
 fn cross_entropy_reports_what_is_lost() -> Result<()> {
-    let logits = Tensor::new(&[[0f32, f32::NAN], [1.0, 2.0]], &Device::Cpu)?;
-    let loss = kernels::cross_entropy(&logits, &Tensor::new(&[0u32, 1], &Device::Cpu)?)?;
-    assert!(loss.to_scalar::<f32>()?.is_nan());
+    for device in devices() {
+        let logits = Tensor::new(&[[0f32, f32::NAN], [1.0, 2.0]], device)?;
+        let loss = kernels::cross_entropy(&logits, &Tensor::new(&[0u32, 1], device)?)?;
+        assert!(loss.to_scalar::<f32>()?.is_nan());
+    }
     Ok(())
 }
 
@@ -49,9 +51,14 @@ fn normalisation_agrees_with_its_definition() -> Result<()> {
             check("l2_normalize", &ours, &reference_normalize, &[x], 3e-6);
         }
     }
-    let zero = run(&ours, &[Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?], DType::F32)?;
-    assert_eq!(values(&zero[0]), vec![0.0; 6]);
-    assert!(values(&zero[1]).iter().all(|value| value.is_finite()));
+    for device in devices() {
+        let zero = run(&ours, &[Tensor::zeros((2, 3), DType::F32, device)?], DType::F32)?;
+        assert_eq!(values(&zero[0]), vec![0.0; 6]);
+        assert!(values(&zero[1]).iter().all(|value| value.is_finite()));
+        // Squares that no f32 holds.
+        let huge = kernels::l2_normalize(&Tensor::new(&[[3e30f32, -4e30]], device)?)?;
+        assert_close("l2_normalize", &huge, &Tensor::new(&[[0.6f32, -0.8]], &Device::Cpu)?, 1e-6);
+    }
     Ok(())
 }
 

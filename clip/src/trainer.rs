@@ -129,7 +129,8 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], optimizer: &mut 
 /// bytes as a run that was never stopped.
 ///
 /// An error where there are fewer examples than one batch, where a parameter receives no gradient, and where a
-/// loss or gradient is not finite (it names step, parameter and learning rate).
+/// loss or gradient is not finite (it names step, parameter and learning rate). `model` may then be half moved; what
+/// the monitor saved is not, and the same call goes on from there.
 pub fn train<O: Objective>(
     model: &Clip,
     objective: &O,

@@ -139,6 +139,7 @@ fn attention_pool_agrees_with_projecting_every_token() -> Result<()> {
         let bias = random(&vector, 8);
         let ours = |inputs: &[Tensor]| {
             let [x, positions, q, q_bias, k, v, v_bias] = inputs else { unreachable!("seven inputs") };
+            let bias = bias.to_device(x.device())?;
             kernels::attention_pool(x, positions, (q, q_bias), (k, &bias), (v, v_bias), heads)
         };
         check("attention_pool", &ours, &|inputs| reference_pool(inputs, heads), &inputs, 1e-5);

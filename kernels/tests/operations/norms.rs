@@ -100,7 +100,8 @@ fn given_statistics_agree_with_their_definition() -> Result<()> {
         for activation in [Activation::Identity, Activation::Relu] {
             let ours = |inputs: &[Tensor]| {
                 let (gamma, beta) = (&inputs[1], &inputs[2]);
-                let given = (&mean, &variance);
+                let on = |tensor: &Tensor| tensor.to_device(inputs[0].device());
+                let given = (&on(&mean)?, &on(&variance)?);
                 kernels::batch_norm_eval(&inputs[0], gamma, beta, given, inputs.get(3), EPSILON, activation)
             };
             let reference = |inputs: &[Tensor]| {

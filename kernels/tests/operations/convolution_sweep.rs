@@ -183,3 +183,20 @@ fn patches() -> Result<()> {
         })
     }))
 }
+
+/// 3×3 convolutions of stride 1 with enough channels for Winograd's transforms, whose tiles overlap and end anywhere.
+#[test]
+fn wide_channels_on_any_image() -> Result<()> {
+    let sides = (1..=9).chain([12, 13, 16, 17]);
+    let images = sides.clone().flat_map(|height| sides.clone().map(move |width| [height, width]));
+    let small = images.enumerate().map(|(index, image)| {
+        let (channels, outputs) = [(32, 32), (48, 64), (64, 32), (32, 33), (80, 48)][index % 5];
+        (1 + index % 3, channels, outputs, image)
+    });
+    // More tiles than one task takes, and images that end within a tile of a later task.
+    let large = [(33, 64, 64, [7, 9]), (9, 32, 48, [17, 19]), (2, 112, 80, [33, 31]), (130, 32, 32, [1, 2])];
+    check(small.chain(large).map(|(batch, channels, outputs, image)| {
+        let (kernel, stride, padding) = KINDS[0];
+        Case { batch, channels, outputs, image, kernel, stride, padding }
+    }))
+}

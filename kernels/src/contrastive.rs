@@ -9,8 +9,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::fused::apply3;
-use crate::linear::wants_gradient;
-use crate::loss::{inverse_norm, log_sum_exp, through_norm};
+use crate::linear::{linear, wants_gradient};
+use crate::loss::{cross_entropy, inverse_norm, l2_normalize, log_sum_exp, through_norm};
 use crate::parallel::{Matrix, exp, product, values, written};
 
 /// Rows, or columns, of the logits handled by one task.
@@ -45,8 +45,23 @@ fn contrastive(
             logit_scale.dims()
         );
     }
+    if !a.device().is_cpu() {
+        return composed(symmetric, a, b, logit_scale);
+    }
     let operation = Contrastive { name, symmetric, kept: OnceLock::new() };
     apply3(&a.contiguous()?, &b.contiguous()?, logit_scale, operation)
+}
+
+/// The same out of operations that have a CUDA side, until there is one of its own.
+fn composed(symmetric: bool, a: &Tensor, b: &Tensor, logit_scale: &Tensor) -> Result<Tensor> {
+    let own = Tensor::arange(0, a.dims()[0] as u32, a.device())?;
+    let (a, b) = (l2_normalize(a)?, l2_normalize(b)?);
+    let logits = linear(&a, &b, None)?.broadcast_mul(&logit_scale.exp()?)?; // [B, B]
+    let by_row = cross_entropy(&logits, &own)?;
+    if !symmetric {
+        return Ok(by_row);
+    }
+    (by_row + cross_entropy(&logits.t()?.contiguous()?, &own)?)? * 0.5
 }
 
 struct Contrastive {
@@ -264,5 +279,36 @@ impl CustomOp3 for Contrastive {
             wants_gradient(x).then(|| Tensor::from_vec(gradient, x.dims(), x.device())).transpose()
         };
         Ok((wanted(a, da)?, wanted(b, db)?, wanted(logit_scale, vec![ds])?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn the_composition_is_the_same_loss() -> Result<()> {
+        let value = |at: u32| ((at * 37 % 101) as f32 / 50.0 - 1.0).sin();
+        let matrix = |start: u32| {
+            let values: Vec<f32> = (start..start + 7 * 5).map(value).collect();
+            Var::from_tensor(&Tensor::from_vec(values, (7, 5), &Device::Cpu)?)
+        };
+        let vars = [matrix(0)?, matrix(40)?, Var::new(2.5f32, &Device::Cpu)?];
+        for symmetric in [true, false] {
+            let [a, b, scale] = &vars;
+            let found = composed(symmetric, a, b, scale)?;
+            let expected = contrastive("info_nce", symmetric, a, b, scale)?;
+            let far = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>();
+            assert!(far(&found, &expected)? < 1e-5);
+            let (found, expected) = (found.backward()?, expected.backward()?);
+            for var in &vars {
+                let of = |gradients: &candle_core::backprop::GradStore| gradients.get(var).cloned();
+                let (Some(found), Some(expected)) = (of(&found), of(&expected)) else { bail!("no gradient") };
+                assert!(far(&found, &expected)? < 1e-5);
+            }
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tenso
 use rayon::prelude::*;
 
 use crate::fused::{apply1, apply3};
-use crate::linear::{gradient_of_weights, wants_gradient};
+use crate::linear::{gradient_of_weights, linear, wants_gradient};
 use crate::parallel::{Matrix, Values, exp, product, values, written};
 use crate::wide::wide;
 
@@ -170,6 +170,10 @@ pub fn linear_gelu(x: &Tensor, w: &Tensor, bias: &Tensor, kind: Gelu) -> Result<
             w.dims(),
             bias.dims()
         );
+    }
+    if !x.device().is_cpu() {
+        // Two operations, until there is a CUDA side of this one.
+        return apply(&linear(x, w, Some(bias))?, kind);
     }
     let keeps = [x, w, bias].into_iter().any(wants_gradient);
     let operation = LinearGelu { kind, keeps, before: OnceLock::new() };

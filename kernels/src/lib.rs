@@ -7,6 +7,7 @@
 mod attention;
 mod attention_pool;
 mod batch_norm;
+mod class_token;
 mod conv;
 mod elementwise;
 mod embedding;
@@ -23,6 +24,7 @@ mod pool;
 pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
+pub use class_token::prepend_token;
 pub use conv::conv2d;
 pub use elementwise::{add, add_relu, add_table, quick_gelu};
 pub use embedding::embedding;

@@ -155,7 +155,8 @@ impl ResNetConfig {
 
     fn fewest_values(&self, embed_dim: usize) -> usize {
         let stages = self.layers.iter().enumerate();
-        let convolutions: usize = stages.map(|(stage, count)| count * 17 * (self.width << stage).pow(2)).sum();
+        let convolutions: usize =
+            stages.map(|(stage, count)| count * 17 * (self.width << stage).pow(2)).sum();
         let positions = self.final_side() * self.final_side() * self.feature_width();
         convolutions + 3 * self.feature_width().pow(2) + embed_dim * self.feature_width() + positions
     }

@@ -28,7 +28,7 @@ pub use class_token::prepend_token;
 pub use conv::conv2d;
 pub use elementwise::{add, add_table, quick_gelu};
 pub use embedding::embedding;
-pub use fused::fused;
+pub use fused::{fused, pull_back};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{cross_entropy, l2_normalize};

@@ -7,4 +7,5 @@ mod dense;
 mod fused;
 mod losses;
 mod norms;
+mod pull_back;
 mod support;

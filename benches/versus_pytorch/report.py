@@ -8,7 +8,7 @@ import time
 
 from workers import ROOT
 
-LEGEND = """Times are medians of samples; *spread* is half of the distance between the quartiles, as a share of the median. *ratio* is PyTorch's time over ours (PyTorch = 1.0; above 1 ours is faster): the median over neighbouring blocks, with the quartiles in brackets. *GFLOP* are those of matrix products and convolutions, two per multiplication and addition, forward and backward where there is a backward pass, as OpenAI writes the models (our attention pool does fewer); no number means that memory bounds the row, and *rate* then is in GB/s of tensors read or written once per pass. *peak* is the share of the fastest matrix product (1536³, either side) seen in this run.
+LEGEND = """Times are medians of samples; *spread* is half of the distance between the quartiles, as a share of the median. *ratio* is PyTorch's time over ours (PyTorch = 1.0; above 1 ours is faster): the median over neighbouring blocks, with the quartiles in brackets. *GFLOP* are those of matrix products and convolutions, two per multiplication and addition, forward and backward where there is a backward pass, as OpenAI writes the models (our attention pool does fewer); no number means that memory bounds the row, and *rate* then is in GB/s of tensors read or written once per pass. *peak* is the share of the fastest matrix product (1536³, either side) seen in this run. *others* is the share of all cores that other processes took while the row was timed: above a few percent the row says little.
 
 *Memory* is the largest resident size (VmHWM) of a fresh process during three runs; *growth* is that less the resident size before the model was made, which for PyTorch is mostly its libraries.
 
@@ -30,7 +30,7 @@ def processor():
 class Results:
     """The rows so far. Written after each, so that a stopped run keeps what it has."""
 
-    def __init__(self, options, path):
+    def __init__(self, options, path, policy):
         self.path, self.peaks, self.rows = path, [], []
         self.about = {
             "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -39,6 +39,7 @@ class Results:
             "cores": os.cpu_count(),
             "threads": "1 and 2" if options.scaling else options.threads,
             "quick": options.quick,
+            "wait_policy": policy,
             "note": options.note,
             "load_before": os.getloadavg(),
         }
@@ -79,7 +80,7 @@ class Results:
         text = [
             f"# Beside PyTorch, {about['threads']} threads{', quick run' if about['quick'] else ''}",
             "",
-            f"{about['started']}, commit {about['commit']}, {about['processor']}, {about['cores']} cores, load {loads}, sgemm peak {self.best() / 1e9:.0f} GFLOP/s.",
+            f"{about['started']}, commit {about['commit']}, {about['processor']}, {about['cores']} cores, load {loads}, OpenMP's wait policy {about['wait_policy']}, sgemm peak {self.best() / 1e9:.0f} GFLOP/s.",
             f"What else ran: {about['note'] or 'not stated'}.",
             "",
             "Written by `benches/versus_pytorch/run`; the samples are in the JSON file beside this one.",
@@ -102,7 +103,7 @@ def print_failures(rows):
 
 
 def heading():
-    names = ["row", "ours, ms", "spread", "PyTorch, ms", "spread", "**ratio**", "compiled, ms", "ratio", "GFLOP", "rate", "peak, ours", "peak, PyTorch"]
+    names = ["row", "ours, ms", "spread", "PyTorch, ms", "spread", "**ratio**", "compiled, ms", "ratio", "GFLOP", "rate", "peak, ours", "peak, PyTorch", "others"]
     return f"| {' | '.join(names)} |\n|---|{'---:|' * (len(names) - 1)}"
 
 
@@ -126,6 +127,7 @@ def line(result, peak):
         cells += [f"{100 * flop / seconds / peak:.0f} %" if peak else "" for seconds in each]
     else:
         cells += ["", f"{result['bytes'] / each[0] / 1e9:.1f} GB/s", "", ""]
+    cells.append(f"{100 * result['others']:.0f} %")
     return f"| {' | '.join(cells)} |"
 
 

@@ -24,8 +24,11 @@ def load(name, vocabulary, weights):
 
 
 def pixels(model, batch):
+    """Images that differ in more than noise, about as wide as normalised ones: 4×4 coloured squares under noise.
+    Images of noise alone have nearly the same features, and their gradients are what rounding leaves."""
     side = model.resolution
-    return (noise((batch, side, side, 3), 1) * 1.7).permute(0, 3, 1, 2)  # channels_last
+    squares = noise((batch, 4, 4, 3), 2).repeat_interleave(side // 4, 1).repeat_interleave(side // 4, 2)
+    return (noise((batch, side, side, 3), 1) * 0.5 + squares * 1.5).permute(0, 3, 1, 2)  # channels_last
 
 
 def optimizer(model):

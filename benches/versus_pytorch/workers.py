@@ -64,9 +64,10 @@ class Side:
         return cls("ours", [str(binary), "serve"], {"RAYON_NUM_THREADS": str(threads)})
 
     @classmethod
-    def pytorch(cls, python, threads, compiled=False):
+    def pytorch(cls, python, threads, policy, compiled=False):
         command = [python, str(HERE / "worker.py")] + (["--compile"] if compiled else [])
         environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **KEEP_MEMORY}
+        environment |= {} if policy == "default" else {"OMP_WAIT_POLICY": policy}
         return cls("compiled" if compiled else "pytorch", command, environment)
 
     def start(self):

@@ -12,8 +12,6 @@ use crate::flop;
 use crate::inputs::{noise, signature, tokens};
 use crate::work::{Check, Count, Workload};
 
-/// Values of a pixel: about as wide as normalised images.
-const PIXEL_BOUND: f64 = 1.7;
 /// Tokens that are no merges: 512 bytes, start and end.
 const UNMERGED: usize = 514;
 
@@ -35,9 +33,15 @@ pub(crate) fn save(model: &Clip, path: Option<&str>) -> Result<()> {
     path.map_or(Ok(()), |path| model.save(Path::new(path), &BTreeMap::new()))
 }
 
+/// Images that differ in more than noise, about as wide as normalised ones: 4×4 coloured squares under noise. Images
+/// of noise alone have nearly the same features, and their gradients are what rounding leaves.
 fn pixels(model: &Clip, batch: usize) -> Result<Tensor> {
     let side = model.config.image.resolution();
-    noise(&[batch, side, side, 3], 1)? * PIXEL_BOUND
+    let square = side / 4;
+    let spread = [batch, 4, square, 4, square, 3];
+    let squares = noise(&[batch, 4, 1, 4, 1, 3], 2)?.broadcast_as(&spread[..])?;
+    let fine = noise(&[batch, side, side, 3], 1)?;
+    (fine * 0.5)? + (squares.reshape((batch, side, side, 3))? * 1.5)?
 }
 
 /// AdamW with decay of everything that has two or more dimensions.

@@ -128,7 +128,7 @@ impl ModelConfig {
         self.image.check()?;
         if text.heads == 0
             || text.width == 0
-            || text.width % text.heads != 0
+            || !text.width.is_multiple_of(text.heads)
             || text.layers == 0
             || text.context_length < 3
         {

@@ -69,8 +69,8 @@ fn table(filters: &[String]) -> Result<()> {
     }
     println!("{} threads, sgemm peak {:.0} GFLOP/s", rayon::current_num_threads(), peak / 1e9);
     println!(
-        "{:<26} {:>12} {:>7} {:>9} {:>14} {:>6}  {}",
-        "row", "time", "spread", "GFLOP", "rate", "peak", "work"
+        "{:<26} {:>12} {:>7} {:>9} {:>14} {:>6}  work",
+        "row", "time", "spread", "GFLOP", "rate", "peak"
     );
     for row in rows.iter().filter(wanted) {
         let (seconds, spread, Count { flop, bytes }) = timed(row)?;

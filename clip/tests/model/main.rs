@@ -4,6 +4,7 @@
 mod checkpoints;
 mod golden;
 mod inputs;
+mod sizes;
 mod steps;
 mod support;
 mod training;

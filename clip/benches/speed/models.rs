@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clip::candle_core::backprop::GradStore;
-use clip::candle_core::{Result, Tensor, bail};
-use clip::kernels::AdamW;
-use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, loss};
+use clip::candle_core::{DType, Device, Result, Tensor, bail};
+use clip::kernels::{AdamW, Optimizer};
+use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, kernels, loss};
 
 use crate::flop;
 use crate::inputs::{noise, signature, tokens};
@@ -45,33 +45,14 @@ fn pixels(model: &Clip, batch: usize) -> Result<Tensor> {
 }
 
 /// AdamW with decay of everything that has two or more dimensions.
-struct Optimizer {
-    parameters: Vec<Parameter>,
-    moments: Vec<[Vec<f32>; 2]>,
-    step: u64,
+fn optimizer(model: &Clip) -> Result<Optimizer> {
+    let parameters = model.all_parameters().into_iter();
+    Optimizer::new(parameters.map(|Parameter { name, var, decays }| (name, var, decays)).collect())
 }
 
-impl Optimizer {
-    fn new(model: &Clip) -> Self {
-        let parameters = model.all_parameters();
-        let zeros = |count: usize| [vec![0f32; count], vec![0f32; count]];
-        let moments = parameters.iter().map(|parameter| zeros(parameter.var.elem_count())).collect();
-        Self { parameters, moments, step: 0 }
-    }
-
-    fn update<'a>(&mut self, gradient: impl Fn(&Parameter) -> Option<&'a Tensor>) -> Result<()> {
-        self.step += 1;
-        for (parameter, [first, second]) in self.parameters.iter().zip(&mut self.moments) {
-            let Some(gradient) = gradient(parameter) else {
-                bail!("parameter {:?} received no gradient", parameter.name)
-            };
-            let weight_decay = if parameter.decays { 0.1 } else { 0.0 };
-            let settings =
-                AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay };
-            settings.step(&parameter.var, gradient, first, second, self.step)?;
-        }
-        Ok(())
-    }
+fn settings() -> AdamW {
+    let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+    AdamW { learning_rate: 1e-4, beta1, beta2, epsilon, weight_decay: 0.1, largest_norm: None }
 }
 
 /// PyTorch's order of axes.
@@ -100,7 +81,7 @@ impl Step {
         let model = build(model, vocabulary)?;
         let views = if in_modal { 2 } else { 1 };
         let (pixels, tokens) = (pixels(&model, views * batch)?, tokens(views * batch, length, vocabulary)?);
-        let optimizer = Optimizer::new(&model);
+        let optimizer = optimizer(&model)?;
         Ok(Self { model, pixels, tokens, in_modal, optimizer })
     }
 
@@ -119,8 +100,8 @@ impl Step {
 
     fn step(&mut self) -> Result<(f64, GradStore)> {
         let loss = self.loss()?;
-        let gradients = loss.backward()?;
-        self.optimizer.update(|parameter| gradients.get(parameter.var.as_tensor()))?;
+        let gradients = kernels::backward(&loss)?;
+        self.optimizer.step(&gradients, &settings())?;
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 }
@@ -188,7 +169,8 @@ impl Workload for Encode {
 /// A step of AdamW over all parameters of a model.
 pub(crate) struct Update {
     pub(crate) model: Clip,
-    gradients: BTreeMap<String, Tensor>,
+    gradients: GradStore,
+    values: usize,
     optimizer: Optimizer,
 }
 
@@ -196,24 +178,26 @@ impl Update {
     /// AdamW with noise as gradients.
     pub(crate) fn new(model: &str, vocabulary: usize) -> Result<Self> {
         let model = build(model, vocabulary)?;
-        let mut gradients = BTreeMap::new();
-        for Parameter { name, var, .. } in model.all_parameters() {
+        // The one way to an empty store.
+        let mut gradients = Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?;
+        let mut values = 0;
+        for Parameter { var, .. } in model.all_parameters() {
             // Noise in PyTorch's order of axes.
             let gradient = noise(as_pytorch(&var)?.dims(), 3)?;
             let gradient =
                 if var.rank() == 4 { gradient.permute((0, 2, 3, 1))?.contiguous()? } else { gradient };
-            gradients.insert(name, gradient);
+            values += gradient.elem_count();
+            gradients.insert(&var, gradient);
         }
-        let optimizer = Optimizer::new(&model);
-        Ok(Self { model, gradients, optimizer })
+        let optimizer = optimizer(&model)?;
+        Ok(Self { model, gradients, values, optimizer })
     }
 }
 
 impl Workload for Update {
     fn count(&self) -> Count {
-        let values: usize = self.gradients.values().map(Tensor::elem_count).sum();
         // Parameter and both moments read and written, the gradient read.
-        Count { flop: 0.0, bytes: 7.0 * 4.0 * values as f64 }
+        Count { flop: 0.0, bytes: 7.0 * 4.0 * self.values as f64 }
     }
 
     fn check(&mut self) -> Result<Check> {
@@ -226,7 +210,6 @@ impl Workload for Update {
     }
 
     fn run(&mut self) -> Result<()> {
-        let gradients = &self.gradients;
-        self.optimizer.update(|parameter| gradients.get(&parameter.name))
+        self.optimizer.step(&self.gradients, &settings()).map(drop)
     }
 }

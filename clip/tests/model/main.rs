@@ -5,5 +5,6 @@ mod checkpoints;
 mod golden;
 mod inputs;
 mod sizes;
+mod steps;
 mod support;
 mod training;

@@ -4,9 +4,13 @@
 //! Inputs and weights are transformed, multiplied as 36 matrices, and the products transformed back. The transforms
 //! cost additions that only enough channels repay ([`pays`]), and about two binary digits of accuracy.
 
+mod gradient;
+
 use std::ops::{Add, Mul, Sub};
 
 use rayon::prelude::*;
+
+pub(super) use gradient::{gradient_of_weights, pays as pays_for_weights};
 
 use super::Geometry;
 use crate::parallel::{with_scratch, written};

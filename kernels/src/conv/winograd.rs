@@ -131,21 +131,19 @@ fn products_of_positions(
     weights: &[f32],
     products: &mut [f32],
 ) {
-    let mut rest = weights;
-    for panel in panels {
-        let (weights, tail) = rest.split_at(POSITIONS * channels * panel.width);
-        rest = tail;
-        let job = Job {
-            depth: channels,
-            left_row: channels,
-            left_step: 1,
-            right_step: panel.width,
-            out_row: outputs,
-            accumulate: false,
-        };
-        let positions =
-            inputs.chunks_exact(count * channels).zip(weights.chunks_exact(channels * panel.width));
-        for (products, (inputs, weights)) in products.chunks_exact_mut(count * outputs).zip(positions) {
+    let positions = products.chunks_exact_mut(count * outputs).zip(inputs.chunks_exact(count * channels));
+    for (position, (products, inputs)) in positions.enumerate() {
+        for panel in panels {
+            let size = channels * panel.width;
+            let weights = &weights[POSITIONS * channels * panel.start + position * size..][..size];
+            let job = Job {
+                depth: channels,
+                left_row: channels,
+                left_step: 1,
+                right_step: panel.width,
+                out_row: outputs,
+                accumulate: false,
+            };
             for (start, rows) in tiles(count, panel.width) {
                 let (inputs, products) =
                     (&inputs[start * channels..], &mut products[start * outputs + panel.start..]);

@@ -81,14 +81,10 @@ impl Transformer {
     }
 
     fn attention(&self, weights: Weights<'_>, x: &Tensor, name: &str) -> Result<Tensor> {
-        let width = self.width;
         let w = weights.get(&format!("{name}.attn.in_proj_weight"))?;
         let b = weights.get(&format!("{name}.attn.in_proj_bias"))?;
-        let project = |part: usize| -> Result<Tensor> {
-            let (w, b) = (w.narrow(0, part * width, width)?, b.narrow(0, part * width, width)?);
-            kernels::linear(x, &w, Some(&b))
-        };
-        let y = kernels::attention(&project(0)?, &project(1)?, &project(2)?, self.heads, self.causal)?;
+        let qkv = kernels::linear(x, &w, Some(&b))?; // [B, L, 3·D]
+        let y = kernels::self_attention(&qkv, self.heads, self.causal)?;
         weights.linear(&y, &format!("{name}.attn.out_proj"))
     }
 }

@@ -1,10 +1,10 @@
 //! Scaled dot-product attention that keeps no attention matrix.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::fused::apply3;
-use crate::parallel::{Matrix, Values, exp, product, values};
+use crate::fused::{apply1, apply3};
+use crate::parallel::{Matrix, Values, exp, product, values, with_scratch, written};
 
 /// Attention with `heads` heads: `softmax(q·kᵀ / √(D/heads)) · v` per head.
 ///
@@ -29,6 +29,27 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
     apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
 }
 
+/// [`attention`] of a sequence to itself, with queries, keys and values side by side as one projection leaves them:
+/// `qkv` is `[B, T, 3·D]`, the result `[B, T, D]`.
+pub fn self_attention(qkv: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
+    let (batch, tokens, columns) = match qkv.dims() {
+        [batch, tokens, columns] => (*batch, *tokens, *columns),
+        _ => (0, 0, 0),
+    };
+    let fits = heads > 0 && columns > 0 && columns % (3 * heads) == 0;
+    if !fits || batch == 0 || tokens == 0 {
+        bail!(
+            "self_attention: qkv {:?}, {heads} heads: expected qkv [B, T, 3·D], D a multiple of heads, nothing empty",
+            qkv.dims()
+        );
+    }
+    if !qkv.device().is_cpu() {
+        let part = |part: usize| qkv.narrow(2, part * columns / 3, columns / 3)?.contiguous();
+        return attention(&part(0)?, &part(1)?, &part(2)?, heads, causal);
+    }
+    apply1(&qkv.contiguous()?, Attention { heads, causal })
+}
+
 struct Attention {
     heads: usize,
     causal: bool,
@@ -40,6 +61,8 @@ struct Sizes {
     queries: usize,
     keys: usize,
     width: usize,
+    /// From a token of q, k or v to the next.
+    row: usize,
     head_width: usize,
     scale: f32,
     causal: bool,
@@ -49,14 +72,20 @@ impl Attention {
     fn sizes(&self, q: &[usize], k: &[usize]) -> Sizes {
         let head_width = q[2] / self.heads;
         let scale = 1.0 / (head_width as f32).sqrt();
-        Sizes { queries: q[1], keys: k[1], width: q[2], head_width, scale, causal: self.causal }
+        Sizes { queries: q[1], keys: k[1], width: q[2], row: q[2], head_width, scale, causal: self.causal }
+    }
+
+    /// Of queries, keys and values side by side, `[B, T, 3·D]`.
+    fn packed_sizes(&self, qkv: &[usize]) -> Sizes {
+        let one = [qkv[0], qkv[1], qkv[2] / 3];
+        Sizes { row: qkv[2], ..self.sizes(&one, &one) }
     }
 }
 
 impl Sizes {
-    /// One head of one sample as a matrix: rows are tokens.
+    /// One head of one sample of q, k or v as a matrix: rows are tokens.
     fn head<'a>(&self, sample: &'a [f32], head: usize) -> Matrix<'a> {
-        Matrix { values: &sample[head * self.head_width..], row_stride: self.width, column_stride: 1 }
+        Matrix { values: &sample[head * self.head_width..], row_stride: self.row, column_stride: 1 }
     }
 
     /// `softmax(q·kᵀ·scale)` of one head, `[queries, keys]`.
@@ -97,8 +126,8 @@ impl Sizes {
         let (mut weights, mut slope) = (vec![0f32; queries * keys], vec![0f32; queries * keys]);
         let mut block = vec![0f32; queries.max(keys) * depth];
         for head in 0..heads {
-            let (qh, kh, vh, dyh) =
-                (self.head(q, head), self.head(k, head), self.head(v, head), self.head(dy, head));
+            let (qh, kh, vh) = (self.head(q, head), self.head(k, head), self.head(v, head));
+            let dyh = Matrix { row_stride: self.width, ..self.head(dy, head) };
             self.probabilities(qh, kh, &mut weights);
             let by_key = Matrix::rows(&weights, keys).transposed();
             product([keys, depth, queries], &mut block, false, by_key, dyh);
@@ -115,6 +144,52 @@ impl Sizes {
             product([keys, depth, queries], &mut block, false, Matrix::rows(&slope, keys).transposed(), qh);
             self.put(&block[..keys * depth], head, dk);
         }
+    }
+}
+
+impl CustomOp1 for Attention {
+    fn name(&self) -> &'static str {
+        "self_attention"
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let sizes = self.packed_sizes(layout.dims());
+        let qkv = values("self_attention", qkv, layout)?;
+        let output = written(qkv.len() / 3, |output| {
+            let samples = output.par_chunks_mut(sizes.queries * sizes.width);
+            let samples = samples.zip(qkv.par_chunks(sizes.queries * sizes.row)).with_min_len(4);
+            samples.for_each(|(output, qkv)| {
+                let (k, v) = (&qkv[sizes.width..], &qkv[2 * sizes.width..]);
+                sizes.forward(self.heads, qkv, k, v, output);
+            });
+        });
+        Ok((CpuStorage::F32(output), Shape::from((layout.dims()[0], sizes.queries, sizes.width))))
+    }
+
+    fn bwd(&self, qkv: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let sizes = self.packed_sizes(qkv.dims());
+        let grad = grad.contiguous()?;
+        let (inputs, dys) = (Values::of("self_attention", qkv)?, Values::of("self_attention", &grad)?);
+        let (inputs, dys): (&[f32], &[f32]) = (&inputs, &dys);
+        let count = sizes.queries * sizes.width;
+        let gradient = written(inputs.len(), |gradient| {
+            let samples = inputs.par_chunks(3 * count).zip(dys.par_chunks(count));
+            let samples = gradient.par_chunks_mut(3 * count).zip(samples).with_min_len(4);
+            samples.for_each(|(gradient, (qkv, dy))| {
+                with_scratch(3 * count, |scratch| {
+                    let (dq, rest) = scratch.split_at_mut(count);
+                    let (dk, dv) = rest.split_at_mut(count);
+                    let values = [qkv, &qkv[sizes.width..], &qkv[2 * sizes.width..], dy];
+                    sizes.backward(self.heads, values, [dq, dk, dv]);
+                    for (token, gradient) in gradient.chunks_exact_mut(sizes.row).enumerate() {
+                        for (to, from) in gradient.chunks_exact_mut(sizes.width).zip([&*dq, &*dk, &*dv]) {
+                            to.copy_from_slice(&from[token * sizes.width..][..sizes.width]);
+                        }
+                    }
+                });
+            });
+        });
+        Ok(Some(Tensor::from_vec(gradient, qkv.dims(), qkv.device())?))
     }
 }
 

@@ -26,7 +26,7 @@ mod pool;
 mod tile;
 mod wide;
 
-pub use attention::attention;
+pub use attention::{attention, self_attention};
 pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use class_token::prepend_token;

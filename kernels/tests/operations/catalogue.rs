@@ -111,18 +111,9 @@ fn dense_ones() -> Vec<Case> {
     let mut embedding =
         case("embedding", |x| kernels::embedding(&x[0], &x[1]), |x| x[0].index_select(&x[1], 0), &[&[4, 3]]);
     embedding.inputs.push(indices(&[0, 3, 0, 1]));
-    let mut cross_entropy = case(
-        "cross_entropy",
-        |x| kernels::cross_entropy(&x[0], &x[1]),
-        losses::reference_cross_entropy,
-        &[&[4, 19]],
-    );
-    cross_entropy.inputs.push(indices(&[0, 18, 7, 1]));
-    let loss_shapes: &[&[usize]] = &[&[5, 9], &[5, 9], &[]];
     let attention_shapes: &[&[usize]] = &[&[2, 5, 6], &[2, 5, 6], &[2, 5, 6]];
     vec![
         embedding,
-        cross_entropy,
         case("linear", |x| kernels::linear(&x[0], &x[1], None), dense::reference_linear, &[&[7, 5], &[9, 5]]),
         case(
             "linear",
@@ -141,6 +132,15 @@ fn dense_ones() -> Vec<Case> {
             |x| kernels::linear_gelu(&x[0], &x[1], &x[2], Gelu::Exact),
             |x| dense::reference_linear_gelu(x, Gelu::Exact),
             &[&[7, 5], &[9, 5], &[9]],
+        ),
+        case(
+            "self_attention",
+            |x| kernels::self_attention(&x[0], 2, true),
+            |x| {
+                let part = |part: usize| x[0].narrow(2, 6 * part, 6)?.contiguous();
+                dense::reference_attention(&[part(0)?, part(1)?, part(2)?], 2, true)
+            },
+            &[&[2, 5, 18]],
         ),
         case(
             "attention",
@@ -166,6 +166,20 @@ fn dense_ones() -> Vec<Case> {
             |x| x[0].broadcast_add(&x[1].narrow(0, 0, 5)?),
             &[&[2, 5, 3], &[6, 3]],
         ),
+    ]
+}
+
+fn losses_and_norms() -> Vec<Case> {
+    let loss_shapes: &[&[usize]] = &[&[5, 9], &[5, 9], &[]];
+    let mut cross_entropy = case(
+        "cross_entropy",
+        |x| kernels::cross_entropy(&x[0], &x[1]),
+        losses::reference_cross_entropy,
+        &[&[4, 19]],
+    );
+    cross_entropy.inputs.push(indices(&[0, 18, 7, 1]));
+    vec![
+        cross_entropy,
         case("l2_normalize", |x| kernels::l2_normalize(&x[0]), losses::reference_normalize, &[&[5, 9]]),
         case(
             "info_nce",
@@ -196,5 +210,5 @@ fn element_wise() -> Vec<Case> {
 
 /// Every operation.
 pub(crate) fn all() -> Vec<Case> {
-    [spatial(), dense_ones(), element_wise()].into_iter().flatten().collect()
+    [spatial(), dense_ones(), losses_and_norms(), element_wise()].into_iter().flatten().collect()
 }

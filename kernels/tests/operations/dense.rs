@@ -217,6 +217,20 @@ fn linear_gelu_is_the_same_without_gradients() -> Result<()> {
 }
 
 #[test]
+fn queries_keys_and_values_may_stand_side_by_side() {
+    for (batch, tokens, width, heads, causal) in
+        [(1, 1, 3, 1, true), (2, 7, 6, 2, true), (9, 15, 64, 2, false)]
+    {
+        let ours = |inputs: &[Tensor]| kernels::self_attention(&inputs[0], heads, causal);
+        let reference = |inputs: &[Tensor]| {
+            let part = |part: usize| inputs[0].narrow(2, width * part, width)?.contiguous();
+            reference_attention(&[part(0)?, part(1)?, part(2)?], heads, causal)
+        };
+        check("self_attention", &ours, &reference, &[random(&[batch, tokens, 3 * width], 1)], 2e-5);
+    }
+}
+
+#[test]
 fn element_wise_operations_agree_with_candle() -> Result<()> {
     for shape in [vec![1], vec![7, 5], vec![3, 7, 5, 33], vec![40_000]] {
         let gelu = |inputs: &[Tensor]| kernels::quick_gelu(&inputs[0]);

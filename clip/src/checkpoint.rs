@@ -92,10 +92,7 @@ impl Clip {
                 if value.rank() == 4 { value.permute((0, 3, 1, 2))?.contiguous()? } else { value.clone() };
             tensors.push((parameter.name, value));
         }
-        for (name, values) in self.parameters.all_running() {
-            let count = values.len();
-            tensors.push((name, Tensor::from_vec(values, count, &Device::Cpu)?));
-        }
+        tensors.extend(self.parameters.all_running());
         let mut metadata = metadata.clone();
         metadata.insert("model".into(), serde_json::to_string(&self.config).unwrap_or_default());
         metadata.insert("merges".into(), serde_json::to_string(self.tokenizer.merges()).unwrap_or_default());
@@ -139,8 +136,8 @@ impl Clip {
         for (name, value) in tensors {
             if is_running(&name) {
                 match expected.running(&name) {
-                    Ok(running) if value.dims() == [running.len()] => {
-                        parameters.insert_running(&name, value.to_vec1()?);
+                    Ok(running) if value.dims() == running.dims() => {
+                        parameters.insert_running(&name, value)?;
                     }
                     _ => problems.push(format!("{name} is not wanted")),
                 }

@@ -93,8 +93,8 @@ impl Clip {
         for parameter in self.parameters.all() {
             parameters.insert(&parameter.name, parameter.var.as_tensor().copy()?)?;
         }
-        for (name, values) in self.parameters.all_running() {
-            parameters.insert_running(&name, values);
+        for (name, value) in self.parameters.all_running() {
+            parameters.insert_running(&name, value.copy()?)?;
         }
         Ok(Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters })
     }

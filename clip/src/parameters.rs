@@ -1,7 +1,6 @@
 //! The values of a model by name, in a fixed order.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use candle_core::{Device, Result, Tensor, Var, bail};
 use rand::Rng;
@@ -41,7 +40,7 @@ impl Parameter {
 #[derive(Default)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
-    running: BTreeMap<String, Mutex<Vec<f32>>>,
+    running: BTreeMap<String, Var>,
 }
 
 impl Parameters {
@@ -65,8 +64,9 @@ impl Parameters {
         Ok(())
     }
 
-    pub(crate) fn insert_running(&mut self, name: &str, values: Vec<f32>) {
-        self.running.insert(name.to_owned(), Mutex::new(values));
+    pub(crate) fn insert_running(&mut self, name: &str, value: Tensor) -> Result<()> {
+        self.running.insert(name.to_owned(), Var::from_tensor(&value)?);
+        Ok(())
     }
 
     /// Every parameter, ordered by name.
@@ -75,37 +75,32 @@ impl Parameters {
     }
 
     /// Every running statistic, ordered by name.
-    pub fn all_running(&self) -> Vec<(String, Vec<f32>)> {
-        self.running.iter().map(|(name, values)| (name.clone(), lock(values).clone())).collect()
+    pub fn all_running(&self) -> Vec<(String, Tensor)> {
+        self.running.iter().map(|(name, value)| (name.clone(), value.as_detached_tensor())).collect()
     }
 
     /// The running statistic called `name`.
-    pub(crate) fn running(&self, name: &str) -> Result<Vec<f32>> {
+    pub(crate) fn running(&self, name: &str) -> Result<&Var> {
         match self.running.get(name) {
-            Some(values) => Ok(lock(values).clone()),
+            Some(value) => Ok(value),
             None => bail!("the model has no running statistic {name:?}"),
         }
     }
 
     /// Replaces a running statistic; an error where it does not exist or has another length.
-    pub(crate) fn set_running(&self, name: &str, values: &[f32]) -> Result<()> {
-        match self.running.get(name).map(lock) {
-            Some(mut running) if running.len() == values.len() => running.copy_from_slice(values),
-            _ => bail!("running statistic {name:?} with {} values does not fit the model", values.len()),
+    pub(crate) fn set_running(&self, name: &str, value: &Tensor) -> Result<()> {
+        let running = self.running(name)?;
+        if running.dims() != value.dims() {
+            bail!("running statistic {name:?}: expected {:?}, found {:?}", running.dims(), value.dims());
         }
-        Ok(())
+        running.set(value)
     }
 
     /// Moves a running statistic by `momentum` towards the batch's.
-    pub(crate) fn update_running(&self, name: &str, batch: &[f32], momentum: f32) -> Result<()> {
-        let mut running = self.running(name)?;
-        running.iter_mut().zip(batch).for_each(|(old, new)| *old += (new - *old) * momentum);
-        self.set_running(name, &running)
+    pub(crate) fn update_running(&self, name: &str, batch: &Tensor, momentum: f64) -> Result<()> {
+        let old = self.running(name)?.as_detached_tensor();
+        self.set_running(name, &(&old + ((batch - &old)? * momentum)?)?)
     }
-}
-
-fn lock(values: &Mutex<Vec<f32>>) -> std::sync::MutexGuard<'_, Vec<f32>> {
-    values.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Draws initial values: each parameter from the seed below `seed` with its own name, so that no value depends on
@@ -172,8 +167,10 @@ impl Initialiser<'_> {
 
     /// A batch norm with its running statistics.
     pub(crate) fn batch_norm(&mut self, name: &str, width: usize, scale: f32) -> Result<()> {
-        self.parameters.insert_running(&format!("{name}.running_mean"), vec![0.0; width]);
-        self.parameters.insert_running(&format!("{name}.running_var"), vec![1.0; width]);
+        for (statistic, value) in [("running_mean", 0f32), ("running_var", 1.0)] {
+            let value = Tensor::full(value, width, &Device::Cpu)?;
+            self.parameters.insert_running(&format!("{name}.{statistic}"), value)?;
+        }
         self.norm(name, width, scale)
     }
 }

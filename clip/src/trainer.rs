@@ -95,9 +95,8 @@ impl Snapshot<'_> {
                 tensors.push((format!("{kind}.{name}"), values));
             }
         }
-        for (name, values) in self.model.parameters.all_running() {
-            let count = values.len();
-            tensors.push((format!("running.{name}"), Tensor::from_vec(values, count, &Device::Cpu)?));
+        for (name, value) in self.model.parameters.all_running() {
+            tensors.push((format!("running.{name}"), value));
         }
         let state = BTreeMap::from([
             ("epoch".to_owned(), self.epoch.to_string()),
@@ -122,7 +121,7 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], moments: &mut Mo
         moments.second[index] = get(format!("second.{name}"))?.flatten_all()?.to_vec1()?;
     }
     for (name, _) in model.parameters.all_running() {
-        model.parameters.set_running(&name, &get(format!("running.{name}"))?.to_vec1::<f32>()?)?;
+        model.parameters.set_running(&name, get(format!("running.{name}"))?)?;
     }
     let number = |key: &str| state.get(key).and_then(|value| value.parse::<u64>().ok());
     match (number("epoch"), number("steps")) {

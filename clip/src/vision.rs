@@ -11,7 +11,7 @@ use crate::parameters::{Initialiser, Mode, Parameters};
 
 /// PyTorch's defaults of batch norm.
 const EPSILON: f64 = 1e-5;
-const MOMENTUM: f32 = 0.1;
+const MOMENTUM: f64 = 0.1;
 
 /// The convolutions of the stem: name of convolution and norm, inputs, outputs, stride.
 fn stem(config: &ImageConfig) -> [(&'static str, &'static str, usize, usize, usize); 3] {
@@ -106,19 +106,35 @@ impl ImageTower<'_> {
         kernels::conv2d(x, &w, stride, padding)
     }
 
-    fn batch_norm(&self, x: &Tensor, name: &str, activation: Activation) -> Result<Tensor> {
+    fn batch_norm(
+        &self,
+        x: &Tensor,
+        name: &str,
+        residual: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor> {
         let (gamma, beta) = (self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?);
         let (mean, variance) = (format!("{name}.running_mean"), format!("{name}.running_var"));
         match self.mode {
             Mode::Train => {
-                let (y, batch) = kernels::batch_norm_train(x, &gamma, &beta, EPSILON, activation)?;
+                let (y, batch) = kernels::batch_norm_train(x, &gamma, &beta, residual, EPSILON, activation)?;
                 self.parameters.update_running(&mean, &batch.mean, MOMENTUM)?;
                 self.parameters.update_running(&variance, &batch.variance, MOMENTUM)?;
                 Ok(y)
             }
             Mode::Eval => {
-                let (mean, variance) = (self.parameters.running(&mean)?, self.parameters.running(&variance)?);
-                kernels::batch_norm_eval(x, &gamma, &beta, &mean, &variance, EPSILON, activation)
+                let statistics =
+                    [mean, variance].map(|name| Ok(self.parameters.running(&name)?.as_detached_tensor()));
+                let [mean, variance]: [Result<Tensor>; 2] = statistics;
+                kernels::batch_norm_eval(
+                    x,
+                    &gamma,
+                    &beta,
+                    (&mean?, &variance?),
+                    residual,
+                    EPSILON,
+                    activation,
+                )
             }
         }
     }
@@ -127,7 +143,7 @@ impl ImageTower<'_> {
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = pixels.clone();
         for (convolution, norm, _, _, stride) in stem(self.config) {
-            x = self.batch_norm(&self.convolution(&x, convolution, stride)?, norm, Activation::Relu)?;
+            x = self.batch_norm(&self.convolution(&x, convolution, stride)?, norm, None, Activation::Relu)?;
         }
         if self.config.stem_pool {
             x = kernels::average_pool2d(&x, 2)?;
@@ -142,19 +158,18 @@ impl ImageTower<'_> {
         let name = &block.name;
         let pool =
             |x: Tensor| if block.stride > 1 { kernels::average_pool2d(&x, block.stride) } else { Ok(x) };
-        let y = self.convolution(x, &format!("{name}.conv1"), 1)?;
-        let y = self.batch_norm(&y, &format!("{name}.bn1"), Activation::Relu)?;
-        let y = self.convolution(&y, &format!("{name}.conv2"), 1)?;
-        let y = pool(self.batch_norm(&y, &format!("{name}.bn2"), Activation::Relu)?)?;
-        let y = self.convolution(&y, &format!("{name}.conv3"), 1)?;
-        let y = self.batch_norm(&y, &format!("{name}.bn3"), Activation::Identity)?;
         let identity = if block.has_downsample() {
             let shortcut = self.convolution(&pool(x.clone())?, &format!("{name}.downsample.0"), 1)?;
-            self.batch_norm(&shortcut, &format!("{name}.downsample.1"), Activation::Identity)?
+            self.batch_norm(&shortcut, &format!("{name}.downsample.1"), None, Activation::Identity)?
         } else {
             x.clone()
         };
-        kernels::add_relu(&y, &identity)
+        let y = self.convolution(x, &format!("{name}.conv1"), 1)?;
+        let y = self.batch_norm(&y, &format!("{name}.bn1"), None, Activation::Relu)?;
+        let y = self.convolution(&y, &format!("{name}.conv2"), 1)?;
+        let y = pool(self.batch_norm(&y, &format!("{name}.bn2"), None, Activation::Relu)?)?;
+        let y = self.convolution(&y, &format!("{name}.conv3"), 1)?;
+        self.batch_norm(&y, &format!("{name}.bn3"), Some(&identity), Activation::Relu)
     }
 
     /// Attention of the mean token over itself and all positions.

@@ -98,7 +98,8 @@ fn numbers(model: &Model) -> Vec<(String, Vec<u32>)> {
         .into_iter()
         .map(|parameter| (parameter.name, bits(parameter.var.flatten_all().unwrap().to_vec1().unwrap())))
         .collect();
-    all.extend(model.clip.parameters.all_running().into_iter().map(|(name, values)| (name, bits(values))));
+    let running = model.clip.parameters.all_running().into_iter();
+    all.extend(running.map(|(name, value)| (name, bits(value.to_vec1().unwrap()))));
     if let Some(head) = &model.head {
         all.push(("head.weight".into(), bits(head.weight.flatten_all().unwrap().to_vec1().unwrap())));
         all.push(("head.bias".into(), bits(head.bias.to_vec1().unwrap())));

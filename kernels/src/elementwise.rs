@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::fused::{apply1, apply2};
 use crate::linear::column_sums;
-use crate::parallel::{Values, at_least, exp, values, written};
+use crate::parallel::{Values, exp, values, written};
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
@@ -22,49 +22,6 @@ fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32>
             },
         );
     })
-}
-
-/// `max(0, a + b)`; both of the same shape.
-pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.dims() != b.dims() {
-        bail!("add_relu: expected equal shapes, found {:?} and {:?}", a.dims(), b.dims());
-    }
-    apply2(&a.contiguous()?, &b.contiguous()?, AddRelu)
-}
-
-struct AddRelu;
-
-impl CustomOp2 for AddRelu {
-    fn name(&self) -> &'static str {
-        "add_relu"
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        la: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = zip_map(values("add_relu", a, la)?, values("add_relu", b, lb)?, |a, b| at_least(a + b, 0.0));
-        Ok((CpuStorage::F32(y), la.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        _b: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let gradient =
-            zip_map(&Values::of("add_relu", y)?, &Values::of("add_relu", &grad)?, |y, gradient| {
-                if y > 0.0 { gradient } else { 0.0 }
-            });
-        let gradient = Tensor::from_vec(gradient, a.dims(), a.device())?;
-        Ok((Some(gradient.clone()), Some(gradient)))
-    }
 }
 
 /// `a + b` without history.

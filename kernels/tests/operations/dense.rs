@@ -177,10 +177,8 @@ fn element_wise_operations_agree_with_candle() -> Result<()> {
         let gelu = |inputs: &[Tensor]| kernels::quick_gelu(&inputs[0]);
         check("quick_gelu", &gelu, &reference_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
         let inputs = [random(&shape, 1), random(&shape, 2)];
-        let sum = |inputs: &[Tensor]| kernels::add_relu(&inputs[0], &inputs[1]);
         let plain = |inputs: &[Tensor]| kernels::add(&inputs[0], &inputs[1]);
         check("add", &plain, &|inputs| &inputs[0] + &inputs[1], &inputs, 1e-6);
-        check("add_relu", &sum, &|inputs| (&inputs[0] + &inputs[1])?.relu(), &inputs, 1e-6);
     }
     Ok(())
 }
@@ -199,7 +197,6 @@ fn element_wise_operations_survive_extremes() -> Result<()> {
     // A lost number stays lost: it must reach the loss, where the trainer reports it.
     let lost = Tensor::new(&[f32::NAN, 1.0], &Device::Cpu)?;
     assert!(values(&kernels::quick_gelu(&lost)?)[0].is_nan());
-    assert!(values(&kernels::add_relu(&lost, &lost)?)[0].is_nan());
     Ok(())
 }
 
@@ -218,7 +215,6 @@ fn wrong_shapes_are_refused() -> Result<()> {
         "embedding",
         &["id 4", "4 rows"],
     );
-    assert_refused(kernels::add_relu(&x, &w), "add_relu", &["[2, 3]", "[4, 3]"]);
     assert_refused(kernels::add(&x, &w), "add", &["[2, 3]", "[4, 3]"]);
     let short = kernels::add_table(&random(&[2, 5, 3], 1), &w);
     assert_refused(short, "add_table", &["[2, 5, 3]", "[4, 3]"]);

@@ -9,7 +9,7 @@ use crate::support::{assert_close, bits, random, same_with_any_threads};
 fn tower(inputs: &[Tensor]) -> Result<Tensor> {
     let [x, w, gamma, beta] = inputs else { unreachable!("four inputs") };
     let y = kernels::conv2d(x, w, 1, 1)?;
-    let (y, _) = kernels::batch_norm_train(&y, gamma, beta, 1e-5, Activation::Relu)?;
+    let (y, _) = kernels::batch_norm_train(&y, gamma, beta, None, 1e-5, Activation::Relu)?;
     let z = kernels::conv2d(&y, w, 1, 1)?;
     let sum = kernels::add_relu(&y, &z)?;
     let scaled = (sum.mean_keepdim(1)? * 0.5)?.broadcast_mul(gamma)?;

@@ -18,11 +18,14 @@ fn reference_batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Ten
     let centred = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
     let y = centred.broadcast_div(&deviation)?.broadcast_mul(&inputs[1])?.broadcast_add(&inputs[2])?;
-    activated(y.reshape(inputs[0].shape())?, activation)
+    let y = y.reshape(inputs[0].shape())?;
+    activated(if let Some(residual) = inputs.get(3) { (y + residual)? } else { y }, activation)
 }
 
+/// With the fourth input as residual, if there is one.
 fn batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Tensor> {
-    Ok(kernels::batch_norm_train(&inputs[0], &inputs[1], &inputs[2], EPSILON, activation)?.0)
+    let residual = inputs.get(3);
+    Ok(kernels::batch_norm_train(&inputs[0], &inputs[1], &inputs[2], residual, EPSILON, activation)?.0)
 }
 
 const SHAPES: &[&[usize]] = &[
@@ -40,11 +43,12 @@ const SHAPES: &[&[usize]] = &[
 fn batch_norm_agrees_with_its_definition() {
     for shape in SHAPES {
         let channels = shape[shape.len() - 1];
-        let inputs = [random(shape, 1), random(&[channels], 2), random(&[channels], 3)];
+        let inputs = [random(shape, 1), random(&[channels], 2), random(&[channels], 3), random(shape, 4)];
         for activation in [Activation::Identity, Activation::Relu] {
             let ours = |inputs: &[Tensor]| batch_norm(inputs, activation);
             let reference = |inputs: &[Tensor]| reference_batch_norm(inputs, activation);
-            check("batch_norm_train", &ours, &reference, &inputs, 2e-5);
+            check("batch_norm_train", &ours, &reference, &inputs[..3], 2e-5);
+            check("batch_norm_train with a residual", &ours, &reference, &inputs, 2e-5);
         }
     }
 }
@@ -68,42 +72,48 @@ fn statistics_are_mean_and_unbiased_variance() -> Result<()> {
     for shape in SHAPES {
         let channels = shape[shape.len() - 1];
         let (x, gamma, beta) = (random(shape, 1), random(&[channels], 2), random(&[channels], 3));
-        let (_, found) = kernels::batch_norm_train(&x, &gamma, &beta, EPSILON, Activation::Relu)?;
+        let (_, found) = kernels::batch_norm_train(&x, &gamma, &beta, None, EPSILON, Activation::Relu)?;
         let rows = x.to_dtype(DType::F64)?.reshape(((), channels))?;
-        let device = candle_core::Device::Cpu;
-        assert_close("mean", &Tensor::new(found.mean, &device)?, &rows.mean(0)?, 1e-6);
-        assert_close("variance", &Tensor::new(found.variance, &device)?, &rows.var(0)?, 1e-6);
+        assert_close("mean", &found.mean, &rows.mean(0)?, 1e-6);
+        assert_close("variance", &found.variance, &rows.var(0)?, 1e-6);
     }
     let one = random(&[1, 3], 1);
-    let (y, found) =
-        kernels::batch_norm_train(&one, &random(&[3], 2), &random(&[3], 3), EPSILON, Activation::Identity)?;
-    assert_eq!(found.variance, vec![0.0; 3]);
+    let (y, found) = kernels::batch_norm_train(
+        &one,
+        &random(&[3], 2),
+        &random(&[3], 3),
+        None,
+        EPSILON,
+        Activation::Identity,
+    )?;
+    assert_eq!(found.variance.to_vec1::<f32>()?, [0.0; 3]);
     assert_close("one row", &y.get(0)?, &random(&[3], 3), 1e-5);
     Ok(())
 }
 
 #[test]
-fn given_statistics_agree_with_their_definition() {
+fn given_statistics_agree_with_their_definition() -> Result<()> {
     for shape in SHAPES {
         let channels = shape[shape.len() - 1];
-        let inputs = [random(shape, 1), random(&[channels], 2), random(&[channels], 3)];
-        let mean: Vec<f32> = (0..channels).map(|channel| channel as f32 / channels as f32 - 0.5).collect();
-        let variance: Vec<f32> =
-            (0..channels).map(|channel| 0.1 + channel as f32 / channels as f32).collect();
+        let inputs = [random(shape, 1), random(&[channels], 2), random(&[channels], 3), random(shape, 4)];
+        let (mean, variance) = (random(&[channels], 5), (random(&[channels], 6).sqr()? + 0.1)?);
         for activation in [Activation::Identity, Activation::Relu] {
             let ours = |inputs: &[Tensor]| {
                 let (gamma, beta) = (&inputs[1], &inputs[2]);
-                kernels::batch_norm_eval(&inputs[0], gamma, beta, &mean, &variance, EPSILON, activation)
+                let given = (&mean, &variance);
+                kernels::batch_norm_eval(&inputs[0], gamma, beta, given, inputs.get(3), EPSILON, activation)
             };
             let reference = |inputs: &[Tensor]| {
-                let given = |values: &[f32]| Tensor::new(values, inputs[0].device())?.to_dtype(DType::F64);
-                let deviation = (given(&variance)? + EPSILON)?.sqrt()?;
-                let y = inputs[0].broadcast_sub(&given(&mean)?)?.broadcast_div(&deviation)?;
-                activated(y.broadcast_mul(&inputs[1])?.broadcast_add(&inputs[2])?, activation)
+                let deviation = (variance.to_dtype(DType::F64)? + EPSILON)?.sqrt()?;
+                let y = inputs[0].broadcast_sub(&mean.to_dtype(DType::F64)?)?.broadcast_div(&deviation)?;
+                let y = y.broadcast_mul(&inputs[1])?.broadcast_add(&inputs[2])?;
+                activated(if let Some(residual) = inputs.get(3) { (y + residual)? } else { y }, activation)
             };
-            check("batch_norm_eval", &ours, &reference, &inputs, 1e-5);
+            check("batch_norm_eval", &ours, &reference, &inputs[..3], 1e-5);
+            check("batch_norm_eval with a residual", &ours, &reference, &inputs, 1e-5);
         }
     }
+    Ok(())
 }
 
 #[test]
@@ -140,7 +150,7 @@ fn wrong_shapes_are_refused() {
     let (x, three, four) = (random(&[2, 3], 1), random(&[3], 2), random(&[4], 3));
     let empty = random(&[0, 3], 1);
     let train = |x: &Tensor, gamma: &Tensor, beta: &Tensor, parts: &[&str]| {
-        let result = kernels::batch_norm_train(x, gamma, beta, EPSILON, Activation::Relu);
+        let result = kernels::batch_norm_train(x, gamma, beta, None, EPSILON, Activation::Relu);
         assert_refused(result, "batch_norm_train", parts);
         assert_refused(kernels::layer_norm(x, gamma, beta, EPSILON), "layer_norm", parts);
     };
@@ -148,9 +158,11 @@ fn wrong_shapes_are_refused() {
     train(&x, &three, &four, &["[2, 3]", "[4]"]);
     train(&empty, &three, &three, &["[0, 3]"]);
     train(&random(&[2, 0], 1), &random(&[0], 1), &random(&[0], 1), &["[2, 0]"]);
-    let given = |mean: &[f32], variance: &[f32]| {
-        kernels::batch_norm_eval(&x, &three, &three, mean, variance, EPSILON, Activation::Relu)
+    let given = |mean: &Tensor, variance: &Tensor| {
+        kernels::batch_norm_eval(&x, &three, &three, (mean, variance), None, EPSILON, Activation::Relu)
     };
-    assert_refused(given(&[0.0; 2], &[1.0; 2]), "batch_norm_eval", &["3 channels", "2 means"]);
-    assert_refused(given(&[0.0; 3], &[1.0; 2]), "batch_norm_eval", &["2 variances"]);
+    assert_refused(given(&four, &three), "batch_norm_eval", &["[3]", "[4]"]);
+    assert_refused(given(&three, &four), "batch_norm_eval", &["[3]", "[4]"]);
+    let residual = kernels::batch_norm_train(&x, &three, &three, Some(&empty), EPSILON, Activation::Relu);
+    assert_refused(residual, "batch_norm_train", &["[2, 3]", "[0, 3]"]);
 }

@@ -6,15 +6,10 @@ KERNEL(add, const T *a, const T *b, T *y, int count) {
     }
 }
 
-KERNEL(add_relu_forward, const T *a, const T *b, T *y, int count) {
+// The gradient behind a ReLU: none passes where the result is not above 0.
+KERNEL(mask, const T *y, const T *dy, T *dx, int count) {
     FOR_EACH(i, count) {
-        y[i] = at_least((float)a[i] + (float)b[i], 0.0f);
-    }
-}
-
-KERNEL(add_relu_backward, const T *y, const T *dy, T *dx, int count) {
-    FOR_EACH(i, count) {
-        dx[i] = (float)y[i] > 0.0f ? (float)dy[i] : 0.0f;
+        dx[i] = (float)y[i] <= 0.0f ? 0.0f : (float)dy[i];
     }
 }
 
@@ -42,7 +37,7 @@ KERNEL(scale, const T *x, T *y, float factor, int count) {
     }
 }
 
-// y plus a row repeated down: positions of samples, the bias of a layer. `x` may be `y`.
+// y plus a row repeated down: positions of samples, the bias of a layer.
 KERNEL(add_row, const T *x, const float *row, T *y, int count, int columns) {
     FOR_EACH(i, count) {
         y[i] = (float)x[i] + row[i % (unsigned)columns];

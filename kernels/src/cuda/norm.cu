@@ -71,17 +71,31 @@ __device__ inline float inverse_deviation(float variance, float epsilon) {
     return 1.0f / sqrtf(variance + epsilon);
 }
 
-KERNEL(batch_norm_forward, const T *x, const float *gamma, const float *beta, const float *mean,
-       const float *variance, T *y, float epsilon, float floor, int count, int columns) {
+// `affine` is [2, columns]: gamma and beta.
+__device__ inline float normalised(float x, const float *affine, const float *mean, const float *variance,
+                                   float epsilon, unsigned column, int columns) {
+    float scale = affine[column] * inverse_deviation(variance[column], epsilon);
+    return (x - mean[column]) * scale + affine[columns + column];
+}
+
+KERNEL(batch_norm_forward, const T *x, const float *affine, const float *mean, const float *variance, T *y,
+       float epsilon, float floor, int count, int columns) {
     FOR_EACH(i, count) {
-        unsigned column = i % (unsigned)columns;
-        float scale = gamma[column] * inverse_deviation(variance[column], epsilon);
-        y[i] = at_least(((float)x[i] - mean[column]) * scale + beta[column], floor);
+        float value = normalised(x[i], affine, mean, variance, epsilon, i % (unsigned)columns, columns);
+        y[i] = at_least(value, floor);
     }
 }
 
-// Sums of g and g * normalised x over the rows of one part, [parts, 2 * columns]; g is the gradient behind the
-// activation: none passes where the result is not above the floor.
+KERNEL(batch_norm_residual_forward, const T *x, const float *affine, const float *mean, const float *variance,
+       const T *residual, T *y, float epsilon, float floor, int count, int columns) {
+    FOR_EACH(i, count) {
+        float value = normalised(x[i], affine, mean, variance, epsilon, i % (unsigned)columns, columns);
+        y[i] = at_least(value + (float)residual[i], floor);
+    }
+}
+
+// Sums of g * normalised x and of g over the rows of one part, [parts, 2, columns]: the gradients of gamma and beta.
+// g is the gradient behind the activation: none passes where the result is not above the floor.
 KERNEL(batch_norm_sums, const T *x, const T *y, const T *dy, const float *mean, const float *variance,
        float *partial, float epsilon, float floor, int rows, int columns, int rows_per_part) {
     unsigned column = blockIdx.x * TILE_COLUMNS + threadIdx.x;
@@ -101,22 +115,22 @@ KERNEL(batch_norm_sums, const T *x, const T *y, const T *dy, const float *mean, 
     weighted = tile_sum(weighted);
     if (threadIdx.y == 0 && column < (unsigned)columns) {
         float *to = partial + (size_t)blockIdx.y * 2 * columns;
-        to[column] = plain;
-        to[columns + column] = weighted;
+        to[column] = weighted;
+        to[columns + column] = plain;
     }
 }
 
 // dx = gamma / sigma * (g - share * sum g - normalised x * share * sum (g * normalised x)), share = 1 / rows; with
-// given statistics share = 0. `sums` is [2, columns].
-KERNEL(batch_norm_backward, const T *x, const T *y, const T *dy, const float *gamma, const float *mean,
+// given statistics share = 0. `sums` is what batch_norm_sums' parts add up to.
+KERNEL(batch_norm_backward, const T *x, const T *y, const T *dy, const float *affine, const float *mean,
        const float *variance, const float *sums, T *dx, float epsilon, float floor, float share, int count,
        int columns) {
     FOR_EACH(i, count) {
         unsigned column = i % (unsigned)columns;
         float inverse = inverse_deviation(variance[column], epsilon);
-        float scale = gamma[column] * inverse;
-        float slope = -scale * inverse * sums[columns + column] * share;
-        float offset = -scale * sums[column] * share;
+        float scale = affine[column] * inverse;
+        float slope = -scale * inverse * sums[column] * share;
+        float offset = -scale * sums[columns + column] * share;
         float gradient = (float)y[i] <= floor ? 0.0f : (float)dy[i];
         dx[i] = gradient * scale + (((float)x[i] - mean[column]) * slope + offset);
     }
@@ -171,7 +185,7 @@ KERNEL(layer_norm_backward, const T *x, const float *gamma, const T *dy, T *dx, 
     }
 }
 
-// Sums of dy and dy * normalised x over the rows of one part, [parts, 2 * columns].
+// Sums of dy * normalised x and of dy over the rows of one part, [parts, 2, columns].
 KERNEL(layer_norm_sums, const T *x, const T *dy, const float *means, const float *inverses, float *partial, int rows,
        int columns, int rows_per_part) {
     unsigned column = blockIdx.x * TILE_COLUMNS + threadIdx.x;
@@ -189,7 +203,7 @@ KERNEL(layer_norm_sums, const T *x, const T *dy, const float *means, const float
     weighted = tile_sum(weighted);
     if (threadIdx.y == 0 && column < (unsigned)columns) {
         float *to = partial + (size_t)blockIdx.y * 2 * columns;
-        to[column] = plain;
-        to[columns + column] = weighted;
+        to[column] = weighted;
+        to[columns + column] = plain;
     }
 }

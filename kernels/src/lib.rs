@@ -19,6 +19,7 @@ mod norm;
 mod optimizer;
 mod parallel;
 mod pool;
+mod tile;
 
 pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};

@@ -11,7 +11,7 @@ fn tower(inputs: &[Tensor]) -> Result<Tensor> {
     let y = kernels::conv2d(x, w, 1, 1)?;
     let (y, _) = kernels::batch_norm_train(&y, gamma, beta, None, 1e-5, Activation::Relu)?;
     let z = kernels::conv2d(&y, w, 1, 1)?;
-    let sum = kernels::add_relu(&y, &z)?;
+    let sum = kernels::add(&y, &z)?;
     let scaled = (sum.mean_keepdim(1)? * 0.5)?.broadcast_mul(gamma)?;
     kernels::average_pool2d(&kernels::add(&sum, &scaled.broadcast_as(sum.shape())?.contiguous()?)?, 2)
 }

@@ -1,0 +1,274 @@
+//! Convolution by register tiles that read the image where it lies.
+//!
+//! Channels last, a line of a patch is one run of `KW · C` values, and that of the next pixel begins `stride · C`
+//! values further on. So a tile of pixels by outputs needs no matrix of patches, only rows with their padding.
+
+use rayon::prelude::*;
+
+use super::Geometry;
+use crate::linear;
+use crate::parallel::{sum_over_chunks, written};
+use crate::tile::{Job, Panel, multiply, panels, tiles};
+
+/// Values of input that one task holds at a time: 128 KiB, inside a core's second-level cache.
+const INPUT_VALUES: usize = 32 << 10;
+/// Pixels of one task where patches are just pixels: a multiple of a tile's rows.
+const POINTWISE_PIXELS: usize = 280;
+
+/// A convolution cut into runs of output rows. Where patches are just pixels, rows mean nothing, and a block is one
+/// row of any pixels.
+struct Blocks<'a> {
+    geometry: &'a Geometry,
+    is_pointwise: bool,
+    /// Output rows of a full block.
+    rows: usize,
+    /// Blocks per image.
+    per_image: usize,
+    /// Values of a padded input row.
+    line: usize,
+}
+
+/// One block: output pixels `first..first + rows · width`, rows of one image.
+#[derive(Clone, Copy)]
+struct Block {
+    first: usize,
+    rows: usize,
+    width: usize,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(geometry: &'a Geometry) -> Self {
+        let line = (geometry.width + 2 * geometry.padding) * geometry.channels;
+        let fitting = (INPUT_VALUES / line).saturating_sub(geometry.kernel_height) / geometry.stride + 1;
+        let rows = geometry.out_height.div_ceil(geometry.out_height.div_ceil(fitting));
+        let per_image = geometry.out_height.div_ceil(rows);
+        Self { geometry, is_pointwise: geometry.is_pointwise(), rows, per_image, line }
+    }
+
+    fn pixels(&self) -> usize {
+        self.geometry.n * self.geometry.out_height * self.geometry.out_width
+    }
+
+    fn count(&self) -> usize {
+        if self.is_pointwise {
+            self.pixels().div_ceil(POINTWISE_PIXELS)
+        } else {
+            self.geometry.n * self.per_image
+        }
+    }
+
+    fn block(&self, index: usize) -> Block {
+        if self.is_pointwise {
+            let first = index * POINTWISE_PIXELS;
+            return Block { first, rows: 1, width: POINTWISE_PIXELS.min(self.pixels() - first) };
+        }
+        let Geometry { out_height, out_width, .. } = *self.geometry;
+        let (image, row) = (index / self.per_image, index % self.per_image * self.rows);
+        Block {
+            first: (image * out_height + row) * out_width,
+            rows: self.rows.min(out_height - row),
+            width: out_width,
+        }
+    }
+
+    /// The input rows of a block with zeros around the image; without padding they are the image's own.
+    fn input<'b>(&self, x: &'b [f32], block: Block, buffer: &'b mut Vec<f32>) -> &'b [f32] {
+        let Geometry { height, width, channels, stride, padding, kernel_height, .. } = *self.geometry;
+        if self.is_pointwise {
+            return &x[block.first * channels..][..block.width * channels];
+        }
+        let row = block.first / block.width;
+        let (image, row) = (row / self.geometry.out_height, row % self.geometry.out_height);
+        let image = &x[image * height * width * channels..][..height * width * channels];
+        let (first, count) = (row * stride, (block.rows - 1) * stride + kernel_height);
+        if padding == 0 {
+            return &image[first * self.line..(first + count) * self.line];
+        }
+        buffer.resize(count * self.line, 0.0);
+        for (index, line) in buffer.chunks_exact_mut(self.line).enumerate() {
+            let (left, rest) = line.split_at_mut(padding * channels);
+            let (middle, right) = rest.split_at_mut(width * channels);
+            match (first + index).checked_sub(padding).filter(|y| *y < height) {
+                Some(y) => middle.copy_from_slice(&image[y * width * channels..][..width * channels]),
+                None => middle.fill(0.0),
+            }
+            left.fill(0.0);
+            right.fill(0.0);
+        }
+        buffer
+    }
+
+    /// Where the patches of output row `out_y` of a block begin: one start per line of the kernel.
+    fn lines(&self, out_y: usize) -> impl Iterator<Item = usize> {
+        let (stride, line) = (self.geometry.stride, self.line);
+        (0..self.geometry.kernel_height).map(move |ky| (out_y * stride + ky) * line)
+    }
+}
+
+/// Splits `values` into one part per block.
+fn parts_of_blocks<'b>(blocks: &Blocks<'_>, values: &'b mut [f32]) -> Vec<(Block, &'b mut [f32])> {
+    let mut rest = values;
+    let part = |index| {
+        let block = blocks.block(index);
+        let (part, tail) =
+            std::mem::take(&mut rest).split_at_mut(block.rows * block.width * blocks.geometry.outputs);
+        rest = tail;
+        (block, part)
+    };
+    (0..blocks.count()).map(part).collect()
+}
+
+/// `y[N, H', W', O]` of `x[N, H, W, C]` and `w[O, KH, KW, C]`.
+pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
+    let (depth, outputs) = (geometry.depth(), geometry.outputs);
+    let panels = panels(outputs);
+    let weights = packed(w, depth, &panels);
+    let blocks = Blocks::new(geometry);
+    let job = Job {
+        depth: geometry.kernel_width * geometry.channels,
+        left_row: geometry.stride * geometry.channels,
+        left_step: 1,
+        right_step: 0, // the panel's width
+        out_row: outputs,
+        accumulate: false,
+    };
+    written(blocks.pixels() * outputs, |y| {
+        parts_of_blocks(&blocks, y).into_par_iter().for_each_init(Vec::new, |buffer, (block, y)| {
+            let input = blocks.input(x, block, buffer);
+            let lines: Vec<Vec<usize>> = (0..block.rows).map(|out_y| blocks.lines(out_y).collect()).collect();
+            let mut rest = weights.as_slice();
+            for panel in &panels {
+                let (weights, tail) = rest.split_at(depth * panel.width);
+                rest = tail;
+                let job = Job { right_step: panel.width, ..job };
+                for (y, lines) in y.chunks_exact_mut(block.width * outputs).zip(&lines) {
+                    for (start, rows) in tiles(block.width, panel.width) {
+                        let y = &mut y[start * outputs + panel.start..];
+                        multiply((rows, *panel), lines, &input[start * job.left_row..], weights, y, &job);
+                    }
+                }
+            }
+        });
+    })
+}
+
+/// `dw[O, KH, KW, C]` of `x[N, H, W, C]` and `dy[N, H', W', O]`: sums over runs of blocks, added in order.
+pub(super) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let (depth, outputs) = (geometry.depth(), geometry.outputs);
+    let panels = panels(outputs);
+    let columns: usize = panels.iter().map(|panel| panel.width).sum();
+    let blocks = Blocks::new(geometry);
+    let parts = linear::parts(blocks.pixels(), depth * columns).min(blocks.count());
+    let blocks_per_part = blocks.count().div_ceil(parts);
+    let sum = sum_over_chunks(parts, depth * columns, |part, sum| {
+        let (mut buffer, mut gradients) = (Vec::new(), Vec::new());
+        for index in part * blocks_per_part..((part + 1) * blocks_per_part).min(blocks.count()) {
+            let block = blocks.block(index);
+            let dy = &dy[block.first * outputs..][..block.rows * block.width * outputs];
+            let input = blocks.input(x, block, &mut buffer);
+            add_block(&blocks, block, input, dy, &panels, &mut gradients, sum);
+        }
+    });
+    unpacked(&sum, depth, outputs, &panels)
+}
+
+/// Adds a block's share to `sum`, panels `[K, width]`: for each line of the kernel
+/// `[KW · C, pixels] · [pixels, width]`.
+fn add_block(
+    blocks: &Blocks<'_>,
+    block: Block,
+    input: &[f32],
+    dy: &[f32],
+    panels: &[Panel],
+    gradients: &mut Vec<f32>,
+    sum: &mut [f32],
+) {
+    let geometry = blocks.geometry;
+    let (outputs, line) = (geometry.outputs, geometry.kernel_width * geometry.channels);
+    let pixels = block.rows * block.width;
+    let mut rest = sum;
+    for panel in panels {
+        let (sum, tail) = rest.split_at_mut(geometry.depth() * panel.width);
+        rest = tail;
+        let dy = if panel.width == outputs {
+            dy
+        } else {
+            gradients.clear();
+            gradients.resize(pixels * panel.width, 0.0);
+            for (to, from) in gradients.chunks_exact_mut(panel.width).zip(dy.chunks_exact(outputs)) {
+                to[..panel.used].copy_from_slice(&from[panel.start..][..panel.used]);
+            }
+            gradients.as_slice()
+        };
+        let whole = Panel { start: 0, used: panel.width, width: panel.width };
+        let job = Job {
+            depth: block.width,
+            left_row: 1,
+            left_step: geometry.stride * geometry.channels,
+            right_step: panel.width,
+            out_row: panel.width,
+            accumulate: true,
+        };
+        for (ky, sum) in sum.chunks_exact_mut(line * panel.width).enumerate() {
+            let rows: Vec<usize> =
+                (0..block.rows).map(|out_y| (out_y * geometry.stride + ky) * blocks.line).collect();
+            for (start, count) in tiles(line, panel.width) {
+                let sum = &mut sum[start * panel.width..];
+                multiply((count, whole), &rows, &input[start..], dy, sum, &job);
+            }
+        }
+    }
+}
+
+/// Weights `[O, K]` as panels, one after the other, each `[K, width]` with zeros beyond its columns.
+fn packed(w: &[f32], depth: usize, panels: &[Panel]) -> Vec<f32> {
+    let mut packed = vec![0f32; panels.iter().map(|panel| panel.width * depth).sum()];
+    each_panel(&mut packed, depth, panels).into_par_iter().for_each(|(panel, packed)| {
+        // Sixteen values at a time, so that what is read and what is written both stay in the cache.
+        for first in (0..depth).step_by(16) {
+            let packed = &mut packed[first * panel.width..];
+            for column in 0..panel.used {
+                let from = &w[(panel.start + column) * depth..][..depth][first..];
+                for (value, row) in from.iter().take(16).zip(packed.chunks_exact_mut(panel.width)) {
+                    row[column] = *value;
+                }
+            }
+        }
+    });
+    packed
+}
+
+/// The way back from [`packed`].
+fn unpacked(packed: &[f32], depth: usize, outputs: usize, panels: &[Panel]) -> Vec<f32> {
+    let mut w = vec![0f32; outputs * depth];
+    let (mut rows, mut rest) = (w.as_mut_slice(), packed);
+    let mut places = Vec::new();
+    for panel in panels {
+        let (place, other_rows) = rows.split_at_mut(panel.used * depth);
+        let (packed, tail) = rest.split_at(panel.width * depth);
+        (rows, rest) = (other_rows, tail);
+        places.push((panel, packed, place));
+    }
+    places.into_par_iter().for_each(|(panel, packed, w)| {
+        for first in (0..depth).step_by(16) {
+            let packed = &packed[first * panel.width..];
+            for (column, w) in w.chunks_exact_mut(depth).enumerate() {
+                for (value, row) in w[first..].iter_mut().take(16).zip(packed.chunks_exact(panel.width)) {
+                    *value = row[column];
+                }
+            }
+        }
+    });
+    w
+}
+
+/// Each panel with its part of packed values.
+fn each_panel<'b>(packed: &'b mut [f32], depth: usize, panels: &[Panel]) -> Vec<(Panel, &'b mut [f32])> {
+    let mut rest = packed;
+    let part = |panel: &Panel| {
+        let (part, tail) = std::mem::take(&mut rest).split_at_mut(panel.width * depth);
+        rest = tail;
+        (*panel, part)
+    };
+    panels.iter().map(part).collect()
+}

@@ -54,7 +54,7 @@ KERNEL(sort_block, unsigned long long *keys, int first, int last) {
 
 // The gradient of the table, which is 0 before: a block (blockIdx.x) that holds the first of its index's positions
 // sums the rows of all of them, 32 columns (blockIdx.y).
-KERNEL(embedding_backward, const T *dy, const unsigned long long *keys, float *gradient, int count, int width,
+KERNEL(embedding_backward, const T *dy, const unsigned long long *keys, T *gradient, int count, int width,
        int rows) {
     unsigned first = blockIdx.x, id = (unsigned)(keys[first] >> 32);
     if (first > 0 && (unsigned)(keys[first - 1] >> 32) == id) {

@@ -47,10 +47,9 @@ KERNEL(batch_moments, const T *x, float *means, float *squares, int rows, int co
     }
 }
 
-// The parts' moments joined in order, in f64: mean, biased variance, and the unbiased one (n - 1; of one row the
-// biased one).
-KERNEL(join_moments, const float *means, const float *squares, float *mean, float *variance, float *unbiased,
-       int parts, int rows, int columns, int rows_per_part) {
+// The parts' moments joined in order, in f64: mean and biased variance.
+KERNEL(join_moments, const float *means, const float *squares, float *mean, float *variance, int parts, int rows,
+       int columns, int rows_per_part) {
     FOR_EACH(column, columns) {
         double middle = 0.0, sum = 0.0, count = 0.0;
         for (int part = 0; part < parts; part++) {
@@ -63,7 +62,6 @@ KERNEL(join_moments, const float *means, const float *squares, float *mean, floa
         }
         mean[column] = (float)middle;
         variance[column] = (float)(sum / count);
-        unbiased[column] = (float)(sum / (count > 1.0 ? count - 1.0 : 1.0));
     }
 }
 

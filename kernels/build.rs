@@ -85,7 +85,7 @@ fn call(source: &Path, declaration: &str) -> String {
     format!(
         "/// `{name}` of `{file}`.\n\
          pub(super) fn {name}<T: Element>(device: &CudaDevice, shape: LaunchConfig{parameters}) -> Result<()> {{\n\
-         {arguments}    let function = T::function(device, \"{name}\")?;\n\
+         {arguments}    let function = device.get_or_load_custom_func(\"{name}\", T::MODULE, T::PTX)?;\n\
          \x20   let mut builder = function.builder();\n\
          {builder}\
          \x20   // SAFETY: build.rs takes these arguments, in order and in type, from the kernel's own declaration;\n\
@@ -115,15 +115,23 @@ fn architecture() -> String {
 }
 
 fn found_architecture() -> Option<String> {
-    let output =
-        Command::new("nvidia-smi").args(["--query-gpu=compute_cap", "--format=csv,noheader"]).output().ok()?;
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=compute_cap", "--format=csv,noheader"])
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     Some(text.lines().next()?.trim().to_owned()).filter(|value| output.status.success() && !value.is_empty())
 }
 
 fn compile(nvcc: &Path, architecture: &str, element: &str, to: &Path) {
     let output = Command::new(nvcc)
-        .args(["-ptx", "-O3", "-std=c++17", &format!("-arch=compute_{architecture}"), &format!("-DELEMENT={element}")])
+        .args([
+            "-ptx",
+            "-O3",
+            "-std=c++17",
+            &format!("-arch=compute_{architecture}"),
+            &format!("-DELEMENT={element}"),
+        ])
         .arg(Path::new(SOURCES).join("all.cu"))
         .arg("-o")
         .arg(to)

@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply1, apply2};
 use crate::linear::column_sums;
 use crate::parallel::{Values, exp, values, written};
@@ -26,7 +28,8 @@ fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32>
 
 /// `a + b` without history.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let (a, b) = (&a.contiguous()?, &b.contiguous()?);
+    cuda_backward!("add", a, b => Ok(cuda::tensor(cuda::add(&a, &b)?)));
     let total = zip_map(&Values::of("add", &a)?, &Values::of("add", &b)?, |a, b| a + b);
     Tensor::from_vec(total, a.dims(), a.device())
 }
@@ -56,6 +59,8 @@ impl CustomOp2 for Add {
         let y = zip_map(values("add", a, la)?, values("add", b, lb)?, |a, b| a + b);
         Ok((CpuStorage::F32(y), la.shape().clone()))
     }
+
+    cuda_forward!(self, "add", a, b => cuda::add(&a, &b));
 
     fn bwd(
         &self,
@@ -102,6 +107,8 @@ impl CustomOp2 for AddTable {
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
+    cuda_forward!(self, "add_table", x, table => cuda::add_table(&x, &table));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -109,6 +116,14 @@ impl CustomOp2 for AddTable {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        let whole = grad.clone();
+        cuda_backward!("add_table", grad, => {
+            let sums = cuda::tensor(cuda::column_sums(&grad, x.dims()[1] * x.dims()[2])?);
+            let unused = table.dims()[0] - x.dims()[1]; // rows beyond L have no gradient
+            let sums = sums.reshape((x.dims()[1], x.dims()[2]))?.pad_with_zeros(0, 0, unused)?;
+            Ok((Some(whole), Some(sums)))
+        });
         let grad = grad.contiguous()?;
         let sample = x.dims()[1] * x.dims()[2];
         let mut gradient = column_sums(&Values::of("add_table", &grad)?, sample);
@@ -144,7 +159,10 @@ impl CustomOp1 for QuickGelu {
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
+    cuda_forward!(self, "quick_gelu", x => cuda::quick_gelu(&x));
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        cuda_backward!("quick_gelu", grad, x => Ok(cuda::some(cuda::quick_gelu_backward(&x, &grad)?)));
         let grad = grad.contiguous()?;
         let dx = zip_map(&Values::of("quick_gelu", x)?, &Values::of("quick_gelu", &grad)?, |x, gradient| {
             let s = sigmoid(x);

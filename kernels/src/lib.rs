@@ -2,12 +2,17 @@
 //!
 //! Everything is f32 and channels last: images are `[N, H, W, C]`. Work is cut into chunks whose bounds depend
 //! on shapes alone and partial sums are added in a fixed order, so the same input gives the same bytes with any
-//! number of threads. On CUDA candle's own "no cuda implementation" error is what one gets for now.
+//! number of threads. With the feature `cuda` each operation has a CUDA side, which has never run on a GPU yet.
+
+#[macro_use]
+mod dispatch;
 
 mod attention;
 mod attention_pool;
 mod batch_norm;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod elementwise;
 mod embedding;
 mod fused;
@@ -25,6 +30,8 @@ pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use conv::conv2d;
+#[cfg(feature = "cuda")]
+pub use cuda::{allow_tensor_float_32, device};
 pub use elementwise::{add, add_table, quick_gelu};
 pub use embedding::embedding;
 pub use fused::fused;

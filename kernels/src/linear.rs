@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply2, apply3};
 use crate::parallel::{Matrix, Values, product, sum_over_chunks, values, written};
 
@@ -155,6 +157,8 @@ impl CustomOp2 for Linear {
         Ok(Self::forward(x, w, None, lx.shape(), lw.dims()[0]))
     }
 
+    cuda_forward!(self, "linear", x, w => cuda::linear(&x, &w, None));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -162,6 +166,12 @@ impl CustomOp2 for Linear {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        let wants_dx = wants_gradient(x);
+        cuda_backward!("linear", grad, x, w => {
+            let gradients = cuda::linear_backward(&x, &w, &grad, wants_dx, false)?;
+            Ok((gradients.dx.map(cuda::tensor), cuda::some(gradients.dw)))
+        });
         let (dx, dw, _) = backward(x, w, grad)?;
         Ok((dx, Some(dw)))
     }
@@ -185,6 +195,8 @@ impl CustomOp3 for Linear {
         Ok(Self::forward(x, w, Some(values("linear", b, lb)?), lx.shape(), lw.dims()[0]))
     }
 
+    cuda_forward!(self, "linear", x, w, bias => cuda::linear(&x, &w, Some(&bias)));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -193,6 +205,13 @@ impl CustomOp3 for Linear {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        let wants_dx = wants_gradient(x);
+        cuda_backward!("linear", grad, x, w => {
+            let gradients = cuda::linear_backward(&x, &w, &grad, wants_dx, true)?;
+            let db = gradients.db.map(cuda::tensor);
+            Ok((gradients.dx.map(cuda::tensor), cuda::some(gradients.dw), db))
+        });
         let (dx, dw, db) = backward(x, w, grad)?;
         Ok((dx, Some(dw), Some(db)))
     }

@@ -26,6 +26,16 @@ enum Factor<'a, T> {
     Weights(&'a CudaView<'a, T>),
 }
 
+impl<'a, T> Factor<'a, T> {
+    /// The values, and how many tokens a sample has.
+    fn parts(self) -> (&'a CudaView<'a, T>, Option<usize>) {
+        match self {
+            Self::Tokens(view, tokens) => (view, Some(tokens)),
+            Self::Weights(view) => (view, None),
+        }
+    }
+}
+
 impl Heads {
     fn new(q: &Input<'_>, k: &Input<'_>, heads: usize, causal: bool) -> Result<Self> {
         let (batch, queries, width) = q.shape().dims3()?;
@@ -70,11 +80,9 @@ impl Heads {
         let (values, tokens) = output;
         let (row_stride, step_stride, batch_stride) = pick(self.strides(tokens));
         for step in 0..steps {
-            let factor = |(factor, _): &(Factor<'_, T>, bool)| match factor {
-                Factor::Tokens(view, tokens) => (view.as_view(), pick(self.strides(Some(*tokens)))),
-                Factor::Weights(view) => (view.as_view(), pick(self.strides(None))),
-            };
-            let ((left_view, left_strides), (right_view, right_strides)) = (factor(&left), factor(&right));
+            let ((left_view, left_tokens), (right_view, right_tokens)) = (left.0.parts(), right.0.parts());
+            let left_strides = pick(self.strides(left_tokens));
+            let right_strides = pick(self.strides(right_tokens));
             let (left_view, right_view) =
                 (left_view.slice(step * left_strides.1..), right_view.slice(step * right_strides.1..));
             let matrices = |view, strides: (usize, usize, usize), transposed: bool| {

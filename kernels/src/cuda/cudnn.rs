@@ -7,9 +7,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnDataType, CudnnError, result, sys};
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaStream, CudaView, DevicePtr, DevicePtrMut, DeviceSlice,
-};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, CudaView, DevicePtr, DevicePtrMut};
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{Error, Result};
 
@@ -128,7 +126,15 @@ impl Plan {
             result::set_filter4d_descriptor(plan.filter, data_type, format, filter)?;
             result::set_tensor4d_descriptor(plan.output, format, data_type, output)?;
             result::set_convolution2d_descriptor(
-                plan.convolution, padding, padding, stride, stride, 1, 1, mode, f32::DATA_TYPE,
+                plan.convolution,
+                padding,
+                padding,
+                stride,
+                stride,
+                1,
+                1,
+                mode,
+                f32::DATA_TYPE,
             )?;
             result::set_convolution_math_type(plan.convolution, math)?;
         }
@@ -138,8 +144,7 @@ impl Plan {
     /// Takes the fastest algorithm that is deterministic and modest; none where cuDNN has no such one.
     fn choose(&mut self, handle: sys::cudnnHandle_t, pass: Pass) -> std::result::Result<(), CudnnError> {
         let mut count: c_int = 0;
-        let (image, filter, output, convolution) =
-            (self.image, self.filter, self.output, self.convolution);
+        let (image, filter, output, convolution) = (self.image, self.filter, self.output, self.convolution);
         macro_rules! ranked {
             ($function:ident, $first:expr, $second:expr, $third:expr, $kind:expr) => {{
                 // SAFETY: all zeros is a value of the result, a plain C structure whose enums have a 0.
@@ -147,7 +152,13 @@ impl Plan {
                 // SAFETY: handle and descriptors live, and `results` has room for as many as are asked for.
                 unsafe {
                     result::$function(
-                        handle, $first, $second, convolution, $third, RANKED as c_int, &mut count,
+                        handle,
+                        $first,
+                        $second,
+                        convolution,
+                        $third,
+                        RANKED as c_int,
+                        &mut count,
                         results.as_mut_ptr(),
                     )?;
                 }
@@ -168,12 +179,19 @@ impl Plan {
             }
             Pass::InputGradient => {
                 ranked!(
-                    get_convolution_backward_data_algorithm, filter, output, image, Algorithm::InputGradient
+                    get_convolution_backward_data_algorithm,
+                    filter,
+                    output,
+                    image,
+                    Algorithm::InputGradient
                 );
             }
             Pass::WeightGradient => {
                 ranked!(
-                    get_convolution_backward_filter_algorithm, image, output, filter,
+                    get_convolution_backward_filter_algorithm,
+                    image,
+                    output,
+                    filter,
                     Algorithm::WeightGradient
                 );
             }
@@ -198,16 +216,49 @@ impl Plan {
             match self.algorithm {
                 Algorithm::None => Ok(()),
                 Algorithm::Forward(algorithm) => result::convolution_forward(
-                    handle, alpha, self.image, first, self.filter, second, self.convolution, algorithm,
-                    workspace, self.workspace, beta, self.output, target,
+                    handle,
+                    alpha,
+                    self.image,
+                    first,
+                    self.filter,
+                    second,
+                    self.convolution,
+                    algorithm,
+                    workspace,
+                    self.workspace,
+                    beta,
+                    self.output,
+                    target,
                 ),
                 Algorithm::InputGradient(algorithm) => result::convolution_backward_data(
-                    handle, alpha, self.filter, first, self.output, second, self.convolution, algorithm,
-                    workspace, self.workspace, beta, self.image, target,
+                    handle,
+                    alpha,
+                    self.filter,
+                    first,
+                    self.output,
+                    second,
+                    self.convolution,
+                    algorithm,
+                    workspace,
+                    self.workspace,
+                    beta,
+                    self.image,
+                    target,
                 ),
                 Algorithm::WeightGradient(algorithm) => result::convolution_backward_filter(
-                    handle, alpha, self.image, first, self.output, second, self.convolution, algorithm,
-                    workspace, self.workspace, beta, self.filter, target,
+                    handle,
+                    alpha,
+                    self.image,
+                    first,
+                    self.output,
+                    second,
+                    self.convolution,
+                    algorithm,
+                    workspace,
+                    self.workspace,
+                    beta,
+                    self.filter,
+                    target,
                 ),
             }
         }

@@ -1,7 +1,6 @@
 //! Values one by one, and pooling.
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::cuda_backend::{CudaDevice, CudaStorage};
 use candle_core::{Result, Shape, bail};
 
 use super::{Element, Input, Made, by_element, calls, expect_f32, made, over, room};
@@ -163,10 +162,23 @@ pub(crate) fn stack(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
     Ok(made(device, both, (2, count)))
 }
 
-/// One value, 0.
-pub(crate) fn zero(device: &CudaDevice) -> Result<CudaStorage> {
+/// One value, 0, where `x` is.
+pub(crate) fn zero(x: &Input<'_>) -> Result<Made> {
+    let device = x.device()?;
     let zero: CudaSlice<f32> = device.alloc_zeros(1)?;
-    Ok(CudaStorage::wrap_cuda_slice(zero, device.clone()))
+    Ok(made(device, zero, 1))
+}
+
+/// A copy.
+pub(crate) fn copy(x: &Input<'_>) -> Result<Made> {
+    by_element!(x, copy_of(x))
+}
+
+fn copy_of<T: Element>(x: &Input<'_>) -> Result<Made> {
+    let device = x.device()?;
+    let mut y = room::<T>(device, x.count())?;
+    device.memcpy_dtod(&x.view::<T>()?, &mut y)?;
+    Ok(made(device, y, x.shape()))
 }
 
 /// An error where two arguments differ in size or type.

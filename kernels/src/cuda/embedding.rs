@@ -4,10 +4,8 @@ use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Shape, bail};
 
-use super::{
-    Element, Input, Made, TILE_COLUMNS, TILE_ROWS, by_element, calls, failed, grid, made, over,
-};
 use super::room;
+use super::{Element, Input, Made, TILE_COLUMNS, TILE_ROWS, by_element, calls, failed, grid, made, over};
 
 /// Keys that one block sorts, as in `embedding.cu`.
 const SORT_BLOCK: usize = 1024;

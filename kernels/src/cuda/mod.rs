@@ -5,7 +5,9 @@
 
 #[expect(clippy::too_many_arguments, reason = "a call has the parameters of its kernel")]
 mod calls {
-    use super::{CudaDevice, CudaView, CudaViewMut, Element, LaunchConfig, PushKernelArg, Result, failed, int};
+    use super::{
+        CudaDevice, CudaView, CudaViewMut, Element, LaunchConfig, PushKernelArg, Result, failed, int,
+    };
 
     include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 }
@@ -29,14 +31,14 @@ use candle_core::cuda_backend::cudarc::cublas::sys::cudaDataType;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaView, CudaViewMut, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits,
 };
-use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaFunc, CudaStorage};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Error, Result, Shape, Storage, Tensor, bail};
 
 pub(crate) use attention::{attention, attention_backward};
 pub(crate) use convolution::{Convolution, convolution, convolution_backward};
 pub(crate) use elementwise::{
-    add, add_table, average_pool, average_pool_backward, mask, mean_token, mean_token_backward, quick_gelu,
+    add, add_table, average_pool, average_pool_backward, copy, mean_token, mean_token_backward, quick_gelu,
     quick_gelu_backward, stack, zero,
 };
 pub(crate) use embedding::{embedding, embedding_backward};
@@ -83,18 +85,15 @@ pub(crate) trait CudnnDataType {}
 impl<T> CudnnDataType for T {}
 
 /// A type of activations: f32, or bf16 with f32 sums. Parameters of norms, biases and statistics are f32 always.
-pub(crate) trait Element: CudaDType + CudnnDataType + DeviceRepr + ValidAsZeroBits + Copy + 'static {
+pub(crate) trait Element:
+    CudaDType + CudnnDataType + DeviceRepr + ValidAsZeroBits + Copy + 'static
+{
     /// The name of the module of its kernels.
     const MODULE: &'static str;
     /// Its kernels.
     const PTX: &'static str;
     /// What cuBLAS calls it.
     const TYPE: cudaDataType;
-
-    /// A kernel for this type.
-    fn function(device: &CudaDevice, name: &str) -> Result<CudaFunc> {
-        device.get_or_load_custom_func(name, Self::MODULE, Self::PTX)
-    }
 }
 
 impl Element for f32 {
@@ -186,6 +185,11 @@ fn made<T: Element>(device: &CudaDevice, values: CudaSlice<T>, shape: impl Into<
 /// A result as a tensor without history.
 pub(crate) fn tensor((storage, shape): Made) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+}
+
+/// A result as a gradient.
+pub(crate) fn some(made: Made) -> Option<Tensor> {
+    Some(tensor(made))
 }
 
 /// An error where an argument is not of the expected type.

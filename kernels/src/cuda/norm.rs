@@ -149,12 +149,7 @@ fn backward_of<T: Element>(
 }
 
 /// Layer normalisation over the last dimension; gamma and beta are f32.
-pub(crate) fn layer_norm(
-    x: &Input<'_>,
-    gamma: &Input<'_>,
-    beta: &Input<'_>,
-    epsilon: f32,
-) -> Result<Made> {
+pub(crate) fn layer_norm(x: &Input<'_>, gamma: &Input<'_>, beta: &Input<'_>, epsilon: f32) -> Result<Made> {
     expect_f32("layer_norm", &[gamma, beta])?;
     by_element!(x, layer_norm_of(x, gamma, beta, epsilon))
 }

@@ -5,7 +5,9 @@ use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut, DevicePtr, DevicePtrMut};
 use candle_core::{Result, Shape, bail};
 
-use super::{Element, Input, Made, by_element, calls, expect_f32, failed, made, over, room, sums, tensor_float_32};
+use super::{
+    Element, Input, Made, by_element, calls, expect_f32, failed, made, over, room, sums, tensor_float_32,
+};
 
 /// Matrices in memory, row by row: values, the distance of rows, and that of one matrix to the next of a batch.
 #[derive(Clone, Copy)]
@@ -28,7 +30,11 @@ impl<'a, T> Matrices<'a, T> {
     }
 
     fn operation(&self) -> sys::cublasOperation_t {
-        if self.transposed { sys::cublasOperation_t::CUBLAS_OP_T } else { sys::cublasOperation_t::CUBLAS_OP_N }
+        if self.transposed {
+            sys::cublasOperation_t::CUBLAS_OP_T
+        } else {
+            sys::cublasOperation_t::CUBLAS_OP_N
+        }
     }
 }
 

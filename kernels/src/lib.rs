@@ -25,6 +25,7 @@ mod optimizer;
 mod parallel;
 mod pool;
 mod tile;
+mod wide;
 
 pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};

@@ -69,7 +69,7 @@ fn call(source: &Path, declaration: &str) -> String {
             written => format!("&mut CudaViewMut<'_, {}>", element(written)),
         };
         if rust == "usize" {
-            write!(arguments, "    let {argument} = int(\"{name}\", {argument})?;\n").expect("memory");
+            writeln!(arguments, "    let {argument} = int(\"{name}\", {argument})?;").expect("memory");
         }
         write!(parameters, ", {argument}: {rust}").expect("memory");
     }

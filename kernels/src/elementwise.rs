@@ -30,7 +30,7 @@ fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32>
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = (&a.contiguous()?, &b.contiguous()?);
     cuda_backward!("add", a, b => Ok(cuda::tensor(cuda::add(&a, &b)?)));
-    let total = zip_map(&Values::of("add", &a)?, &Values::of("add", &b)?, |a, b| a + b);
+    let total = zip_map(&Values::of("add", a)?, &Values::of("add", b)?, |a, b| a + b);
     Tensor::from_vec(total, a.dims(), a.device())
 }
 

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnDataType, CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, CudaView, DevicePtr, DevicePtrMut};
@@ -38,7 +38,7 @@ thread_local! {
 /// A handle, what was planned with it, and memory for all plans: calls on one stream follow one another.
 struct Engine {
     handle: sys::cudnnHandle_t,
-    plans: HashMap<Key, Option<Arc<Plan>>>,
+    plans: HashMap<Key, Option<Rc<Plan>>>,
     workspace: Option<CudaSlice<u8>>,
 }
 
@@ -280,14 +280,14 @@ impl Engine {
         sizes: Convolution,
         pass: Pass,
         data_type: sys::cudnnDataType_t,
-    ) -> std::result::Result<Option<Arc<Plan>>, CudnnError> {
+    ) -> std::result::Result<Option<Rc<Plan>>, CudnnError> {
         let key = (sizes, pass, data_type as u32, tensor_float_32());
         if let Some(plan) = self.plans.get(&key) {
             return Ok(plan.clone());
         }
         let mut plan = Plan::new(sizes, data_type)?;
         plan.choose(self.handle, pass)?;
-        let plan = (!matches!(plan.algorithm, Algorithm::None)).then(|| Arc::new(plan));
+        let plan = (!matches!(plan.algorithm, Algorithm::None)).then(|| Rc::new(plan));
         self.plans.insert(key, plan.clone());
         Ok(plan)
     }

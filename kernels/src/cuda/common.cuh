@@ -14,7 +14,9 @@
 #endif
 typedef ELEMENT T;
 
+#ifndef KERNEL
 #define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
+#endif
 
 // Every index of 0..count that falls to this thread. Unsigned, so that the step past the end does not overflow.
 #define FOR_EACH(index, count)                                                                       \

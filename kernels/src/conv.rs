@@ -2,6 +2,7 @@
 
 mod direct;
 mod scatter;
+mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 

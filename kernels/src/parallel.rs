@@ -1,5 +1,7 @@
 //! Slices of tensors, and how work is shared out: by chunks that depend on shapes alone.
 
+use std::cell::RefCell;
+
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -126,6 +128,22 @@ pub(crate) fn written(count: usize, fill: impl FnOnce(&mut [f32])) -> Vec<f32> {
         values.set_len(count);
     }
     values
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` on `count` values of this thread's own, kept from call to call; they hold arbitrary numbers.
+pub(crate) fn with_scratch<R>(count: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Taken away meanwhile: a task that waits may run another one on this thread.
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < count {
+        scratch = vec![0.0; count];
+    }
+    let result = work(&mut scratch[..count]);
+    SCRATCH.set(scratch);
+    result
 }
 
 /// Sums of `width` values over chunks: `fill(chunk, partial)` adds a chunk's share to zeroed values, and the

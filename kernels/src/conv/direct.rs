@@ -5,9 +5,9 @@
 
 use rayon::prelude::*;
 
-use super::Geometry;
+use super::{Geometry, winograd};
 use crate::linear;
-use crate::parallel::{sum_over_chunks, written};
+use crate::parallel::{sum_over_chunks, with_scratch, written};
 use crate::tile::{Job, Panel, multiply, panels, tiles};
 
 /// Values of input that one task holds at a time: 128 KiB, inside a core's second-level cache.
@@ -71,8 +71,14 @@ impl<'a> Blocks<'a> {
         }
     }
 
+    /// Values that [`Blocks::input`] needs.
+    fn buffer(&self) -> usize {
+        let rows = (self.rows - 1) * self.geometry.stride + self.geometry.kernel_height;
+        if self.geometry.padding == 0 { 0 } else { rows * self.line }
+    }
+
     /// The input rows of a block with zeros around the image; without padding they are the image's own.
-    fn input<'b>(&self, x: &'b [f32], block: Block, buffer: &'b mut Vec<f32>) -> &'b [f32] {
+    fn input<'b>(&self, x: &'b [f32], block: Block, buffer: &'b mut [f32]) -> &'b [f32] {
         let Geometry { height, width, channels, stride, padding, kernel_height, .. } = *self.geometry;
         if self.is_pointwise {
             return &x[block.first * channels..][..block.width * channels];
@@ -84,7 +90,7 @@ impl<'a> Blocks<'a> {
         if padding == 0 {
             return &image[first * self.line..(first + count) * self.line];
         }
-        buffer.resize(count * self.line, 0.0);
+        let buffer = &mut buffer[..count * self.line];
         for (index, line) in buffer.chunks_exact_mut(self.line).enumerate() {
             let (left, rest) = line.split_at_mut(padding * channels);
             let (middle, right) = rest.split_at_mut(width * channels);
@@ -123,6 +129,9 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
     let panels = panels(outputs);
     let weights = packed(w, depth, &panels);
+    if winograd::pays(geometry) {
+        return winograd::forward(geometry, x, &weights);
+    }
     let blocks = Blocks::new(geometry);
     let job = Job {
         depth: geometry.kernel_width * geometry.channels,
@@ -133,21 +142,24 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
         accumulate: false,
     };
     written(blocks.pixels() * outputs, |y| {
-        parts_of_blocks(&blocks, y).into_par_iter().for_each_init(Vec::new, |buffer, (block, y)| {
-            let input = blocks.input(x, block, buffer);
-            let lines: Vec<Vec<usize>> = (0..block.rows).map(|out_y| blocks.lines(out_y).collect()).collect();
-            let mut rest = weights.as_slice();
-            for panel in &panels {
-                let (weights, tail) = rest.split_at(depth * panel.width);
-                rest = tail;
-                let job = Job { right_step: panel.width, ..job };
-                for (y, lines) in y.chunks_exact_mut(block.width * outputs).zip(&lines) {
-                    for (start, rows) in tiles(block.width, panel.width) {
-                        let y = &mut y[start * outputs + panel.start..];
-                        multiply((rows, *panel), lines, &input[start * job.left_row..], weights, y, &job);
+        parts_of_blocks(&blocks, y).into_par_iter().for_each(|(block, y)| {
+            with_scratch(blocks.buffer(), |buffer| {
+                let input = blocks.input(x, block, buffer);
+                let lines: Vec<Vec<usize>> =
+                    (0..block.rows).map(|out_y| blocks.lines(out_y).collect()).collect();
+                let mut rest = weights.as_slice();
+                for panel in &panels {
+                    let (weights, tail) = rest.split_at(depth * panel.width);
+                    rest = tail;
+                    let job = Job { right_step: panel.width, ..job };
+                    for (y, lines) in y.chunks_exact_mut(block.width * outputs).zip(&lines) {
+                        for (start, rows) in tiles(block.width, panel.width) {
+                            let y = &mut y[start * outputs + panel.start..];
+                            multiply((rows, *panel), lines, &input[start * job.left_row..], weights, y, &job);
+                        }
                     }
                 }
-            }
+            })
         });
     })
 }
@@ -156,18 +168,25 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
 pub(super) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
     let panels = panels(outputs);
+    if winograd::pays_for_weights(geometry) {
+        return unpacked(&winograd::gradient_of_weights(geometry, x, dy), depth, outputs, &panels);
+    }
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
     let blocks = Blocks::new(geometry);
     let parts = linear::parts(blocks.pixels(), depth * columns).min(blocks.count());
     let blocks_per_part = blocks.count().div_ceil(parts);
     let sum = sum_over_chunks(parts, depth * columns, |part, sum| {
-        let (mut buffer, mut gradients) = (Vec::new(), Vec::new());
-        for index in part * blocks_per_part..((part + 1) * blocks_per_part).min(blocks.count()) {
-            let block = blocks.block(index);
-            let dy = &dy[block.first * outputs..][..block.rows * block.width * outputs];
-            let input = blocks.input(x, block, &mut buffer);
-            add_block(&blocks, block, input, dy, &panels, &mut gradients, sum);
-        }
+        let most_pixels = blocks.block(0).rows * blocks.block(0).width;
+        let widest = panels.iter().map(|panel| panel.width).max().unwrap_or(0);
+        with_scratch(blocks.buffer() + most_pixels * widest, |scratch| {
+            let (buffer, gradients) = scratch.split_at_mut(blocks.buffer());
+            for index in part * blocks_per_part..((part + 1) * blocks_per_part).min(blocks.count()) {
+                let block = blocks.block(index);
+                let dy = &dy[block.first * outputs..][..block.rows * block.width * outputs];
+                let input = blocks.input(x, block, buffer);
+                add_block(&blocks, block, input, dy, &panels, gradients, sum);
+            }
+        });
     });
     unpacked(&sum, depth, outputs, &panels)
 }
@@ -180,7 +199,7 @@ fn add_block(
     input: &[f32],
     dy: &[f32],
     panels: &[Panel],
-    gradients: &mut Vec<f32>,
+    gradients: &mut [f32],
     sum: &mut [f32],
 ) {
     let geometry = blocks.geometry;
@@ -193,12 +212,13 @@ fn add_block(
         let dy = if panel.width == outputs {
             dy
         } else {
-            gradients.clear();
-            gradients.resize(pixels * panel.width, 0.0);
+            let gradients = &mut gradients[..pixels * panel.width];
             for (to, from) in gradients.chunks_exact_mut(panel.width).zip(dy.chunks_exact(outputs)) {
-                to[..panel.used].copy_from_slice(&from[panel.start..][..panel.used]);
+                let (to, rest) = to.split_at_mut(panel.used);
+                to.copy_from_slice(&from[panel.start..][..panel.used]);
+                rest.fill(0.0);
             }
-            gradients.as_slice()
+            &*gradients
         };
         let whole = Panel { start: 0, used: panel.width, width: panel.width };
         let job = Job {

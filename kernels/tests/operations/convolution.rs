@@ -29,13 +29,16 @@ fn convolutions_agree_with_candle() {
         ([9, 16, 16, 8], [16, 3, 3, 8], 1, 1),
         ([3, 8, 8, 64], [64, 3, 3, 64], 1, 1),
         ([2, 9, 9, 17], [19, 3, 3, 17], 1, 1),
+        ([3, 7, 10, 48], [32, 3, 3, 48], 1, 1),
         ([4, 32, 32, 3], [8, 3, 3, 3], 2, 1),
     ];
     for (x, w, stride, padding) in cases {
         let inputs = [random(x, 1), random(w, 2)];
         let ours = |inputs: &[Tensor]| kernels::conv2d(&inputs[0], &inputs[1], *stride, *padding);
         let reference = |inputs: &[Tensor]| convolution(inputs, *stride, *padding);
-        check("conv2d", &ours, &reference, &inputs, 3e-6);
+        // Winograd's transforms cost about two binary digits.
+        let tolerance = if w[3] >= 32 { 1e-5 } else { 3e-6 };
+        check("conv2d", &ours, &reference, &inputs, tolerance);
     }
 }
 

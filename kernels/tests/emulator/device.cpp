@@ -195,3 +195,10 @@ API curandCreateGenerator(void **generator, int) { *generator = &handle; return 
 API curandDestroyGenerator(void *) { return 0; }
 API curandSetStream(void *, void *) { return 0; }
 API curandSetPseudoRandomGeneratorSeed(void *, unsigned long long) { return 0; }
+
+// The runtime, with which candle registers kernels that are not used here.
+extern "C" void **__cudaRegisterFatBinary(void *) { static void *none; return &none; }
+extern "C" void __cudaRegisterFatBinaryEnd(void **) {}
+extern "C" void __cudaUnregisterFatBinary(void **) {}
+extern "C" void __cudaRegisterFunction() {}
+extern "C" void __cudaRegisterVar() {}

@@ -180,7 +180,7 @@ impl BatchNorm {
         // Without an activation the residual's gradient is `grad` itself.
         let wants_masked = has_residual && self.activation != Activation::Identity;
         let (dx, masked, daffine) = self.with_channels(moments, &affine_values, |channels| {
-            channels.gradients(&x_values, &y_values, &dy, wants_masked)
+            channels.gradients(&x_values, has_residual.then_some(&*y_values), &dy, wants_masked)
         })?;
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device());
         let dresidual = match masked {

@@ -102,25 +102,10 @@ impl Geometry {
                     out_width: self.width,
                     ..*self
                 };
-                direct::forward(&turned, dy, &self.turned_kernel(w))
+                direct::forward(&turned, dy, &direct::packed_turned(self, w))
             }
             _ => scatter::gradient_of_input(self, w, dy),
         }
-    }
-
-    /// `[O, KH, KW, C]` to `[C, KH, KW, O]` with both kernel axes reversed.
-    fn turned_kernel(&self, w: &[f32]) -> Vec<f32> {
-        let taps = self.kernel_height * self.kernel_width;
-        let mut turned = vec![0f32; w.len()];
-        for output in 0..self.outputs {
-            for tap in 0..taps {
-                for channel in 0..self.channels {
-                    turned[(channel * taps + taps - 1 - tap) * self.outputs + output] =
-                        w[(output * taps + tap) * self.channels + channel];
-                }
-            }
-        }
-        turned
     }
 }
 
@@ -137,7 +122,8 @@ impl CustomOp2 for Conv2d {
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = Geometry::new(lx.dims(), lw.dims(), self.stride, self.padding);
-        let y = direct::forward(&geometry, values("conv2d", x, lx)?, values("conv2d", w, lw)?);
+        let weights = direct::packed(&geometry, values("conv2d", w, lw)?);
+        let y = direct::forward(&geometry, values("conv2d", x, lx)?, &weights);
         let shape = [geometry.n, geometry.out_height, geometry.out_width, geometry.outputs];
         Ok((CpuStorage::F32(y), Shape::from(shape.to_vec())))
     }

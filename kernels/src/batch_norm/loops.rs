@@ -113,34 +113,70 @@ wide! {
         }
     }
 
-    /// Adds `g` and `g · (x − μ)` of each lane, where `g` is the gradient behind the activation.
-    fn sums_of_chunk(lanes: &Lanes, x: &[f32], y: &[f32], dy: &[f32], plain: &mut [f32], weighted: &mut [f32]) {
+    /// Adds `g` and `g · (x − μ)` of each lane, where `g` is the gradient behind the activation. Without `y`, what
+    /// passed the activation is found from `x`, which saves reading it.
+    fn sums_of_chunk(
+        lanes: &Lanes,
+        x: &[f32],
+        y: Option<&[f32]>,
+        dy: &[f32],
+        plain: &mut [f32],
+        weighted: &mut [f32],
+    ) {
         let width = lanes.mean.len();
-        for ((x, y), dy) in x.chunks(width).zip(y.chunks(width)).zip(dy.chunks(width)) {
+        for (place, (x, dy)) in x.chunks(width).zip(dy.chunks(width)).enumerate() {
             let count = x.len();
-            let (y, dy, mean) = (&y[..count], &dy[..count], &lanes.mean[..count]);
+            let (dy, mean) = (&dy[..count], &lanes.mean[..count]);
+            let (scale, beta) = (&lanes.scale[..count], &lanes.beta[..count]);
             let (plain, weighted) = (&mut plain[..count], &mut weighted[..count]);
-            for lane in 0..count {
-                let gradient = if y[lane] <= lanes.floor { 0.0 } else { dy[lane] };
-                plain[lane] += gradient;
-                weighted[lane] += gradient * (x[lane] - mean[lane]);
+            if let Some(y) = y {
+                let y = &y[place * width..][..count];
+                for lane in 0..count {
+                    let gradient = if y[lane] <= lanes.floor { 0.0 } else { dy[lane] };
+                    plain[lane] += gradient;
+                    weighted[lane] += gradient * (x[lane] - mean[lane]);
+                }
+            } else {
+                for lane in 0..count {
+                    let distance = x[lane] - mean[lane];
+                    let y = distance * scale[lane] + beta[lane];
+                    let gradient = if y <= lanes.floor { 0.0 } else { dy[lane] };
+                    plain[lane] += gradient;
+                    weighted[lane] += gradient * distance;
+                }
             }
         }
     }
 
-    /// `dx = g · γ/σ + (x − μ) · slope + offset`.
-    fn gradient_of_chunk(lanes: &Lanes, terms: &[Vec<f32>; 2], x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    /// `dx = g · γ/σ + (x − μ) · slope + offset`, without `y` as above.
+    fn gradient_of_chunk(
+        lanes: &Lanes,
+        terms: &[Vec<f32>; 2],
+        x: &[f32],
+        y: Option<&[f32]>,
+        dy: &[f32],
+        dx: &mut [f32],
+    ) {
         let [slope, offset] = terms;
         let width = lanes.mean.len();
-        let tiles = x.chunks(width).zip(y.chunks(width)).zip(dy.chunks(width));
-        for (dx, ((x, y), dy)) in dx.chunks_mut(width).zip(tiles) {
+        for (place, (dx, (x, dy))) in dx.chunks_mut(width).zip(x.chunks(width).zip(dy.chunks(width))).enumerate() {
             let count = x.len();
-            let (y, dy, dx) = (&y[..count], &dy[..count], &mut dx[..count]);
-            let (mean, scale) = (&lanes.mean[..count], &lanes.scale[..count]);
+            let (dy, dx, mean) = (&dy[..count], &mut dx[..count], &lanes.mean[..count]);
+            let (scale, beta) = (&lanes.scale[..count], &lanes.beta[..count]);
             let (slope, offset) = (&slope[..count], &offset[..count]);
-            for lane in 0..count {
-                let gradient = if y[lane] <= lanes.floor { 0.0 } else { dy[lane] };
-                dx[lane] = gradient * scale[lane] + ((x[lane] - mean[lane]) * slope[lane] + offset[lane]);
+            if let Some(y) = y {
+                let y = &y[place * width..][..count];
+                for lane in 0..count {
+                    let gradient = if y[lane] <= lanes.floor { 0.0 } else { dy[lane] };
+                    dx[lane] = gradient * scale[lane] + ((x[lane] - mean[lane]) * slope[lane] + offset[lane]);
+                }
+            } else {
+                for lane in 0..count {
+                    let distance = x[lane] - mean[lane];
+                    let y = distance * scale[lane] + beta[lane];
+                    let gradient = if y <= lanes.floor { 0.0 } else { dy[lane] };
+                    dx[lane] = gradient * scale[lane] + (distance * slope[lane] + offset[lane]);
+                }
             }
         }
     }
@@ -180,27 +216,27 @@ impl Channels<'_> {
     }
 
     /// Sums over rows of `g · x̂` and of `g`, `[2, C]`, where `g` is the gradient behind the activation.
-    fn sums(&self, lanes: &Lanes, x: &[f32], y: &[f32], dy: &[f32]) -> Vec<f32> {
+    fn sums(&self, lanes: &Lanes, x: &[f32], y: Option<&[f32]>, dy: &[f32]) -> Vec<f32> {
         let (columns, chunk, width) = (self.mean.len(), self.chunk(), lanes.mean.len());
         let mut sums = sum_over_chunks(x.len().div_ceil(chunk), 2 * columns, |index, sums| {
             let range = index * chunk..((index + 1) * chunk).min(x.len());
             let (mut plain, mut weighted) = (vec![0f32; width], vec![0f32; width]);
-            let (x, y, dy) = (&x[range.clone()], &y[range.clone()], &dy[range]);
-            sums_of_chunk(lanes, x, y, dy, &mut plain, &mut weighted);
+            let y = y.map(|y| &y[range.clone()]);
+            sums_of_chunk(lanes, &x[range.clone()], y, &dy[range], &mut plain, &mut weighted);
             let (first, second) = sums.split_at_mut(columns);
             fold_tile(&weighted, first);
             fold_tile(&plain, second);
         });
-        sums.iter_mut().zip(self.inverse).for_each(|(sum, inverse)| *sum *= inverse);
+        sums[..columns].iter_mut().zip(self.inverse).for_each(|(sum, inverse)| *sum *= inverse);
         sums
     }
 
     /// Gradients of `x`, of the residual where `wants_masked` (the gradient behind the activation), and of γ and
-    /// β as `[2, C]`.
+    /// β as `[2, C]`. `y` is needed where a residual was added.
     pub(super) fn gradients(
         &self,
         x: &[f32],
-        y: &[f32],
+        y: Option<&[f32]>,
         dy: &[f32],
         wants_masked: bool,
     ) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
@@ -213,19 +249,26 @@ impl Channels<'_> {
         let slope: Vec<f32> = (0..columns).map(|c| -scale[c] * self.inverse[c] * dgamma[c] * share).collect();
         let offset: Vec<f32> = (0..columns).map(|c| -scale[c] * dbeta[c] * share).collect();
         let terms = [tiled(&slope), tiled(&offset)];
-        let inputs = x.par_chunks(chunk).zip(y.par_chunks(chunk)).zip(dy.par_chunks(chunk));
+        let part = |index: usize| index * chunk..((index + 1) * chunk).min(x.len());
+        let pass = |index: usize, dx: &mut [f32]| {
+            let range = part(index);
+            let y = y.map(|y| &y[range.clone()]);
+            gradient_of_chunk(&lanes, &terms, &x[range.clone()], y, &dy[range], dx);
+        };
         let mut masked = None;
         let dx = written(x.len(), |dx| {
-            let dx = dx.par_chunks_mut(chunk).zip(inputs);
-            if wants_masked {
-                masked = Some(written(x.len(), |masked| {
-                    dx.zip(masked.par_chunks_mut(chunk)).for_each(|((dx, ((x, y), dy)), masked)| {
-                        mask_chunk(&lanes, y, dy, masked);
-                        gradient_of_chunk(&lanes, &terms, x, y, dy, dx);
-                    });
-                }));
-            } else {
-                dx.for_each(|(dx, ((x, y), dy))| gradient_of_chunk(&lanes, &terms, x, y, dy, dx));
+            let dx = dx.par_chunks_mut(chunk).enumerate();
+            match y.filter(|_| wants_masked) {
+                Some(y) => {
+                    masked = Some(written(x.len(), |masked| {
+                        dx.zip(masked.par_chunks_mut(chunk)).for_each(|((index, dx), masked)| {
+                            let range = part(index);
+                            mask_chunk(&lanes, &y[range.clone()], &dy[range], masked);
+                            pass(index, dx);
+                        });
+                    }));
+                }
+                None => dx.for_each(|(index, dx)| pass(index, dx)),
             }
         });
         (dx, masked, daffine)

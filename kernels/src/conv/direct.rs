@@ -124,14 +124,13 @@ fn parts_of_blocks<'b>(blocks: &Blocks<'_>, values: &'b mut [f32]) -> Vec<(Block
     (0..blocks.count()).map(part).collect()
 }
 
-/// `y[N, H', W', O]` of `x[N, H, W, C]` and `w[O, KH, KW, C]`.
-pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
+/// `y[N, H', W', O]` of `x[N, H, W, C]` and packed weights.
+pub(super) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32]) -> Vec<f32> {
+    if winograd::pays(geometry) {
+        return winograd::forward(geometry, x, weights);
+    }
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
     let panels = panels(outputs);
-    let weights = packed(w, depth, &panels);
-    if winograd::pays(geometry) {
-        return winograd::forward(geometry, x, &weights);
-    }
     let blocks = Blocks::new(geometry);
     let job = Job {
         depth: geometry.kernel_width * geometry.channels,
@@ -147,7 +146,7 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
                 let input = blocks.input(x, block, buffer);
                 let lines: Vec<Vec<usize>> =
                     (0..block.rows).map(|out_y| blocks.lines(out_y).collect()).collect();
-                let mut rest = weights.as_slice();
+                let mut rest = weights;
                 for panel in &panels {
                     let (weights, tail) = rest.split_at(depth * panel.width);
                     rest = tail;
@@ -241,9 +240,10 @@ fn add_block(
 }
 
 /// Weights `[O, K]` as panels, one after the other, each `[K, width]` with zeros beyond its columns.
-fn packed(w: &[f32], depth: usize, panels: &[Panel]) -> Vec<f32> {
+pub(super) fn packed(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
+    let (depth, panels) = (geometry.depth(), panels(geometry.outputs));
     let mut packed = vec![0f32; panels.iter().map(|panel| panel.width * depth).sum()];
-    each_panel(&mut packed, depth, panels).into_par_iter().for_each(|(panel, packed)| {
+    each_panel(&mut packed, depth, &panels).into_par_iter().for_each(|(panel, packed)| {
         // Sixteen values at a time, so that what is read and what is written both stay in the cache.
         for first in (0..depth).step_by(16) {
             let packed = &mut packed[first * panel.width..];
@@ -253,6 +253,23 @@ fn packed(w: &[f32], depth: usize, panels: &[Panel]) -> Vec<f32> {
                     row[column] = *value;
                 }
             }
+        }
+    });
+    packed
+}
+
+/// The weights of the convolution that takes gradients of outputs to gradients of inputs: `[O, KH, KW, C]` as
+/// `[C, KH, KW, O]` with both kernel axes reversed, packed.
+pub(super) fn packed_turned(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
+    let Geometry { outputs, channels, .. } = *geometry;
+    let (taps, panels) = (geometry.kernel_height * geometry.kernel_width, panels(channels));
+    let depth = taps * outputs;
+    let mut packed = vec![0f32; panels.iter().map(|panel| panel.width * depth).sum()];
+    each_panel(&mut packed, depth, &panels).into_par_iter().for_each(|(panel, packed)| {
+        for (k, row) in packed.chunks_exact_mut(panel.width).enumerate() {
+            let (tap, output) = (taps - 1 - k / outputs, k % outputs);
+            let from = &w[(output * taps + tap) * channels + panel.start..];
+            row[..panel.used].copy_from_slice(&from[..panel.used]);
         }
     });
     packed

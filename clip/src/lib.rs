@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod contrastive;
+mod device;
 mod image;
 pub mod loss;
 mod model;
@@ -20,6 +21,7 @@ pub mod zero_shot;
 pub use candle_core;
 pub use config::{ImageConfig, ModelConfig, TextConfig};
 pub use contrastive::Contrastive;
+pub use device::DeviceChoice;
 pub use image::Image;
 pub use kernels;
 pub use model::Clip;

@@ -58,27 +58,17 @@ impl TextTower<'_> {
 
     /// u32 tokens `[B, L]` to `[B, E]`. The end token is the one with the highest number.
     pub(crate) fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
-        let (batch, length) = tokens.dims2()?;
+        let (_, length) = tokens.dims2()?;
         if length > self.config.context_length {
             bail!("text of {length} tokens, but the model takes {}", self.config.context_length);
         }
-        let x = kernels::embedding(&self.get("token_embedding.weight")?, tokens)?; // [B, L, D]
+        let table = self.get("token_embedding.weight")?;
+        let ends = end_tokens(tokens)?.to_device(table.device())?; // [B]
+        let x = kernels::embedding(&table, &tokens.to_device(table.device())?)?; // [B, L, D]
         let mut x = kernels::add_table(&x, &self.get("positional_embedding")?)?;
         for layer in 0..self.config.layers {
             x = self.block(&x, &format!("transformer.resblocks.{layer}"))?;
         }
-        let ends: Vec<u32> = tokens
-            .to_dtype(DType::U32)?
-            .to_vec2::<u32>()?
-            .iter()
-            .enumerate()
-            .map(|(row, tokens)| {
-                let highest = tokens.iter().max();
-                let end = tokens.iter().position(|token| Some(token) == highest).unwrap_or(0);
-                (row * length + end) as u32
-            })
-            .collect();
-        let ends = Tensor::from_vec(ends, batch, &Device::Cpu)?;
         let x = kernels::embedding(&x, &ends)?; // [B, D]
         let x = self.layer_norm(&x, "ln_final")?;
         kernels::linear(&x, &self.get("text_projection")?.t()?.contiguous()?, None) // [B, E]
@@ -110,4 +100,22 @@ impl TextTower<'_> {
         let y = kernels::attention(&project(0)?, &project(1)?, &project(2)?, self.config.heads, true)?;
         self.linear(&y, &format!("{name}.attn.out_proj"))
     }
+}
+
+/// Where the end token of each row of `[B, L]` is, counted over all rows: u32 `[B]` on the CPU. Where the tokens are
+/// on the CPU too, as a batch prepared there is, no device has to be waited for.
+fn end_tokens(tokens: &Tensor) -> Result<Tensor> {
+    let (batch, length) = tokens.dims2()?;
+    let ends: Vec<u32> = tokens
+        .to_dtype(DType::U32)?
+        .to_vec2::<u32>()?
+        .iter()
+        .enumerate()
+        .map(|(row, tokens)| {
+            let highest = tokens.iter().max();
+            let end = tokens.iter().position(|token| Some(token) == highest).unwrap_or(0);
+            (row * length + end) as u32
+        })
+        .collect();
+    Tensor::from_vec(ends, batch, &Device::Cpu)
 }

@@ -141,7 +141,7 @@ impl ImageTower<'_> {
 
     /// `[B, R, R, 3]` to `[B, E]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let mut x = pixels.clone();
+        let mut x = pixels.to_device(self.parameters.get("visual.conv1.weight")?.device())?;
         for (convolution, norm, _, _, stride) in stem(self.config) {
             x = self.batch_norm(&self.convolution(&x, convolution, stride)?, norm, None, Activation::Relu)?;
         }

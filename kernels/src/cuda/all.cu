@@ -4,5 +4,6 @@
 #include "elementwise.cu"
 #include "embedding.cu"
 #include "norm.cu"
+#include "optimizer.cu"
 #include "patches.cu"
 #include "rows.cu"

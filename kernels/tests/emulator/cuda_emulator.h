@@ -19,6 +19,7 @@
 #include <vector>
 
 #define CLEANBENCH_EMULATOR
+using std::isfinite;
 #define __global__
 #define __device__
 #define __host__

@@ -332,12 +332,72 @@ void test_embedding(int count, int rows, int width) {
     compare("embedding_backward", gradient, eg);
 }
 
+void test_adamw() {
+    const int entries = 3, chunk = 100;
+    unsigned sizes[entries] = {250, 1, 101}, decays[entries] = {1, 0, 1};
+    vector<unsigned> chunks;
+    vector<vector<float>> values, gradients, firsts, seconds;
+    vector<unsigned long long> pointers(4 * entries);
+    double norm = 0;
+    for (unsigned e = 0; e < entries; e++) {
+        for (unsigned start = 0; start < sizes[e]; start += chunk) chunks.insert(chunks.end(), {e, start});
+        values.push_back(random_values(sizes[e])), gradients.push_back(random_values(sizes[e]));
+        firsts.push_back(random_values(sizes[e])), seconds.push_back(random_values(sizes[e]));
+        for (float &v : seconds[e]) v = v * v;
+        for (float g : gradients[e]) norm += (double)g * g;
+    }
+    for (unsigned e = 0; e < entries; e++) {
+        pointers[e] = (unsigned long long)values[e].data(), pointers[entries + e] = (unsigned long long)gradients[e].data();
+        pointers[2 * entries + e] = (unsigned long long)firsts[e].data();
+        pointers[3 * entries + e] = (unsigned long long)seconds[e].data();
+    }
+    auto before = values;
+    auto m = firsts, v = seconds;
+    vector<float> squares(chunks.size() / 2), factor(1);
+    int blocks = squares.size();
+    float step = 0.01f, root = 0.9f, keep = 0.99f, beta2 = 0.999f, share1 = 0.1f, share2 = 0.001f, epsilon = 1e-8f, largest = 2;
+    dim3 grid = {(unsigned)blocks, 1, 1};
+    run(grid, THREADS, [&] { gradient_squares(pointers.data(), sizes, chunks.data(), squares.data(), entries, chunk); });
+    run({1, 1, 1}, THREADS, [&] { clip_factor(squares.data(), factor.data(), largest, blocks); });
+    double expected_factor = std::min(1.0, largest / (std::sqrt(norm) + 1e-6));
+    compare("clip_factor", factor, {expected_factor});
+    run(grid, THREADS, [&] {
+        adamw(pointers.data(), sizes, decays, chunks.data(), factor.data(), squares.data(), step, root, keep, beta2, share1, share2, epsilon, entries, chunk);
+    });
+    double sum = 0;
+    for (float square : squares) sum += square;
+    compare("adamw squares", {(float)sum}, {norm});
+    for (unsigned e = 0; e < entries; e++) {
+        vector<double> expected, first;
+        for (unsigned i = 0; i < sizes[e]; i++) {
+            double g = gradients[e][i] * expected_factor;
+            double nm = m[e][i] + (g - m[e][i]) * share1, nv = v[e][i] * (double)beta2 + g * g * share2;
+            first.push_back(nm);
+            expected.push_back(before[e][i] * (decays[e] ? keep : 1.0) - step * nm / (std::sqrt(nv) / root + epsilon));
+        }
+        compare("adamw first moment", firsts[e], first);
+        compare("adamw", values[e], expected);
+    }
+    gradients[0][120] = NAN;
+    before = values;
+    factor[0] = 1;
+    run(grid, THREADS, [&] {
+        adamw(pointers.data(), sizes, decays, chunks.data(), factor.data(), squares.data(), step, root, keep, beta2, share1, share2, epsilon, entries, chunk);
+    });
+    checked++;
+    if (std::isfinite(squares[1]) || !std::isfinite(squares[0]) || values[0][120] != before[0][120] || values[0][0] == before[0][0]) {
+        std::printf("adamw: a gradient that is not finite\n");
+        wrong++;
+    }
+}
+
 } // namespace
 
 int main() {
     for (bool backwards : {false, true}) {
         emulator::backwards = backwards;
         test_elementwise();
+        test_adamw();
         test_pool();
         for (int columns : {1, 5, 33, 70}) {
             test_batch_norm(1, columns, 0.0f);

@@ -8,10 +8,11 @@
 use std::time::Instant;
 
 use clip::candle_core::{Result, Tensor};
-use clip::kernels::AdamW;
+use clip::kernels::{self, Optimizer};
 use clip::loss;
 use clip::{
-    Clip, Contrastive, Image, MemoryPairs, Mode, ModelConfig, Objective, Pair, Pairs, Seed, Tokenizer,
+    Clip, Contrastive, Image, MemoryPairs, Mode, ModelConfig, Objective, Pair, Pairs, Parameter, Recipe,
+    Seed, Tokenizer,
 };
 
 #[global_allocator]
@@ -28,13 +29,12 @@ enum Kind {
     CleanClip,
 }
 
-/// A model, a batch and the optimizer's moments.
+/// A model, a batch and the optimizer.
 struct Bench {
     model: Clip,
     pixels: Tensor,
     tokens: Tensor,
-    moments: Vec<[Vec<f32>; 2]>,
-    step: u64,
+    optimizer: Optimizer,
 }
 
 /// Times of one step's parts, in seconds.
@@ -58,10 +58,10 @@ impl Bench {
         let model = Clip::new(&ModelConfig::tiny(), tokenizer, &Seed::new(0))?;
         let indices: Vec<usize> = (0..128).collect();
         let (pixels, tokens) = Contrastive::new(&model, &pairs)?.batch(&indices, 0, &Seed::new(1))?;
-        let zeros = |count: usize| [vec![0f32; count], vec![0f32; count]];
-        let moments =
-            model.all_parameters().iter().map(|parameter| zeros(parameter.var.elem_count())).collect();
-        Ok(Self { model, pixels, tokens, moments, step: 0 })
+        let parameters = model.all_parameters().into_iter();
+        let optimizer =
+            Optimizer::new(parameters.map(|Parameter { name, var, decays }| (name, var, decays)).collect())?;
+        Ok(Self { model, pixels, tokens, optimizer })
     }
 
     /// One step of training; the times of its parts.
@@ -83,15 +83,9 @@ impl Bench {
             }
         };
         let loss = lap();
-        let gradients = objective.backward()?;
+        let gradients = kernels::backward(&objective)?;
         let backward = lap();
-        self.step += 1;
-        let adamw = AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
-        for (parameter, [first, second]) in self.model.all_parameters().iter().zip(&mut self.moments) {
-            if let Some(gradient) = gradients.get(parameter.var.as_tensor()) {
-                adamw.step(&parameter.var, gradient, first, second, self.step)?;
-            }
-        }
+        self.optimizer.step(&gradients, &Recipe::paper().adamw(1e-4))?;
         Ok(Parts { image, text, loss, backward, optimizer: lap(), processor: 0.0 })
     }
 }

@@ -1,6 +1,7 @@
 //! How a model is trained.
 
 use candle_core::{Result, bail};
+use kernels::AdamW;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a training run.
@@ -23,6 +24,9 @@ pub struct Recipe {
     pub beta2: f64,
     /// AdamW's epsilon.
     pub epsilon: f64,
+    /// Gradients are scaled down to this norm, over all parameters, where theirs is larger; as it is without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_clip: Option<f64>,
 }
 
 impl Recipe {
@@ -47,6 +51,7 @@ impl Recipe {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            gradient_clip: None,
         }
     }
 
@@ -73,6 +78,12 @@ impl Recipe {
         0.5 * (1.0 + (std::f64::consts::PI * share).cos()) * self.learning_rate
     }
 
+    /// AdamW's settings at a learning rate.
+    pub fn adamw(&self, learning_rate: f64) -> AdamW {
+        let Self { beta1, beta2, epsilon, weight_decay, gradient_clip, .. } = *self;
+        AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, largest_norm: gradient_clip }
+    }
+
     /// An error that names the first setting no run can have.
     pub fn check(&self) -> Result<()> {
         let rate = |value: f64| (0.0..1.0).contains(&value);
@@ -91,6 +102,9 @@ impl Recipe {
         }
         if !rate(self.beta1) || !rate(self.beta2) {
             bail!("recipe: beta1 and beta2 must be in [0, 1), found {} and {}", self.beta1, self.beta2);
+        }
+        if let Some(norm) = self.gradient_clip.filter(|norm| !positive(*norm)) {
+            bail!("recipe: gradient-clip must be positive, found {norm}");
         }
         Ok(())
     }

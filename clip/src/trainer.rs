@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
+use kernels::{AdamW, Optimizer};
 use rand::seq::SliceRandom;
 
 use crate::{Clip, Parameter, Recipe, Seed, checkpoint};
+
+/// Steps from one look at the loss to the next where looking means to wait for a GPU. On the CPU each is looked at.
+const LOOK_EVERY: usize = 10;
 
 /// What is minimised, over which examples and which parameters.
 pub trait Objective: Sync {
@@ -41,7 +45,7 @@ pub struct Step {
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
-    /// Loss before the step.
+    /// Loss before the step; on a GPU that of the last step whose loss was looked at, one in ten.
     pub loss: f32,
     /// Examples per second since this call of `train` began.
     pub examples_per_second: f64,
@@ -68,18 +72,11 @@ pub enum TrainOutcome {
     Stopped,
 }
 
-/// AdamW's state.
-struct Moments {
-    first: Vec<Vec<f32>>,
-    second: Vec<Vec<f32>>,
-    steps: u64,
-}
-
 /// The state of a run at the end of an epoch.
 pub struct Snapshot<'a> {
     model: &'a Clip,
     parameters: &'a [Parameter],
-    moments: &'a Moments,
+    optimizer: &'a Optimizer,
     epoch: usize,
 }
 
@@ -87,38 +84,35 @@ impl Snapshot<'_> {
     /// Writes parameters, running statistics, moments and epoch to one file that appears whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut tensors = Vec::new();
-        for (index, parameter) in self.parameters.iter().enumerate() {
+        for (parameter, [first, second]) in self.parameters.iter().zip(self.optimizer.moments()?) {
             let name = &parameter.name;
             tensors.push((format!("value.{name}"), parameter.var.as_tensor().clone()));
-            for (kind, moments) in [("first", &self.moments.first), ("second", &self.moments.second)] {
-                let values = Tensor::from_slice(&moments[index], parameter.var.dims(), &Device::Cpu)?;
-                tensors.push((format!("{kind}.{name}"), values));
-            }
+            tensors.push((format!("first.{name}"), first));
+            tensors.push((format!("second.{name}"), second));
         }
         for (name, value) in self.model.parameters.all_running() {
             tensors.push((format!("running.{name}"), value));
         }
         let state = BTreeMap::from([
             ("epoch".to_owned(), self.epoch.to_string()),
-            ("steps".to_owned(), self.moments.steps.to_string()),
+            ("steps".to_owned(), self.optimizer.steps().to_string()),
         ]);
         checkpoint::write(path, &tensors, &state)
     }
 }
 
-/// Puts a snapshot's values into model and moments; returns the epochs done.
-fn restore(path: &Path, model: &Clip, parameters: &[Parameter], moments: &mut Moments) -> Result<usize> {
+/// Puts a snapshot's values into model and optimizer; returns the epochs done.
+fn restore(path: &Path, model: &Clip, parameters: &[Parameter], optimizer: &mut Optimizer) -> Result<usize> {
     let (tensors, state) = checkpoint::read(path)?;
     let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
     let get = |name: String| match tensors.get(&name) {
         Some(tensor) => Ok(tensor),
         None => bail!("{}: holds no {name:?}", path.display()),
     };
-    for (index, parameter) in parameters.iter().enumerate() {
-        let name = &parameter.name;
-        parameter.var.set(get(format!("value.{name}"))?)?;
-        moments.first[index] = get(format!("first.{name}"))?.flatten_all()?.to_vec1()?;
-        moments.second[index] = get(format!("second.{name}"))?.flatten_all()?.to_vec1()?;
+    let mut moments = Vec::with_capacity(parameters.len());
+    for Parameter { name, var, .. } in parameters {
+        var.set(get(format!("value.{name}"))?)?;
+        moments.push([get(format!("first.{name}"))?.clone(), get(format!("second.{name}"))?.clone()]);
     }
     for (name, _) in model.parameters.all_running() {
         model.parameters.set_running(&name, get(format!("running.{name}"))?)?;
@@ -126,7 +120,7 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], moments: &mut Mo
     let number = |key: &str| state.get(key).and_then(|value| value.parse::<u64>().ok());
     match (number("epoch"), number("steps")) {
         (Some(epoch), Some(steps)) => {
-            moments.steps = steps;
+            optimizer.restore(steps, &moments)?;
             Ok(epoch as usize)
         }
         _ => bail!("{}: no snapshot of a training run", path.display()),
@@ -138,7 +132,8 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], moments: &mut Mo
 /// bytes as a run that was never stopped.
 ///
 /// An error where there are fewer examples than one batch, where a parameter receives no gradient, and where a
-/// loss or gradient is not finite (it names step, parameter and learning rate).
+/// loss or gradient is not finite (it names step, parameter and learning rate). `model` may then be half moved; what
+/// the monitor saved is not, and the same call goes on from there.
 pub fn train<O: Objective>(
     model: &Clip,
     objective: &O,
@@ -152,15 +147,19 @@ pub fn train<O: Objective>(
         bail!("{} examples do not fill one batch of {}", objective.examples(), recipe.batch_size);
     }
     let parameters = objective.parameters(model);
-    let zeros =
-        || parameters.iter().map(|parameter| vec![0f32; parameter.var.elem_count()]).collect::<Vec<_>>();
-    let mut moments = Moments { first: zeros(), second: zeros(), steps: 0 };
+    let mut optimizer = Optimizer::new(
+        parameters
+            .iter()
+            .map(|Parameter { name, var, decays }| (name.clone(), var.clone(), *decays))
+            .collect(),
+    )?;
     let start = match monitor.resume() {
-        Some(path) => restore(&path, model, &parameters, &mut moments)?,
+        Some(path) => restore(&path, model, &parameters, &mut optimizer)?,
         None => 0,
     };
     let steps = recipe.epochs * steps_per_epoch;
     let (started, mut done_here) = (Instant::now(), 0);
+    let (every_loss, mut loss) = (model.device()?.is_cpu(), f32::NAN);
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(2);
         scope.spawn(move || {
@@ -179,14 +178,16 @@ pub fn train<O: Objective>(
                 let step = epoch * steps_per_epoch + index;
                 let Ok(batch) = batches.recv() else { bail!("the thread that prepares batches ended early") };
                 let learning_rate = recipe.learning_rate_at(step, steps);
-                let loss =
-                    optimise(model, objective, &batch?, recipe, learning_rate, &parameters, &mut moments)
-                        .map_err(|error| {
-                            error.context(format!(
-                                "step {} of {steps}, learning rate {learning_rate:e}",
-                                step + 1
-                            ))
-                        })?;
+                let settings = recipe.adamw(learning_rate);
+                let looks =
+                    every_loss || done_here == 0 || index % LOOK_EVERY == 0 || index + 1 == steps_per_epoch;
+                let seen = optimise(model, objective, &batch?, &settings, &mut optimizer, looks).map_err(
+                    |error| {
+                        error
+                            .context(format!("step {} of {steps}, learning rate {learning_rate:e}", step + 1))
+                    },
+                )?;
+                loss = seen.unwrap_or(loss);
                 done_here += recipe.batch_size;
                 let examples_per_second = done_here as f64 / started.elapsed().as_secs_f64();
                 let event = Step {
@@ -201,7 +202,8 @@ pub fn train<O: Objective>(
                     return Ok(TrainOutcome::Stopped);
                 }
             }
-            let snapshot = Snapshot { model, parameters: &parameters, moments: &moments, epoch: epoch + 1 };
+            let snapshot =
+                Snapshot { model, parameters: &parameters, optimizer: &optimizer, epoch: epoch + 1 };
             monitor.epoch_end(epoch + 1, &snapshot)?;
         }
         Ok(TrainOutcome::Finished)
@@ -214,34 +216,23 @@ fn shuffled(count: usize, seed: &Seed) -> Vec<usize> {
     order
 }
 
-/// One step of AdamW; returns the loss before it.
+/// One step of AdamW; returns the loss before it where it is looked at.
 fn optimise<O: Objective>(
     model: &Clip,
     objective: &O,
     batch: &O::Batch,
-    recipe: &Recipe,
-    learning_rate: f64,
-    parameters: &[Parameter],
-    moments: &mut Moments,
-) -> Result<f32> {
+    settings: &AdamW,
+    optimizer: &mut Optimizer,
+    looks: bool,
+) -> Result<Option<f32>> {
     let loss = objective.loss(model, batch)?;
-    let value = loss.to_scalar::<f32>()?;
-    if !value.is_finite() {
+    let value = if looks { Some(loss.to_scalar::<f32>()?) } else { None };
+    if let Some(value) = value.filter(|value| !value.is_finite()) {
         bail!("the loss is {value}; a lower learning rate may help");
     }
-    let gradients = loss.backward()?;
-    moments.steps += 1;
-    for (index, parameter) in parameters.iter().enumerate() {
-        let Some(gradient) = gradients.get(parameter.var.as_tensor()) else {
-            bail!("parameter {:?} received no gradient", parameter.name);
-        };
-        let weight_decay = if parameter.decays { recipe.weight_decay } else { 0.0 };
-        let Recipe { beta1, beta2, epsilon, .. } = *recipe;
-        let adamw = kernels::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay };
-        let (first, second) = (&mut moments.first[index], &mut moments.second[index]);
-        adamw
-            .step(&parameter.var, gradient, first, second, moments.steps)
-            .map_err(|error| error.context(format!("parameter {:?}", parameter.name)))?;
+    optimizer.step(&kernels::backward(&loss)?, settings)?;
+    if looks {
+        optimizer.check()?;
     }
     model.clamp_logit_scale()?;
     Ok(value)

@@ -1,13 +1,13 @@
 //! Element-wise operations with their gradients in one pass each.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use crate::cuda;
-use crate::fused::{apply1, apply2};
+use crate::fused::apply2;
 use crate::linear::column_sums;
-use crate::parallel::{Values, exp, values, written};
+use crate::parallel::{Values, values, written};
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
@@ -34,10 +34,10 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(total, a.dims(), a.device())
 }
 
-/// `a + b`; both of the same shape.
+/// `a + b`; both of the same shape. An error names the shapes where they are not, or hold nothing.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.dims() != b.dims() {
-        bail!("add: expected equal shapes, found {:?} and {:?}", a.dims(), b.dims());
+    if a.dims() != b.dims() || a.elem_count() == 0 {
+        bail!("add: expected equal shapes, not empty, found {:?} and {:?}", a.dims(), b.dims());
     }
     apply2(&a.contiguous()?, &b.contiguous()?, Add)
 }
@@ -75,8 +75,11 @@ impl CustomOp2 for Add {
 
 /// `x` `[B, L, D]` plus the first L rows of `table` `[T, D]`, T ≥ L: learned positions.
 pub fn add_table(x: &Tensor, table: &Tensor) -> Result<Tensor> {
-    let ((_, length, width), (rows, columns)) = (x.dims3()?, table.dims2()?);
-    if width != columns || rows < length || x.elem_count() == 0 {
+    let fits = match (x.dims(), table.dims()) {
+        ([_, length, width], [rows, columns]) => width == columns && rows >= length,
+        _ => false,
+    };
+    if !fits || x.elem_count() == 0 {
         bail!(
             "add_table: expected x [B, L, D], not empty, and table [T >= L, D], found {:?} and {:?}",
             x.dims(),
@@ -129,45 +132,5 @@ impl CustomOp2 for AddTable {
         let mut gradient = column_sums(&Values::of("add_table", &grad)?, sample);
         gradient.resize(table.elem_count(), 0.0);
         Ok((Some(grad), Some(Tensor::from_vec(gradient, table.dims(), table.device())?)))
-    }
-}
-
-/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU.
-pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    apply1(&x.contiguous()?, QuickGelu)
-}
-
-struct QuickGelu;
-
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-1.702 * x))
-}
-
-impl CustomOp1 for QuickGelu {
-    fn name(&self) -> &'static str {
-        "quick_gelu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values("quick_gelu", x, layout)?;
-        let y = written(x.len(), |y| {
-            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-                y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
-            });
-        });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    cuda_forward!(self, "quick_gelu", x => cuda::quick_gelu(&x));
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        cuda_backward!("quick_gelu", grad, x => Ok(cuda::some(cuda::quick_gelu_backward(&x, &grad)?)));
-        let grad = grad.contiguous()?;
-        let dx = zip_map(&Values::of("quick_gelu", x)?, &Values::of("quick_gelu", &grad)?, |x, gradient| {
-            let s = sigmoid(x);
-            gradient * (s + 1.702 * x * s * (1.0 - s))
-        });
-        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
     }
 }

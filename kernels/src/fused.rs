@@ -16,6 +16,7 @@ use candle_core::{
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::elementwise::sum;
+use crate::gradients;
 use crate::parallel::values;
 
 type Shared<T> = Arc<Box<T>>;
@@ -213,14 +214,15 @@ impl CustomOp2 for Whole {
                 pending.insert(argument.id(), total);
             }
         }
-        let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
-        gradients.clear();
+        let mut handed_on = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
+        handed_on.clear();
         for node in &self.nodes {
             for argument in &node.arguments {
                 if let Some(number) = self.numbers.get(&argument.id())
                     && let Some(gradient) = pending.remove(&argument.id())
+                    && let Some(gradient) = gradients::take(argument, gradient)
                 {
-                    gradients.insert(*number, gradient);
+                    handed_on.insert(*number, gradient);
                 }
             }
         }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::apply1;
-use crate::parallel::{Values, values};
+use crate::parallel::{Values, values, written};
 
 /// Mean over `size`×`size` squares that do not overlap: `[N, H, W, C]` to `[N, H/size, W/size, C]` (rounded down,
 /// as PyTorch does).
@@ -65,18 +65,21 @@ impl CustomOp1 for AveragePool {
         let (_, height, width, channels) = x.dims4()?;
         let (_, out_height, out_width, _) = y.dims4()?;
         let scale = 1.0 / (self.size * self.size) as f32;
-        let mut dx = vec![0f32; x.elem_count()];
-        dx.par_chunks_mut(height * width * channels).enumerate().for_each(|(image, dx)| {
-            for out_y in 0..out_height {
-                let dy = &dy[(image * out_height + out_y) * out_width * channels..];
-                let dx = &mut dx[out_y * self.size * width * channels..];
-                for (from, to) in self.pairs(out_width, width) {
-                    let to = &mut dx[to * channels..][..channels];
-                    to.iter_mut()
-                        .zip(&dy[from * channels..][..channels])
-                        .for_each(|(dx, dy)| *dx = dy * scale);
+        let dx = written(x.elem_count(), |dx| {
+            dx.par_chunks_mut(width * channels).enumerate().for_each(|(row, dx)| {
+                let (image, out_y) = (row / height, row % height / self.size);
+                // What is left over beside and below the pools has no gradient.
+                let pooled = if out_y < out_height { out_width * self.size * channels } else { 0 };
+                let (pooled, rest) = dx.split_at_mut(pooled);
+                rest.fill(0.0);
+                let dy = dy[(image * out_height + out_y.min(out_height - 1)) * out_width * channels..]
+                    .chunks_exact(channels);
+                for (dx, dy) in pooled.chunks_exact_mut(self.size * channels).zip(dy) {
+                    for dx in dx.chunks_exact_mut(channels) {
+                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy * scale);
+                    }
                 }
-            }
+            });
         });
         Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
     }

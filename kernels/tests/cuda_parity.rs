@@ -83,6 +83,7 @@ fn element_wise() -> Result<()> {
     let (a, b) = (random(&[3, 5, 7], 1)?, random(&[3, 5, 7], 2)?);
     agree("add", &[a.clone(), b], |x| kernels::add(&x[0], &x[1]))?;
     agree("quick_gelu", &[a.affine(4.0, 0.0)?], |x| kernels::quick_gelu(&x[0]))?;
+    agree("gelu", &[a.affine(4.0, 0.0)?], |x| kernels::gelu(&x[0]))?;
     agree("add_table", &[a, random(&[9, 7], 3)?], |x| kernels::add_table(&x[0], &x[1]))?;
     agree("average_pool2d", &[random(&[2, 5, 7, 3], 4)?], |x| kernels::average_pool2d(&x[0], 2))
 }

@@ -4,5 +4,6 @@
 mod checkpoints;
 mod golden;
 mod inputs;
+mod steps;
 mod support;
 mod training;

@@ -9,7 +9,7 @@ use clip::{
     Clip, Contrastive, Monitor, Objective, Parameter, Recipe, Seed, Snapshot, Step, TrainOutcome, train,
 };
 
-use crate::support::{Folder, nano, pairs, recipe};
+use crate::support::{Folder, nano, pairs, recipe, values};
 
 /// Saves each epoch to a file, resumes from it where told, and stops after some steps.
 #[derive(Default)]
@@ -155,9 +155,32 @@ fn overflow_and_unusable_recipes_are_errors() -> Result<()> {
     };
     let error = with(&Recipe { learning_rate: f64::NAN, ..recipe() });
     assert!(error.contains("learning-rate") && error.contains("NaN"), "{error}");
+    let error = with(&Recipe { gradient_clip: Some(0.0), ..recipe() });
+    assert!(error.contains("gradient-clip") && error.contains('0'), "{error}");
     let error = with(&Recipe { batch_size: 21, ..recipe() });
     assert!(error.contains("20 examples") && error.contains("21"), "{error}");
     let error = with(&Recipe { learning_rate: 1e30, ..recipe() });
     assert!(error.contains("step 2 of 4") && error.contains("learning rate"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn gradients_are_clipped_only_where_a_recipe_says_so() -> Result<()> {
+    let plain = serde_json::to_value(recipe()).expect("a recipe is JSON");
+    assert!(plain.get("gradient-clip").is_none(), "stored recipes would change: {plain}");
+    assert_eq!(serde_json::from_value::<Recipe>(plain).expect("a stored recipe"), recipe());
+    let pairs = pairs(20, 16);
+    let after = |gradient_clip: Option<f64>| -> Result<Vec<f64>> {
+        let recipe = Recipe { gradient_clip, ..recipe() };
+        let text = serde_json::to_string(&recipe).expect("a recipe is JSON");
+        assert_eq!(serde_json::from_str::<Recipe>(&text).expect("the same recipe"), recipe);
+        let model = nano(1)?;
+        let objective = Contrastive::new(&model, &pairs)?;
+        train(&model, &objective, &recipe, &Seed::new(7), &mut Saver::default())?;
+        Ok(model.all_parameters().iter().flat_map(|parameter| values(&parameter.var)).collect())
+    };
+    let plain = after(None)?;
+    assert!(after(Some(1e9))? == plain, "a norm that is never reached changes the training");
+    assert!(after(Some(1e-9))? != plain, "a tiny norm changes nothing");
     Ok(())
 }

@@ -31,6 +31,21 @@ KERNEL(quick_gelu_backward, const T *x, const T *dy, T *dx, int count) {
     }
 }
 
+// x times the normal distribution's share below it, exact as PyTorch's default.
+KERNEL(gelu_forward, const T *x, T *y, int count) {
+    FOR_EACH(i, count) {
+        float value = x[i];
+        y[i] = 0.5f * value * (1.0f + erff(value * 0.70710678f));
+    }
+}
+
+KERNEL(gelu_backward, const T *x, const T *dy, T *dx, int count) {
+    FOR_EACH(i, count) {
+        float value = x[i], below = 0.5f * (1.0f + erff(value * 0.70710678f));
+        dx[i] = (float)dy[i] * (below + value * 0.39894228f * expf(-0.5f * value * value));
+    }
+}
+
 KERNEL(scale, const T *x, T *y, float factor, int count) {
     FOR_EACH(i, count) {
         y[i] = (float)x[i] * factor;

@@ -3,6 +3,8 @@
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Shape, bail};
 
+use crate::gelu::Gelu;
+
 use super::{Element, Input, Made, by_element, calls, expect_f32, made, over, room};
 
 /// `a + b`.
@@ -31,29 +33,36 @@ fn mask_of<T: Element>(y: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
     Ok(made(device, dx, y.shape()))
 }
 
-/// `x · sigmoid(1.702 x)`.
-pub(crate) fn quick_gelu(x: &Input<'_>) -> Result<Made> {
-    by_element!(x, quick_gelu_of(x))
+/// A GELU of each value.
+pub(crate) fn gelu(x: &Input<'_>, kind: Gelu) -> Result<Made> {
+    by_element!(x, gelu_of(x, kind))
 }
 
-fn quick_gelu_of<T: Element>(x: &Input<'_>) -> Result<Made> {
+fn gelu_of<T: Element>(x: &Input<'_>, kind: Gelu) -> Result<Made> {
     let (device, count) = (x.device()?, x.count());
     let mut y = room::<T>(device, count)?;
-    calls::quick_gelu_forward::<T>(device, over(count), &x.view()?, &mut y.as_view_mut(), count)?;
+    let (from, mut to) = (x.view()?, y.as_view_mut());
+    match kind {
+        Gelu::Quick => calls::quick_gelu_forward::<T>(device, over(count), &from, &mut to, count)?,
+        Gelu::Exact => calls::gelu_forward::<T>(device, over(count), &from, &mut to, count)?,
+    }
     Ok(made(device, y, x.shape()))
 }
 
-/// Gradient of [`quick_gelu`].
-pub(crate) fn quick_gelu_backward(x: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
-    by_element!(x, quick_gelu_backward_of(x, dy))
+/// Gradient of [`gelu`].
+pub(crate) fn gelu_backward(x: &Input<'_>, dy: &Input<'_>, kind: Gelu) -> Result<Made> {
+    by_element!(x, gelu_backward_of(x, dy, kind))
 }
 
-fn quick_gelu_backward_of<T: Element>(x: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
-    same_count("quick_gelu", x, dy)?;
+fn gelu_backward_of<T: Element>(x: &Input<'_>, dy: &Input<'_>, kind: Gelu) -> Result<Made> {
+    same_count("gelu", x, dy)?;
     let (device, count) = (x.device()?, x.count());
     let mut dx = room::<T>(device, count)?;
-    let (x_view, mut to) = (x.view()?, dx.as_view_mut());
-    calls::quick_gelu_backward::<T>(device, over(count), &x_view, &dy.view()?, &mut to, count)?;
+    let (from, dy, mut to) = (x.view()?, dy.view()?, dx.as_view_mut());
+    match kind {
+        Gelu::Quick => calls::quick_gelu_backward::<T>(device, over(count), &from, &dy, &mut to, count)?,
+        Gelu::Exact => calls::gelu_backward::<T>(device, over(count), &from, &dy, &mut to, count)?,
+    }
     Ok(made(device, dx, x.shape()))
 }
 

@@ -173,10 +173,9 @@ impl Moments {
         if moments.iter().map(|(first, _)| first.len()).ne(self.sizes.iter().copied()) {
             bail!("adamw: moments of other sizes");
         }
-        let all = |pick: fn(&(Vec<f32>, Vec<f32>)) -> &Vec<f32>| {
-            moments.iter().flat_map(|both| pick(both).iter().copied()).collect::<Vec<f32>>()
-        };
-        self.device.memcpy_htod(&all(|both| &both.0), &mut self.first)?;
-        self.device.memcpy_htod(&all(|both| &both.1), &mut self.second)
+        let first: Vec<f32> = moments.iter().flat_map(|(first, _)| first.iter().copied()).collect();
+        let second: Vec<f32> = moments.iter().flat_map(|(_, second)| second.iter().copied()).collect();
+        self.device.memcpy_htod(&first, &mut self.first)?;
+        self.device.memcpy_htod(&second, &mut self.second)
     }
 }

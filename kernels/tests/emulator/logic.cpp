@@ -69,6 +69,15 @@ void test_elementwise() {
     compare("quick_gelu_forward", y, gelu);
     run(over(count), THREADS, [&] { quick_gelu_backward(a.data(), b.data(), y.data(), count); });
     compare("quick_gelu_backward", y, slope);
+    for (int i = 0; i < count; i++) {
+        double below = 0.5 * (1 + std::erf(a[i] / std::sqrt(2.0)));
+        gelu[i] = a[i] * below;
+        slope[i] = b[i] * (below + a[i] * std::exp(-0.5 * a[i] * a[i]) / std::sqrt(2 * M_PI));
+    }
+    run(over(count), THREADS, [&] { gelu_forward(a.data(), y.data(), count); });
+    compare("gelu_forward", y, gelu);
+    run(over(count), THREADS, [&] { gelu_backward(a.data(), b.data(), y.data(), count); });
+    compare("gelu_backward", y, slope);
     run(over(count), THREADS, [&] { add_row(a.data(), b.data(), y.data(), count, columns); });
     compare("add_row", y, row);
     z = a;

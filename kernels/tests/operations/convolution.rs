@@ -6,14 +6,14 @@ use candle_core::{Result, Tensor};
 const CHANNELS_FIRST: (usize, usize, usize, usize) = (0, 3, 1, 2);
 const CHANNELS_LAST: (usize, usize, usize, usize) = (0, 2, 3, 1);
 
-fn convolution(inputs: &[Tensor], stride: usize, padding: usize) -> Result<Tensor> {
+pub(crate) fn convolution(inputs: &[Tensor], stride: usize, padding: usize) -> Result<Tensor> {
     let x = inputs[0].permute(CHANNELS_FIRST)?.contiguous()?;
     let w = inputs[1].permute(CHANNELS_FIRST)?.contiguous()?;
     x.conv2d(&w, padding, stride, 1, 1)?.permute(CHANNELS_LAST)?.contiguous()
 }
 
 #[test]
-fn convolutions_agree_with_candle() {
+pub(crate) fn convolutions_agree_with_candle() {
     // x, w, stride, padding
     let cases: &[([usize; 4], [usize; 4], usize, usize)] = &[
         ([1, 7, 5, 1], [1, 3, 3, 1], 1, 1),
@@ -43,7 +43,7 @@ fn convolutions_agree_with_candle() {
 }
 
 #[test]
-fn convolutions_of_large_values_stay_exact() {
+pub(crate) fn convolutions_of_large_values_stay_exact() {
     let inputs = [(random(&[2, 7, 5, 3], 1) * 1e4).expect("scaled"), random(&[4, 3, 3, 3], 2)];
     let ours = |inputs: &[Tensor]| kernels::conv2d(&inputs[0], &inputs[1], 1, 1);
     check("conv2d", &ours, &|inputs| convolution(inputs, 1, 1), &inputs, 3e-6);

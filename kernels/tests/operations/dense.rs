@@ -1,11 +1,13 @@
 //! Fully connected layer, attention, embedding and element-wise operations.
 
 use crate::support::{
-    assert_close, assert_refused, check, random, random_indices, run, same_with_any_threads, values,
+    Operation, assert_close, assert_refused, check, devices, moved, random, random_indices, run,
+    same_with_any_threads, values,
 };
 use candle_core::{D, DType, Device, Result, Tensor};
+use kernels::Gelu;
 
-fn reference_linear(inputs: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn reference_linear(inputs: &[Tensor]) -> Result<Tensor> {
     let (x, w) = (&inputs[0], &inputs[1]);
     let (outputs, width) = w.dims2()?;
     let y = x.reshape(((), width))?.matmul(&w.t()?)?;
@@ -44,7 +46,7 @@ fn softmax(x: &Tensor) -> Result<Tensor> {
     exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
 }
 
-fn reference_attention(inputs: &[Tensor], heads: usize, causal: bool) -> Result<Tensor> {
+pub(crate) fn reference_attention(inputs: &[Tensor], heads: usize, causal: bool) -> Result<Tensor> {
     let (queries, keys, width) = (inputs[0].dim(1)?, inputs[1].dim(1)?, inputs[0].dim(2)?);
     let hidden = |query: usize, key: usize| if causal && key > query { -1e30 } else { 0f64 };
     let mask: Vec<f64> = (0..queries * keys).map(|at| hidden(at / keys, at % keys)).collect();
@@ -83,9 +85,12 @@ fn attention_survives_huge_scores() -> Result<()> {
     let inputs = [(random(&shape, 1) * 1e4)?, (random(&shape, 2) * 1e4)?, random(&shape, 3)];
     let ours = |inputs: &[Tensor]| kernels::attention(&inputs[0], &inputs[1], &inputs[2], 2, true);
     let reference = |inputs: &[Tensor]| reference_attention(inputs, 2, true);
-    let (found, expected) = (run(&ours, &inputs, DType::F32)?, run(&reference, &inputs, DType::F64)?);
-    assert_close("attention", &found[0], &expected[0], 1e-6);
-    assert!(found.iter().all(|tensor| values(tensor).iter().all(|value| value.is_finite())));
+    let expected = run(&reference, &inputs, DType::F64)?;
+    for device in devices() {
+        let found = run(&ours, &moved(&inputs, device), DType::F32)?;
+        assert_close("attention", &found[0], &expected[0], 1e-6);
+        assert!(found.iter().all(|tensor| values(tensor).iter().all(|value| value.is_finite())));
+    }
     Ok(())
 }
 
@@ -105,7 +110,7 @@ fn embedding_agrees_with_index_select() {
 }
 
 /// OpenAI's attention pool as it is written, every token projected; without the keys' bias.
-fn reference_pool(inputs: &[Tensor], heads: usize) -> Result<Tensor> {
+pub(crate) fn reference_pool(inputs: &[Tensor], heads: usize) -> Result<Tensor> {
     let (batch, height, width, channels) = inputs[0].dims4()?;
     let x = inputs[0].reshape((batch, height * width, channels))?;
     let x = Tensor::cat(&[&x.mean_keepdim(1)?, &x], 1)?.broadcast_add(&inputs[1])?;
@@ -134,6 +139,7 @@ fn attention_pool_agrees_with_projecting_every_token() -> Result<()> {
         let bias = random(&vector, 8);
         let ours = |inputs: &[Tensor]| {
             let [x, positions, q, q_bias, k, v, v_bias] = inputs else { unreachable!("seven inputs") };
+            let bias = bias.to_device(x.device())?;
             kernels::attention_pool(x, positions, (q, q_bias), (k, &bias), (v, v_bias), heads)
         };
         check("attention_pool", &ours, &|inputs| reference_pool(inputs, heads), &inputs, 1e-5);
@@ -166,16 +172,57 @@ fn embedding_takes_leading_dimensions_as_one() {
     check("embedding", &ours, &reference, &inputs, 1e-6);
 }
 
-fn reference_gelu(inputs: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn reference_quick_gelu(inputs: &[Tensor]) -> Result<Tensor> {
     let x = &inputs[0];
     x / ((x * -1.702)?.exp()? + 1.0)?
+}
+
+pub(crate) fn reference_gelu(inputs: &[Tensor]) -> Result<Tensor> {
+    let x = &inputs[0];
+    (x * ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.0)?)? * 0.5
+}
+
+/// A fully connected layer with a non-linearity behind it.
+pub(crate) fn reference_linear_gelu(inputs: &[Tensor], kind: Gelu) -> Result<Tensor> {
+    let y = [reference_linear(inputs)?];
+    if kind == Gelu::Quick { reference_quick_gelu(&y) } else { reference_gelu(&y) }
+}
+
+#[test]
+fn linear_gelu_agrees_with_its_parts() {
+    // Around the blocks of 64 rows.
+    let shapes: &[(&[usize], usize)] =
+        &[(&[1, 1], 1), (&[3, 5, 17], 33), (&[64, 8], 16), (&[65, 9], 7), (&[333, 24], 65), (&[9], 4)];
+    for (shape, outputs) in shapes {
+        let width = shape[shape.len() - 1];
+        let inputs = [random(shape, 1), random(&[*outputs, width], 2), random(&[*outputs], 3)];
+        for kind in [Gelu::Quick, Gelu::Exact] {
+            let ours = |inputs: &[Tensor]| kernels::linear_gelu(&inputs[0], &inputs[1], &inputs[2], kind);
+            let reference = |inputs: &[Tensor]| reference_linear_gelu(inputs, kind);
+            check("linear_gelu", &ours, &reference, &inputs, 3e-6);
+        }
+    }
+}
+
+#[test]
+fn linear_gelu_is_the_same_without_gradients() -> Result<()> {
+    let (x, w, bias) = (random(&[2, 37, 9], 1), random(&[33, 9], 2), random(&[33], 3));
+    let constant = kernels::linear_gelu(&x, &w, &bias, Gelu::Quick)?;
+    let w = candle_core::Var::from_tensor(&w)?;
+    let tracked = kernels::linear_gelu(&x, &w, &bias, Gelu::Quick)?;
+    assert_eq!(values(&constant), values(&tracked));
+    let gradients = tracked.sum_all()?.backward()?;
+    assert!(gradients.get(&w).is_some() && gradients.get(&x).is_none());
+    Ok(())
 }
 
 #[test]
 fn element_wise_operations_agree_with_candle() -> Result<()> {
     for shape in [vec![1], vec![7, 5], vec![3, 7, 5, 33], vec![40_000]] {
         let gelu = |inputs: &[Tensor]| kernels::quick_gelu(&inputs[0]);
-        check("quick_gelu", &gelu, &reference_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
+        check("quick_gelu", &gelu, &reference_quick_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
+        let exact = |inputs: &[Tensor]| kernels::gelu(&inputs[0]);
+        check("gelu", &exact, &reference_gelu, &[(random(&shape, 1) * 6.0)?], 2e-6);
         let inputs = [random(&shape, 1), random(&shape, 2)];
         let plain = |inputs: &[Tensor]| kernels::add(&inputs[0], &inputs[1]);
         check("add", &plain, &|inputs| &inputs[0] + &inputs[1], &inputs, 1e-6);
@@ -186,17 +233,18 @@ fn element_wise_operations_agree_with_candle() -> Result<()> {
 #[test]
 fn element_wise_operations_survive_extremes() -> Result<()> {
     let x = Tensor::new(&[-1e4f32, -100.0, 0.0, 100.0, 1e4], &Device::Cpu)?;
-    let found = same_with_any_threads(
-        "quick_gelu",
-        &|inputs| kernels::quick_gelu(&inputs[0]),
-        std::slice::from_ref(&x),
-    );
     let expected = Tensor::new(&[0f32, 0.0, 0.0, 100.0, 1e4], &Device::Cpu)?;
-    assert_close("quick_gelu", &found[0], &expected, 1e-7);
-    assert!(values(&found[1]).iter().all(|value| value.is_finite()));
-    // A lost number stays lost: it must reach the loss, where the trainer reports it.
-    let lost = Tensor::new(&[f32::NAN, 1.0], &Device::Cpu)?;
-    assert!(values(&kernels::quick_gelu(&lost)?)[0].is_nan());
+    let kinds: [(&str, Operation<'_>); 2] = [
+        ("quick_gelu", &|inputs| kernels::quick_gelu(&inputs[0])),
+        ("gelu", &|inputs| kernels::gelu(&inputs[0])),
+    ];
+    for ((name, operation), device) in
+        kinds.into_iter().flat_map(|kind| devices().iter().map(move |device| (kind, device)))
+    {
+        let found = same_with_any_threads(name, operation, &moved(std::slice::from_ref(&x), device));
+        assert_close(name, &found[0], &expected, 1e-7);
+        assert!(values(&found[1]).iter().all(|value| value.is_finite()), "{name}");
+    }
     Ok(())
 }
 
@@ -221,6 +269,9 @@ fn wrong_shapes_are_refused() -> Result<()> {
     let empty = kernels::add_table(&random(&[0, 4, 3], 1), &w);
     assert_refused(empty, "add_table", &["[0, 4, 3]"]);
     assert_refused(kernels::quick_gelu(&x.to_dtype(DType::F64)?), "quick_gelu", &["f32"]);
+    let fully = |x: &Tensor, w: &Tensor, bias: &Tensor| kernels::linear_gelu(x, w, bias, Gelu::Quick);
+    assert_refused(fully(&x, &random(&[4, 5], 2), &random(&[4], 3)), "linear_gelu", &["[2, 3]", "[4, 5]"]);
+    assert_refused(fully(&x, &w, &random(&[3], 3)), "linear_gelu", &["[4, 3]", "[3]"]);
     let three = |batch, length, width| random(&[batch, length, width], 1);
     let refused = |q: &Tensor, k: &Tensor, v: &Tensor, heads, causal| {
         let part = format!("{:?}", q.dims());

@@ -4,7 +4,7 @@ use crate::support::{assert_close, assert_refused, check, random, run, values};
 use candle_core::{D, DType, Result, Tensor};
 use kernels::Activation;
 
-const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 fn activated(x: Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
@@ -13,7 +13,7 @@ fn activated(x: Tensor, activation: Activation) -> Result<Tensor> {
     }
 }
 
-fn reference_batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Tensor> {
+pub(crate) fn reference_batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Tensor> {
     let rows = inputs[0].reshape(((), inputs[1].elem_count()))?;
     let centred = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
@@ -23,7 +23,7 @@ fn reference_batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Ten
 }
 
 /// With the fourth input as residual, if there is one.
-fn batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Tensor> {
+pub(crate) fn batch_norm(inputs: &[Tensor], activation: Activation) -> Result<Tensor> {
     let residual = inputs.get(3);
     Ok(kernels::batch_norm_train(&inputs[0], &inputs[1], &inputs[2], residual, EPSILON, activation)?.0)
 }
@@ -100,7 +100,8 @@ fn given_statistics_agree_with_their_definition() -> Result<()> {
         for activation in [Activation::Identity, Activation::Relu] {
             let ours = |inputs: &[Tensor]| {
                 let (gamma, beta) = (&inputs[1], &inputs[2]);
-                let given = (&mean, &variance);
+                let on = |tensor: &Tensor| tensor.to_device(inputs[0].device());
+                let given = (&on(&mean)?, &on(&variance)?);
                 kernels::batch_norm_eval(&inputs[0], gamma, beta, given, inputs.get(3), EPSILON, activation)
             };
             let reference = |inputs: &[Tensor]| {
@@ -124,7 +125,7 @@ fn lost_numbers_pass_the_activation() -> Result<()> {
     Ok(())
 }
 
-fn reference_layer_norm(inputs: &[Tensor]) -> Result<Tensor> {
+pub(crate) fn reference_layer_norm(inputs: &[Tensor]) -> Result<Tensor> {
     let centred = inputs[0].broadcast_sub(&inputs[0].mean_keepdim(D::Minus1)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + EPSILON)?.sqrt()?;
     centred.broadcast_div(&deviation)?.broadcast_mul(&inputs[1])?.broadcast_add(&inputs[2])

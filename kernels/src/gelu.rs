@@ -1,0 +1,328 @@
+//! GELU, exact and as CLIP approximates it, alone and behind a fully connected layer.
+
+use std::f32::consts::FRAC_1_SQRT_2;
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+#[cfg(feature = "cuda")]
+use crate::cuda;
+use crate::fused::{apply1, apply3};
+use crate::linear::{gradient_of_weights, linear, wants_gradient};
+use crate::parallel::{Matrix, Values, exp, product, values, written};
+use crate::wide::wide;
+
+/// Values handled by one task.
+const CHUNK: usize = 16 << 10;
+/// Rows of a fully connected layer handled by one task: few, so that what the product leaves is still in the cache
+/// when the non-linearity reads it.
+const ROWS: usize = 64;
+
+/// Which GELU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gelu {
+    /// `x · sigmoid(1.702 x)`, CLIP's approximation.
+    Quick,
+    /// `x · Φ(x)` with the normal distribution Φ (Hendrycks and Gimpel 2016), PyTorch's default.
+    Exact,
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-1.702 * x))
+}
+
+/// Φ(x), to 2e-7, and for negative x to a relative error that grows to 3e-6 at −5: Chebyshev's fit of erfc in Numerical Recipes
+/// (Press et al. 1992, section 6.2, `erfcc`).
+#[inline(always)]
+fn normal_distribution(x: f32) -> f32 {
+    let z = x.abs() * FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.5 * z);
+    let p = 0.170_872_77 * t - 0.822_152_23;
+    let p = p * t + 1.488_515_9;
+    let p = p * t - 1.135_204;
+    let p = p * t + 0.278_868_07;
+    let p = p * t - 0.186_288_06;
+    let p = p * t + 0.096_784_18;
+    let p = p * t + 0.374_091_96;
+    let p = p * t + 1.000_023_7;
+    let p = p * t - 1.265_512_2;
+    let half = 0.5 * t * exp(p - z * z);
+    if x < 0.0 { half } else { 1.0 - half }
+}
+
+/// φ(x) = Φ'(x).
+#[inline(always)]
+fn normal_density(x: f32) -> f32 {
+    0.398_942_3 * exp(-0.5 * x * x)
+}
+
+wide! {
+    fn quick_values(y: &mut [f32], x: &[f32]) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
+    }
+
+    fn exact_values(y: &mut [f32], x: &[f32]) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * normal_distribution(*x));
+    }
+
+    fn quick_slopes(dx: &mut [f32], x: &[f32], dy: &[f32]) {
+        for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+            let s = sigmoid(*x);
+            *dx = dy * (s + 1.702 * x * s * (1.0 - s));
+        }
+    }
+
+    fn exact_slopes(dx: &mut [f32], x: &[f32], dy: &[f32]) {
+        for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+            *dx = dy * (normal_distribution(*x) + x * normal_density(*x));
+        }
+    }
+
+    /// Adds the rows of `dy` to `sums`, a row of its own.
+    fn add_rows(sums: &mut [f32], dy: &[f32]) {
+        for row in dy.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+    }
+}
+
+impl Gelu {
+    fn name(self) -> &'static str {
+        match self {
+            Gelu::Quick => "quick_gelu",
+            Gelu::Exact => "gelu",
+        }
+    }
+
+    /// Writes all of `y`.
+    fn values(self, y: &mut [f32], x: &[f32]) {
+        match self {
+            Gelu::Quick => quick_values(y, x),
+            Gelu::Exact => exact_values(y, x),
+        }
+    }
+
+    /// Writes all of `dx`, the gradient of `x` for the one of the result.
+    fn slopes(self, dx: &mut [f32], x: &[f32], dy: &[f32]) {
+        match self {
+            Gelu::Quick => quick_slopes(dx, x, dy),
+            Gelu::Exact => exact_slopes(dx, x, dy),
+        }
+    }
+}
+
+/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU; an error where `x` is empty.
+pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+    apply(x, Gelu::Quick)
+}
+
+/// `x · Φ(x)`, exact as PyTorch's default; an error where `x` is empty.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    apply(x, Gelu::Exact)
+}
+
+fn apply(x: &Tensor, kind: Gelu) -> Result<Tensor> {
+    if x.elem_count() == 0 {
+        bail!("{}: expected at least one value, found {:?}", kind.name(), x.dims());
+    }
+    apply1(&x.contiguous()?, ElementWise(kind))
+}
+
+struct ElementWise(Gelu);
+
+impl CustomOp1 for ElementWise {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(self.0.name(), x, layout)?;
+        let y = written(x.len(), |y| {
+            let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+            chunks.for_each(|(y, x)| self.0.values(y, x));
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    cuda_forward!(self, "gelu", x => cuda::gelu(&x, self.0));
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        cuda_backward!("gelu", grad, x => Ok(cuda::some(cuda::gelu_backward(&x, &grad, self.0)?)));
+        let grad = grad.contiguous()?;
+        let (xs, dys) = (Values::of(self.0.name(), x)?, Values::of(self.0.name(), &grad)?);
+        let (xs, dys): (&[f32], &[f32]) = (&xs, &dys);
+        let dx = written(xs.len(), |dx| {
+            let chunks = dx.par_chunks_mut(CHUNK).zip(xs.par_chunks(CHUNK)).zip(dys.par_chunks(CHUNK));
+            chunks.for_each(|((dx, x), dy)| self.0.slopes(dx, x, dy));
+        });
+        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+    }
+}
+
+/// `gelu(x · wᵀ + bias)`, on the last dimension of `x`: one pass less over the result, and two less backward, than
+/// [`crate::linear`] and the non-linearity behind it.
+///
+/// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where they
+/// do not fit or one is empty.
+pub fn linear_gelu(x: &Tensor, w: &Tensor, bias: &Tensor, kind: Gelu) -> Result<Tensor> {
+    let fits = w.rank() == 2 && x.dims().last() == w.dims().last() && bias.dims() == &w.dims()[..1];
+    if !fits || x.elem_count() == 0 || w.elem_count() == 0 {
+        bail!(
+            "linear_gelu: expected x [.., I], w [O, I] and bias [O], not empty, found {:?}, {:?} and {:?}",
+            x.dims(),
+            w.dims(),
+            bias.dims()
+        );
+    }
+    if !x.device().is_cpu() {
+        // Two operations, until there is a CUDA side of this one.
+        return apply(&linear(x, w, Some(bias))?, kind);
+    }
+    let keeps = [x, w, bias].into_iter().any(wants_gradient);
+    let operation = LinearGelu { kind, keeps, before: OnceLock::new() };
+    apply3(&x.contiguous()?, &w.contiguous()?, &bias.contiguous()?, operation)
+}
+
+struct LinearGelu {
+    kind: Gelu,
+    /// Whether a backward pass may follow.
+    keeps: bool,
+    /// What the non-linearity was applied to, `[rows, O]`.
+    before: OnceLock<Vec<f32>>,
+}
+
+impl LinearGelu {
+    /// Result for rows of `x`, by way of `before`.
+    fn rows(&self, [before, y]: [&mut [f32]; 2], x: &[f32], w: &[f32], bias: &[f32]) {
+        let (outputs, inputs) = (bias.len(), w.len() / bias.len());
+        before.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
+        let (left, right) = (Matrix::rows(x, inputs), Matrix::rows(w, inputs).transposed());
+        product([x.len() / inputs, outputs, inputs], before, true, left, right);
+        self.kind.values(y, before);
+    }
+
+    /// Gradient behind the non-linearity turned into the one before it, `dz`, with the gradients of `x`, where it
+    /// is wanted, and of the bias.
+    fn slopes(&self, before: &[f32], dy: &[f32], w: &[f32], outputs: usize, wants_dx: bool) -> [Vec<f32>; 3] {
+        let inputs = w.len() / outputs;
+        let rows = dy.len() / outputs;
+        let mut sums = vec![0f32; rows.div_ceil(ROWS) * outputs];
+        let mut dx = Vec::new();
+        let dz = written(dy.len(), |dz| {
+            let chunks = (dz.par_chunks_mut(ROWS * outputs))
+                .zip(before.par_chunks(ROWS * outputs))
+                .zip(dy.par_chunks(ROWS * outputs))
+                .zip(sums.par_chunks_mut(outputs));
+            if !wants_dx {
+                return chunks.for_each(|(((dz, before), dy), sums)| {
+                    self.kind.slopes(dz, before, dy);
+                    add_rows(sums, dz);
+                });
+            }
+            dx = written(rows * inputs, |dx| {
+                let chunks = chunks.zip(dx.par_chunks_mut(ROWS * inputs));
+                chunks.for_each(|((((dz, before), dy), sums), dx)| {
+                    self.kind.slopes(dz, before, dy);
+                    add_rows(sums, dz);
+                    let sizes = [dz.len() / outputs, inputs, outputs];
+                    product(sizes, dx, false, Matrix::rows(dz, outputs), Matrix::rows(w, inputs));
+                });
+            });
+        });
+        let mut db = vec![0f32; outputs];
+        add_rows(&mut db, &sums);
+        [dz, dx, db]
+    }
+}
+
+impl CustomOp3 for LinearGelu {
+    fn name(&self) -> &'static str {
+        "linear_gelu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+        bias: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let name = "linear_gelu";
+        let (x, w, bias) = (values(name, x, lx)?, values(name, w, lw)?, values(name, bias, lb)?);
+        let (outputs, inputs) = (bias.len(), w.len() / bias.len());
+        let rows = x.len() / inputs;
+        let mut before = Vec::new();
+        let y = written(rows * outputs, |y| {
+            let chunks = y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs));
+            if self.keeps {
+                before = written(rows * outputs, |before| {
+                    let chunks = chunks.zip(before.par_chunks_mut(ROWS * outputs));
+                    chunks.for_each(|((y, x), before)| self.rows([before, y], x, w, bias));
+                });
+            } else {
+                chunks.for_each(|(y, x)| {
+                    let mut before = vec![0f32; y.len()];
+                    self.rows([&mut before, y], x, w, bias);
+                });
+            }
+        });
+        if self.keeps {
+            let _ = self.before.set(before);
+        }
+        let mut dims = lx.dims().to_vec();
+        if let Some(last) = dims.last_mut() {
+            *last = outputs;
+        }
+        Ok((CpuStorage::F32(y), Shape::from(dims)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some(before) = self.before.get() else { bail!("linear_gelu: backward without forward") };
+        let (outputs, inputs) = w.dims2()?;
+        let grad = grad.contiguous()?;
+        let (xs, ws) = (Values::of("linear_gelu", x)?, Values::of("linear_gelu", w)?);
+        let dy = Values::of("linear_gelu", &grad)?;
+        let [dz, dx, db] = self.slopes(before, &dy, &ws, outputs, wants_gradient(x));
+        let dw = gradient_of_weights(&dz, outputs, &xs, inputs);
+        let dx = if wants_gradient(x) { Some(Tensor::from_vec(dx, x.dims(), x.device())?) } else { None };
+        let dw = Tensor::from_vec(dw, w.dims(), x.device())?;
+        Ok((dx, Some(dw), Some(Tensor::from_vec(db, bias.dims(), x.device())?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Φ by Simpson's rule from 0.
+    fn expected(x: f64) -> f64 {
+        let (steps, density) = (2_000, |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt());
+        let width = x / f64::from(steps);
+        let weight = |step: i32| if step == 0 || step == steps { 1.0 } else { f64::from(2 + step % 2 * 2) };
+        let sum: f64 = (0..=steps).map(|step| weight(step) * density(width * f64::from(step))).sum();
+        0.5 + sum * width / 3.0
+    }
+
+    #[test]
+    fn the_normal_distribution_is_close() {
+        for step in -500..=500 {
+            let x = step as f32 / 100.0;
+            let (found, expected) = (f64::from(normal_distribution(x)), expected(f64::from(x)));
+            assert!((found / expected - 1.0).abs() < 3e-6, "Φ({x}) = {found}, expected {expected}");
+            assert!((found - expected).abs() < 2e-7, "Φ({x}) = {found}, expected {expected}");
+        }
+        assert!(normal_distribution(-1e4) < 1e-37 && normal_distribution(1e4) == 1.0);
+        assert!(normal_distribution(f32::NAN).is_nan());
+    }
+}

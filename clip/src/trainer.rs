@@ -162,17 +162,7 @@ pub fn train<O: Objective>(
     let (every_loss, mut loss) = (model.device()?.is_cpu(), f32::NAN);
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(2);
-        scope.spawn(move || {
-            for epoch in start..recipe.epochs {
-                let order = shuffled(objective.examples(), &seed.child("shuffle").at(epoch as u64));
-                for (index, indices) in order.chunks_exact(recipe.batch_size).enumerate() {
-                    let own = seed.child("batch").at((epoch * steps_per_epoch + index) as u64);
-                    if sender.send(objective.batch(indices, epoch, &own)).is_err() {
-                        return; // the trainer stopped
-                    }
-                }
-            }
-        });
+        scope.spawn(move || prepare(objective, recipe, seed, start, &sender));
         for epoch in start..recipe.epochs {
             for index in 0..steps_per_epoch {
                 let step = epoch * steps_per_epoch + index;
@@ -208,6 +198,26 @@ pub fn train<O: Objective>(
         }
         Ok(TrainOutcome::Finished)
     })
+}
+
+/// Prepares the batches of all epochs from `start` on, until the trainer stops taking them.
+fn prepare<O: Objective>(
+    objective: &O,
+    recipe: &Recipe,
+    seed: &Seed,
+    start: usize,
+    batches: &mpsc::SyncSender<Result<O::Batch>>,
+) {
+    let steps_per_epoch = objective.examples() / recipe.batch_size;
+    for epoch in start..recipe.epochs {
+        let order = shuffled(objective.examples(), &seed.child("shuffle").at(epoch as u64));
+        for (index, indices) in order.chunks_exact(recipe.batch_size).enumerate() {
+            let own = seed.child("batch").at((epoch * steps_per_epoch + index) as u64);
+            if batches.send(objective.batch(indices, epoch, &own)).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 fn shuffled(count: usize, seed: &Seed) -> Vec<usize> {

@@ -202,3 +202,5 @@ extern "C" void __cudaRegisterFatBinaryEnd(void **) {}
 extern "C" void __cudaUnregisterFatBinary(void **) {}
 extern "C" void __cudaRegisterFunction() {}
 extern "C" void __cudaRegisterVar() {}
+
+#include "cudnn.h"

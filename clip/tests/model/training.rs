@@ -14,10 +14,10 @@ use crate::support::{Folder, nano, pairs, recipe, values};
 /// Saves each epoch to a file, resumes from it where told, and stops after some steps.
 #[derive(Default)]
 pub(crate) struct Saver {
-    snapshot: Option<PathBuf>,
+    pub(crate) snapshot: Option<PathBuf>,
     pub(crate) resume: bool,
     pub(crate) stop_after: Option<usize>,
-    losses: Vec<f32>,
+    pub(crate) losses: Vec<f32>,
 }
 
 impl Saver {

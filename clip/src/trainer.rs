@@ -111,7 +111,7 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], optimizer: &mut 
     };
     let mut moments = Vec::with_capacity(parameters.len());
     for Parameter { name, var, .. } in parameters {
-        var.set(get(format!("value.{name}"))?)?;
+        var.set(&get(format!("value.{name}"))?.to_device(var.device())?)?;
         moments.push([get(format!("first.{name}"))?.clone(), get(format!("second.{name}"))?.clone()]);
     }
     for (name, _) in model.parameters.all_running() {
@@ -240,9 +240,11 @@ fn optimise<O: Objective>(
     if let Some(value) = value.filter(|value| !value.is_finite()) {
         bail!("the loss is {value}; a lower learning rate may help");
     }
-    optimizer.step(&kernels::backward(&loss)?, settings)?;
+    let gradients = kernels::backward(&loss)?;
     if looks {
-        optimizer.check()?;
+        optimizer.step(&gradients, settings)?;
+    } else {
+        optimizer.queue(&gradients, settings)?;
     }
     model.clamp_logit_scale()?;
     Ok(value)

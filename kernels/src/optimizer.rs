@@ -168,13 +168,12 @@ impl Optimizer {
 
     /// Moves each parameter against its gradient. Errors name the parameter: no gradient, one that does not fit, one
     /// that is not finite or so large that its squares are not (above about 1e18).
-    ///
-    /// On CUDA the step is only queued: the norm is NaN, and [`Optimizer::check`] says whether gradients were finite.
     pub fn step(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<StepStatistics> {
         self.check_whole()?;
         #[cfg(feature = "cuda")]
         if self.on_device.is_some() {
-            return self.cuda_step(gradients, settings);
+            self.cuda_queue(gradients, settings)?;
+            return self.cuda_check(gradients, settings);
         }
         let gradients = self.gradients(gradients)?;
         let mut norm = None;
@@ -206,12 +205,15 @@ impl Optimizer {
         Ok(StepStatistics { gradient_norm: norm.unwrap_or(found) })
     }
 
-    /// An error that names the first parameter whose gradient in the last step was not finite. On the CPU
-    /// [`Optimizer::step`] has said so before; on CUDA this waits for the device.
-    pub fn check(&mut self) -> Result<()> {
+    /// As [`Optimizer::step`], but on CUDA the step is only queued: whether its gradients were finite is said by the
+    /// next step that is not.
+    pub fn queue(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<()> {
         #[cfg(feature = "cuda")]
-        self.cuda_check()?;
-        self.check_whole()
+        if self.on_device.is_some() {
+            self.check_whole()?;
+            return self.cuda_queue(gradients, settings);
+        }
+        self.step(gradients, settings).map(|_| ())
     }
 
     /// The norm of all gradients from each one's sum of squares; an error names the first that is not finite.

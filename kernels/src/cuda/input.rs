@@ -6,6 +6,7 @@ use candle_core::{DType, Layout, Result, Shape, Storage, StorageRef, Tensor, bac
 
 /// Contiguous values on a CUDA device and their shape, as long as the tensor is held.
 pub(crate) struct Input<'a> {
+    operation: &'a str,
     source: Source<'a>,
     start: usize,
     end: usize,
@@ -21,19 +22,19 @@ enum Source<'a> {
 
 impl<'a> Input<'a> {
     /// An argument of a forward pass; an error where it is not contiguous.
-    pub(crate) fn new(operation: &str, storage: &'a CudaStorage, layout: &'a Layout) -> Result<Self> {
+    pub(crate) fn new(operation: &'a str, storage: &'a CudaStorage, layout: &'a Layout) -> Result<Self> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("{operation}: expected contiguous values, found {:?}", layout.shape());
         };
-        Ok(Self { source: Source::Storage(storage), start, end, shape: layout.shape() })
+        Ok(Self { operation, source: Source::Storage(storage), start, end, shape: layout.shape() })
     }
 
     /// A tensor; an error where it is not contiguous or not on a CUDA device.
-    pub(crate) fn of(operation: &str, tensor: &'a Tensor) -> Result<Self> {
+    pub(crate) fn of(operation: &'a str, tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
             (Storage::Cuda(_), Some((start, end))) => {
-                Ok(Self { source: Source::Tensor(storage), start, end, shape: tensor.shape() })
+                Ok(Self { operation, source: Source::Tensor(storage), start, end, shape: tensor.shape() })
             }
             _ => bail!("{operation}: expected contiguous values on a CUDA device, found {tensor:?}"),
         }
@@ -47,6 +48,11 @@ impl<'a> Input<'a> {
                 _ => bail!("a tensor left its CUDA device"),
             },
         }
+    }
+
+    /// The operation, for errors.
+    pub(crate) fn operation(&self) -> &'a str {
+        self.operation
     }
 
     /// Where the values are.
@@ -84,7 +90,14 @@ impl<'a> Input<'a> {
 
     /// The values themselves; an error where they have another type.
     pub(crate) fn view<T: CudaDType>(&self) -> Result<CudaView<'_, T>> {
-        let values = self.storage()?.as_cuda_slice::<T>()?;
+        let Ok(values) = self.storage()?.as_cuda_slice::<T>() else {
+            bail!(
+                "{}: an argument {:?} is {:?}, which is not expected",
+                self.operation,
+                self.dims(),
+                self.dtype()
+            );
+        };
         match values.try_slice(self.start..self.end) {
             Some(view) => Ok(view),
             None => bail!("a tensor of {:?} is larger than its memory", self.shape),

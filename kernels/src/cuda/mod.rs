@@ -116,7 +116,7 @@ macro_rules! by_element {
         match $input.dtype() {
             candle_core::DType::F32 => $function::<f32>($($argument),*),
             candle_core::DType::BF16 => $function::<half::bf16>($($argument),*),
-            other => candle_core::bail!("expected f32 or bf16 on CUDA, found {other:?}"),
+            other => candle_core::bail!("{}: expected f32 or bf16 on CUDA, found {other:?}", $input.operation()),
         }
     };
 }

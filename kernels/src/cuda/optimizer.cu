@@ -40,9 +40,10 @@ KERNEL(clip_factor, const float *squares, float *factor, float largest, int chun
     }
 }
 
-// One step. A value whose gradient is not finite is not moved; its chunk's sum of squares says so.
+// One step. A value whose gradient is not finite is not moved; its chunk's sum of squares says so, and `lost`, one a
+// parameter, keeps a 1 until it is looked at.
 KERNEL(adamw, const unsigned long long *pointers, const unsigned *sizes, const unsigned *decays,
-       const unsigned *chunks, const float *factor, float *squares, float step_size, float root_correction,
+       const unsigned *chunks, const float *factor, float *squares, unsigned *lost, float step_size, float root_correction,
        float keep_decaying, float beta2, float share1, float share2, float epsilon, int entries, int chunk_values) {
     Chunk chunk = chunk_of(chunks, sizes, chunk_values);
     float *value = (float *)pointers[chunk.entry];
@@ -64,5 +65,8 @@ KERNEL(adamw, const unsigned long long *pointers, const unsigned *sizes, const u
     sum = block_sum(sum);
     if (threadIdx.x == 0) {
         squares[blockIdx.x] = sum;
+        if (!isfinite(sum)) {
+            lost[chunk.entry] = 1; // the same from every block
+        }
     }
 }

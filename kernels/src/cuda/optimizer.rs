@@ -43,6 +43,8 @@ struct Tables {
     decays: CudaSlice<u32>,
     chunks: CudaSlice<u32>,
     squares: CudaSlice<f32>,
+    /// A 1 for each parameter that had a gradient that is not finite since it was last asked for.
+    lost: CudaSlice<u32>,
     factor: CudaSlice<f32>,
 }
 
@@ -73,6 +75,7 @@ impl Moments {
             decays: device.clone_htod(&decays)?,
             chunks: device.clone_htod(&chunks)?,
             squares: device.alloc_zeros(entries_of_chunks.len())?,
+            lost: device.alloc_zeros(sizes.len())?,
             factor: device.clone_htod(&vec![1f32])?,
         };
         let (first, second) = (device.alloc_zeros(total)?, device.alloc_zeros(total)?);
@@ -91,7 +94,7 @@ impl Moments {
         let pointers = self.device.clone_htod(&pointers)?;
         let (entries, chunks) = (self.sizes.len(), self.entries_of_chunks.len());
         let (device, shape) = (&self.device, grid((chunks, 1), (THREADS, 1)));
-        let Tables { sizes, decays, chunks: table, squares, factor } = &mut self.on_device;
+        let Tables { sizes, decays, chunks: table, squares, lost, factor } = &mut self.on_device;
         let (pointers, sizes, table) = (pointers.as_view(), sizes.as_view(), table.as_view());
         if let Some(largest) = largest_norm {
             let mut to = squares.as_view_mut();
@@ -112,6 +115,7 @@ impl Moments {
             &table,
             &factor.as_view(),
             &mut to,
+            &mut lost.as_view_mut(),
             factors.step_size,
             factors.root_correction,
             factors.keep_decaying,
@@ -155,6 +159,16 @@ impl Moments {
             sums[*entry] += f64::from(square);
         }
         Ok(sums)
+    }
+
+    /// The first parameter whose gradient was not finite in any step since this was last asked. Waits for the device.
+    pub(crate) fn first_lost(&mut self) -> Result<Option<usize>> {
+        let lost: Vec<u32> = self.device.clone_dtoh(&self.on_device.lost)?;
+        let first = lost.iter().position(|lost| *lost != 0);
+        if first.is_some() {
+            self.device.memcpy_htod(&vec![0u32; lost.len()], &mut self.on_device.lost)?;
+        }
+        Ok(first)
     }
 
     /// First and second moment of each parameter, flat, on the CPU.

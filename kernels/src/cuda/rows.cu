@@ -45,12 +45,20 @@ KERNEL(softmax_backward, const T *weights, T *slopes, float scale, int keys, int
     }
 }
 
+// 1 over the length of a row; as shares of the largest value, squares neither overflow nor vanish.
 __device__ inline float inverse_norm(const T *row, int columns, unsigned lane) {
-    float sum = 0.0f;
+    float largest = 0.0f, sum = 0.0f;
     for (int i = lane; i < columns; i += WARP) {
-        sum += (float)row[i] * (float)row[i];
+        float size = fabsf((float)row[i]);
+        largest = size > largest ? size : largest;
     }
-    float norm = sqrtf(warp_sum(sum));
+    largest = warp_largest(largest);
+    float unit = largest > 0.0f ? largest : 1.0f;
+    for (int i = lane; i < columns; i += WARP) {
+        float share = (float)row[i] / unit;
+        sum += share * share;
+    }
+    float norm = sqrtf(warp_sum(sum)) * unit;
     return 1.0f / (norm < 1e-12f ? 1e-12f : norm);
 }
 

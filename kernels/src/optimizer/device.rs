@@ -1,4 +1,4 @@
-//! The optimizer's parameters on CUDA: steps are queued, and what they found is read only when asked for.
+//! The optimizer's parameters on CUDA: steps are queued, and what one found is read only where that is wanted.
 
 use candle_core::{DType, Result, Tensor, Var, backprop::GradStore, bail};
 
@@ -15,8 +15,8 @@ pub(super) fn moments(entries: &[Entry]) -> Result<Option<cuda::Moments>> {
 }
 
 impl Optimizer {
-    /// Queues a step; [`Optimizer::check`] says later whether its gradients were finite.
-    pub(super) fn cuda_step(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<StepStatistics> {
+    /// Queues a step.
+    pub(super) fn cuda_queue(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<()> {
         let mut found = Vec::with_capacity(self.entries.len());
         for Entry { name, var, .. } in &self.entries {
             let Some(gradient) = gradients.get(var) else {
@@ -41,19 +41,32 @@ impl Optimizer {
             share2: factors.share2,
             epsilon: factors.epsilon,
         };
-        moments.step(&vars, &found, factors, settings.largest_norm)?;
-        Ok(StepStatistics { gradient_norm: f64::NAN })
+        moments.step(&vars, &found, factors, settings.largest_norm)
     }
 
-    /// What [`Optimizer::check`] says of parameters on CUDA.
-    pub(super) fn cuda_check(&mut self) -> Result<()> {
-        let Some(moments) = &self.on_device else { return Ok(()) };
+    /// Waits for the step that was queued with these gradients, and says what it and those queued before found.
+    pub(super) fn cuda_check(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<StepStatistics> {
+        let Some(moments) = &mut self.on_device else { bail!("adamw: no moments on the device") };
         let squares = moments.squares()?;
-        if let Some(at) = squares.iter().position(|squares| !squares.is_finite()) {
+        let Some(at) = moments.first_lost()? else {
+            return Ok(StepStatistics { gradient_norm: squares.iter().sum::<f64>().sqrt() });
+        };
+        if settings.largest_norm.is_some() {
+            self.steps -= 1; // the factor was not finite, so nothing has moved
+        } else {
             self.torn = true;
-            bail!("parameter {:?}: the gradient, or its square, is not finite", self.entries[at].name);
         }
-        Ok(())
+        let Entry { name, var, .. } = &self.entries[at];
+        let values: Vec<f32> = match gradients.get(var) {
+            Some(gradient) => gradient.flatten_all()?.to_vec1()?,
+            None => Vec::new(),
+        };
+        let lost = values.iter().filter(|value| !value.is_finite()).count();
+        let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        bail!(
+            "parameter {name:?}: the gradient, or its square, is not finite in this step or one queued before: now {lost} of {} values, the largest {largest:e}",
+            values.len()
+        );
     }
 }
 

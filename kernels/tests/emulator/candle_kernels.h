@@ -95,3 +95,29 @@ KERNEL(fast_sum_small_f32, const size_t outputs, const size_t each, const size_t
         out[own] = sum;
     }
 }
+
+#define CAST(name, from, to)                                                                         \
+    KERNEL(name, const size_t count, const size_t rank, const size_t *info, const from *in, to *out) { \
+        EACH(i, count) {                                                                             \
+            out[i] = (to)in[info ? strided(i, rank, info, info + rank) : i];                         \
+        }                                                                                            \
+    }
+CAST(cast_f32_f64, float, double)
+CAST(cast_f64_f32, double, float)
+CAST(cast_u32_f32, unsigned, float)
+CAST(cast_f32_u32, float, unsigned)
+CAST(cast_u32_f64, unsigned, double)
+UNARY(ucopy_f64, double, x)
+CONSTANT(const_set_f64, double)
+COPY_2D(copy2d_f64, double)
+CONSTANT(const_set_u8, unsigned char)
+UNARY(ucopy_u8, unsigned char, x)
+COPY_2D(copy2d_u8, unsigned char)
+
+KERNEL(where_u8_f32, const size_t count, const size_t rank, const size_t *info, const unsigned char *which,
+       const float *yes, const float *no, float *out) {
+    EACH(i, count) {
+        bool taken = which[strided(i, rank, info, info + rank)];
+        out[i] = taken ? yes[strided(i, rank, info, info + 2 * rank)] : no[strided(i, rank, info, info + 3 * rank)];
+    }
+}

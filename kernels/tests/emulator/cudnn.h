@@ -96,8 +96,9 @@ API cudnnConvolutionForward(void *, const float *, cudnn::Descriptor *dx, const 
                             const float *, cudnn::Descriptor *dy, float *y) {
     allowed(algorithm, space, size, c);
     check((Pointer)x, cudnn::bytes(*dx), "x"), check((Pointer)w, cudnn::bytes(*dw), "w"), check((Pointer)y, cudnn::bytes(*dy), "y");
-    std::memset(y, 0, cudnn::bytes(*dy));
-    cudnn::each(*dx, *dw, *dy, *c, [&](size_t i, size_t j, size_t k) { y[k] += x[i] * w[j]; });
+    std::vector<double> sums(cudnn::bytes(*dy) / sizeof(float));
+    cudnn::each(*dx, *dw, *dy, *c, [&](size_t i, size_t j, size_t k) { sums[k] += (double)x[i] * w[j]; });
+    std::copy(sums.begin(), sums.end(), y);
     return 0;
 }
 API cudnnConvolutionBackwardData(void *, const float *, cudnn::Descriptor *dw, const float *w, cudnn::Descriptor *dy,
@@ -105,8 +106,9 @@ API cudnnConvolutionBackwardData(void *, const float *, cudnn::Descriptor *dw, c
                                  const float *, cudnn::Descriptor *dx, float *x) {
     allowed(algorithm, space, size, c);
     check((Pointer)x, cudnn::bytes(*dx), "dx"), check((Pointer)w, cudnn::bytes(*dw), "w"), check((Pointer)y, cudnn::bytes(*dy), "dy");
-    std::memset(x, 0, cudnn::bytes(*dx));
-    cudnn::each(*dx, *dw, *dy, *c, [&](size_t i, size_t j, size_t k) { x[i] += y[k] * w[j]; });
+    std::vector<double> sums(cudnn::bytes(*dx) / sizeof(float));
+    cudnn::each(*dx, *dw, *dy, *c, [&](size_t i, size_t j, size_t k) { sums[i] += (double)y[k] * w[j]; });
+    std::copy(sums.begin(), sums.end(), x);
     return 0;
 }
 API cudnnConvolutionBackwardFilter(void *, const float *, cudnn::Descriptor *dx, const float *x, cudnn::Descriptor *dy,
@@ -114,7 +116,8 @@ API cudnnConvolutionBackwardFilter(void *, const float *, cudnn::Descriptor *dx,
                                    const float *, cudnn::Descriptor *dw, float *w) {
     allowed(algorithm, space, size, c);
     check((Pointer)x, cudnn::bytes(*dx), "x"), check((Pointer)w, cudnn::bytes(*dw), "dw"), check((Pointer)y, cudnn::bytes(*dy), "dy");
-    std::memset(w, 0, cudnn::bytes(*dw));
-    cudnn::each(*dx, *dw, *dy, *c, [&](size_t i, size_t j, size_t k) { w[j] += y[k] * x[i]; });
+    std::vector<double> sums(cudnn::bytes(*dw) / sizeof(float));
+    cudnn::each(*dx, *dw, *dy, *c, [&](size_t i, size_t j, size_t k) { sums[j] += (double)y[k] * x[i]; });
+    std::copy(sums.begin(), sums.end(), w);
     return 0;
 }

@@ -131,7 +131,8 @@ API cuModuleUnload(void *) { return 0; }
 API cuModuleGetFunction(void **function, void *, const char *name) {
     auto found = emulator::kernels().find(name);
     if (found == emulator::kernels().end()) {
-        fail(std::string("no kernel called ") + name);
+        std::fprintf(stderr, "emulated device: no kernel called %s\n", name);
+        return 500; // CUDA_ERROR_NOT_FOUND
     }
     *function = &*found;
     return 0;
@@ -165,26 +166,26 @@ API cublasGemmStridedBatchedEx(void *, int operation_a, int operation_b, int m, 
     check((Pointer)a, operation_a ? bytes(stride_a, lda, k, m) : bytes(stride_a, lda, m, k), "gemm");
     check((Pointer)b, operation_b ? bytes(stride_b, ldb, n, k) : bytes(stride_b, ldb, k, n), "gemm");
     check((Pointer)c, bytes(stride_c, ldc, m, n), "gemm");
-    std::vector<float> column(m);
+    std::vector<double> column(m);
     for (int index = 0; index < batch; index++, a += stride_a, b += stride_b, c += stride_c) {
         for (int j = 0; j < n; j++) {
-            std::fill(column.begin(), column.end(), 0.0f);
+            std::fill(column.begin(), column.end(), 0.0);
             for (int p = 0; p < k && !operation_a; p++) {
                 float factor = operation_b ? b[(size_t)p * ldb + j] : b[(size_t)j * ldb + p];
                 const float *from = a + (size_t)p * lda;
                 for (int i = 0; i < m; i++) {
-                    column[i] += from[i] * factor;
+                    column[i] += (double)from[i] * factor;
                 }
             }
             for (int i = 0; i < m && operation_a; i++) {
                 const float *row = a + (size_t)i * lda;
                 for (int p = 0; p < k; p++) {
-                    column[i] += row[p] * (operation_b ? b[(size_t)p * ldb + j] : b[(size_t)j * ldb + p]);
+                    column[i] += (double)row[p] * (operation_b ? b[(size_t)p * ldb + j] : b[(size_t)j * ldb + p]);
                 }
             }
             for (int i = 0; i < m; i++) {
                 float &to = c[(size_t)j * ldc + i];
-                to = *alpha * column[i] + (*beta == 0.0f ? 0.0f : *beta * to);
+                to = *alpha * (float)column[i] + (*beta == 0.0f ? 0.0f : *beta * to);
             }
         }
     }

@@ -360,6 +360,7 @@ void test_adamw() {
         pointers[2 * entries + e] = (unsigned long long)firsts[e].data();
         pointers[3 * entries + e] = (unsigned long long)seconds[e].data();
     }
+    unsigned lost[entries] = {};
     auto before = values;
     auto m = firsts, v = seconds;
     vector<float> squares(chunks.size() / 2), factor(1);
@@ -371,7 +372,7 @@ void test_adamw() {
     double expected_factor = std::min(1.0, largest / (std::sqrt(norm) + 1e-6));
     compare("clip_factor", factor, {expected_factor});
     run(grid, THREADS, [&] {
-        adamw(pointers.data(), sizes, decays, chunks.data(), factor.data(), squares.data(), step, root, keep, beta2, share1, share2, epsilon, entries, chunk);
+        adamw(pointers.data(), sizes, decays, chunks.data(), factor.data(), squares.data(), lost, step, root, keep, beta2, share1, share2, epsilon, entries, chunk);
     });
     double sum = 0;
     for (float square : squares) sum += square;
@@ -391,10 +392,10 @@ void test_adamw() {
     before = values;
     factor[0] = 1;
     run(grid, THREADS, [&] {
-        adamw(pointers.data(), sizes, decays, chunks.data(), factor.data(), squares.data(), step, root, keep, beta2, share1, share2, epsilon, entries, chunk);
+        adamw(pointers.data(), sizes, decays, chunks.data(), factor.data(), squares.data(), lost, step, root, keep, beta2, share1, share2, epsilon, entries, chunk);
     });
     checked++;
-    if (std::isfinite(squares[1]) || !std::isfinite(squares[0]) || values[0][120] != before[0][120] || values[0][0] == before[0][0]) {
+    if (lost[0] != 1 || lost[1] != 0 || lost[2] != 0 || std::isfinite(squares[1]) || !std::isfinite(squares[0]) || values[0][120] != before[0][120] || values[0][0] == before[0][0]) {
         std::printf("adamw: a gradient that is not finite\n");
         wrong++;
     }

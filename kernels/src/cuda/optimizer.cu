@@ -34,9 +34,10 @@ KERNEL(clip_factor, const float *squares, float *factor, float largest, int chun
     for (int i = threadIdx.x; i < chunks; i += blockDim.x) {
         sum += squares[i];
     }
-    float share = largest / (sqrtf(block_sum(sum)) + 1e-6f);
+    sum = block_sum(sum);
+    float share = largest / (sqrtf(sum) + 1e-6f);
     if (threadIdx.x == 0) {
-        factor[0] = share < 1.0f ? share : (share == share ? 1.0f : share);
+        factor[0] = isfinite(sum) ? (share < 1.0f ? share : 1.0f) : NAN; // nothing moves then
     }
 }
 

@@ -3,10 +3,10 @@
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::image_config::{ImageConfig, ResNetConfig, VitConfig};
+
 /// No size is larger: a file may claim anything, and sizes are multiplied.
-const LARGEST: usize = 1 << 16;
-/// Stages of an image tower; the channels double in each.
-const MOST_STAGES: usize = 8;
+pub(crate) const LARGEST: usize = 1 << 16;
 
 /// Sizes of a CLIP model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,22 +18,6 @@ pub struct ModelConfig {
     pub image: ImageConfig,
     /// The text tower.
     pub text: TextConfig,
-}
-
-/// Sizes of a ModifiedResNet image tower.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ImageConfig {
-    /// Side of the square input, in pixels.
-    pub resolution: usize,
-    /// Bottlenecks per stage; every stage after the first halves the side and doubles the channels.
-    pub layers: Vec<usize>,
-    /// Channels behind the stem.
-    pub width: usize,
-    /// Stride of the first convolution: 2 in OpenAI's towers; 1 keeps detail of small images.
-    pub stem_stride: usize,
-    /// Whether the stem ends in an average pool of 2: true in OpenAI's towers.
-    pub stem_pool: bool,
 }
 
 /// Sizes of a text tower.
@@ -55,13 +39,13 @@ impl ModelConfig {
     pub fn tiny() -> Self {
         Self {
             embed_dim: 128,
-            image: ImageConfig {
+            image: ImageConfig::ResNet(ResNetConfig {
                 resolution: 32,
                 layers: vec![1, 1, 1],
                 width: 16,
                 stem_stride: 1, // a stride of 2 costs 6 points of accuracy (results/LOG.md)
                 stem_pool: true,
-            },
+            }),
             text: TextConfig { context_length: 32, width: 64, heads: 2, layers: 2 },
         }
     }
@@ -70,13 +54,13 @@ impl ModelConfig {
     pub fn nano() -> Self {
         Self {
             embed_dim: 32,
-            image: ImageConfig {
+            image: ImageConfig::ResNet(ResNetConfig {
                 resolution: 16,
                 layers: vec![1, 1],
                 width: 8,
                 stem_stride: 2,
                 stem_pool: false,
-            },
+            }),
             text: TextConfig { context_length: 32, width: 32, heads: 1, layers: 1 },
         }
     }
@@ -85,15 +69,36 @@ impl ModelConfig {
     pub fn rn50() -> Self {
         Self {
             embed_dim: 1024,
-            image: ImageConfig {
+            image: ImageConfig::ResNet(ResNetConfig {
                 resolution: 224,
                 layers: vec![3, 4, 6, 3],
                 width: 64,
                 stem_stride: 2,
                 stem_pool: true,
-            },
+            }),
             text: TextConfig { context_length: 77, width: 512, heads: 8, layers: 12 },
         }
+    }
+
+    /// OpenAI's ViT-B/32.
+    pub fn vit_b_32() -> Self {
+        Self::vit(VitConfig { resolution: 224, patch: 32, width: 768, layers: 12 }, 512)
+    }
+
+    /// OpenAI's ViT-B/16.
+    pub fn vit_b_16() -> Self {
+        Self::vit(VitConfig { resolution: 224, patch: 16, width: 768, layers: 12 }, 512)
+    }
+
+    /// OpenAI's ViT-L/14.
+    pub fn vit_l_14() -> Self {
+        Self::vit(VitConfig { resolution: 224, patch: 14, width: 1024, layers: 24 }, 768)
+    }
+
+    /// OpenAI's text towers are as wide as the embedding beside a ViT.
+    fn vit(image: VitConfig, embed_dim: usize) -> Self {
+        let text = TextConfig { context_length: 77, width: embed_dim, heads: embed_dim / 64, layers: 12 };
+        Self { embed_dim, image: ImageConfig::Vit(image), text }
     }
 
     /// A configuration by name.
@@ -102,48 +107,28 @@ impl ModelConfig {
             "tiny" => Some(Self::tiny()),
             "nano" => Some(Self::nano()),
             "rn50" => Some(Self::rn50()),
+            "vit-b-32" => Some(Self::vit_b_32()),
+            "vit-b-16" => Some(Self::vit_b_16()),
+            "vit-l-14" => Some(Self::vit_l_14()),
             _ => None,
         }
     }
 
     /// Names that [`ModelConfig::preset`] knows.
-    pub const PRESETS: &[&str] = &["tiny", "nano", "rn50"];
+    pub const PRESETS: &[&str] = &["tiny", "nano", "rn50", "vit-b-32", "vit-b-16", "vit-l-14"];
 
     /// An error that names the first size no model can have.
     pub fn check(&self) -> Result<()> {
-        let (image, text) = (&self.image, &self.text);
-        let sizes =
-            [self.embed_dim, image.resolution, image.width, text.context_length, text.width, text.layers];
-        let largest = sizes.into_iter().chain(image.layers.iter().copied()).max().unwrap_or(0);
-        if largest > LARGEST || image.layers.len() > MOST_STAGES {
-            bail!(
-                "model: sizes are at most {LARGEST}, stages at most {MOST_STAGES}; found {largest} and {}",
-                image.layers.len()
-            );
+        let text = &self.text;
+        let sizes = [self.embed_dim, text.context_length, text.width, text.layers];
+        let largest = sizes.into_iter().max().unwrap_or(0);
+        if largest > LARGEST || self.embed_dim == 0 {
+            bail!("model: sizes are at most {LARGEST} and embed-dim positive; found {sizes:?}");
         }
-        if self.embed_dim == 0 || image.width < 2 || image.width % 2 != 0 {
-            bail!(
-                "model: embed-dim must be positive and image.width even, found {} and {}",
-                self.embed_dim,
-                image.width
-            );
-        }
-        if image.layers.is_empty() || image.layers.contains(&0) || !matches!(image.stem_stride, 1 | 2) {
-            bail!(
-                "model: image.layers {:?} must name at least one block a stage, image.stem-stride 1 or 2",
-                image.layers
-            );
-        }
-        if image.resolution % self.image.reduction() != 0 || image.resolution == 0 {
-            bail!(
-                "model: image.resolution {} must be a multiple of {}",
-                image.resolution,
-                self.image.reduction()
-            );
-        }
+        self.image.check()?;
         if text.heads == 0
             || text.width == 0
-            || text.width % text.heads != 0
+            || !text.width.is_multiple_of(text.heads)
             || text.layers == 0
             || text.context_length < 3
         {
@@ -155,43 +140,11 @@ impl ModelConfig {
         }
         Ok(())
     }
-}
 
-impl ModelConfig {
     /// A lower bound of the number of values in a checked model with this vocabulary, without building it.
     pub(crate) fn fewest_values(&self, vocabulary_size: usize) -> usize {
-        let (image, text) = (&self.image, &self.text);
-        let convolutions: usize = image
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(stage, count)| count * 17 * (image.width << stage).pow(2))
-            .sum();
-        let positions = image.final_side() * image.final_side() * image.feature_width();
-        let pool = 3 * image.feature_width().pow(2) + self.embed_dim * image.feature_width() + positions;
+        let text = &self.text;
         let words = (vocabulary_size + text.context_length + self.embed_dim) * text.width;
-        convolutions + pool + words + 12 * text.layers * text.width.pow(2)
-    }
-}
-
-impl ImageConfig {
-    /// By how much the tower shrinks each side.
-    pub fn reduction(&self) -> usize {
-        (self.stem_stride * if self.stem_pool { 2 } else { 1 }) << (self.layers.len().max(1) - 1)
-    }
-
-    /// Side of the last feature map.
-    pub fn final_side(&self) -> usize {
-        self.resolution / self.reduction()
-    }
-
-    /// Channels of the last feature map.
-    pub fn feature_width(&self) -> usize {
-        (self.width * 4) << (self.layers.len().max(1) - 1)
-    }
-
-    /// Heads of the attention pool: one per 64 channels, as OpenAI's `width · 32 / 64`.
-    pub fn heads(&self) -> usize {
-        (self.feature_width() / 64).max(1)
+        self.image.fewest_values(self.embed_dim) + words + 12 * text.layers * text.width.pow(2)
     }
 }

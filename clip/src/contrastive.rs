@@ -18,7 +18,8 @@ impl<'a> Contrastive<'a> {
     pub fn new(model: &Clip, pairs: &'a dyn Pairs) -> Result<Self> {
         let encode = |index| Ok(model.tokenizer.encode(&pairs.pair(index)?.caption));
         let tokens = (0..pairs.len()).map(encode).collect::<Result<Vec<_>>>()?;
-        let (resolution, context_length) = (model.config.image.resolution, model.config.text.context_length);
+        let (resolution, context_length) =
+            (model.config.image.resolution(), model.config.text.context_length);
         Ok(Self { pairs, tokens, resolution, context_length })
     }
 

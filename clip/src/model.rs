@@ -3,10 +3,12 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::config::ModelConfig;
-use crate::parameters::{Initialiser, Mode, Parameter, Parameters};
+use crate::image_config::ImageConfig;
+use crate::parameters::{Initialiser, Mode, Parameter, Parameters, Weights};
+use crate::resnet::ResNet;
 use crate::text::TextTower;
-use crate::vision::ImageTower;
-use crate::{Seed, Tokenizer, text, vision};
+use crate::vit::Vit;
+use crate::{Seed, Tokenizer, resnet, text, vit};
 
 /// ln 100: the released code clamps the logit scale to [0, 4.6052].
 const LARGEST_LOGIT_SCALE: f32 = 4.6052;
@@ -32,34 +34,50 @@ impl Clip {
     pub(crate) fn initial(config: &ModelConfig, vocabulary_size: usize, seed: &Seed) -> Result<Parameters> {
         config.check()?;
         let mut init = Initialiser { parameters: Parameters::default(), seed };
-        vision::initialise(&mut init, &config.image, config.embed_dim)?;
+        match &config.image {
+            ImageConfig::ResNet(image) => resnet::initialise(&mut init, image, config.embed_dim)?,
+            ImageConfig::Vit(image) => vit::initialise(&mut init, image, config.embed_dim)?,
+        }
         text::initialise(&mut init, &config.text, vocabulary_size, config.embed_dim)?;
         init.constant("logit_scale", &[], (1.0f32 / 0.07).ln())?;
         Ok(init.parameters)
     }
 
+    /// The image tower's features of pixels; gradients where `tracked`.
+    fn image(&self, pixels: &Tensor, mode: Mode, tracked: bool) -> Result<Tensor> {
+        let pixels = &pixels.to_device(self.device()?)?;
+        let weights = Weights { parameters: &self.parameters, tracked };
+        match &self.config.image {
+            ImageConfig::ResNet(config) => ResNet { weights, config, mode }.forward(pixels),
+            ImageConfig::Vit(config) => Vit { weights, config }.forward(pixels),
+        }
+    }
+
+    /// The text tower's features of tokens; gradients where `tracked`.
+    fn text(&self, tokens: &Tensor, tracked: bool) -> Result<Tensor> {
+        let weights = Weights { parameters: &self.parameters, tracked };
+        TextTower { weights, config: &self.config.text }.forward(tokens)
+    }
+
     /// Image features `[B, E]`, not normalised, of normalised pixels `[B, R, R, 3]`. `Mode::Train` updates the
     /// running statistics.
     pub fn encode_image(&self, pixels: &Tensor, mode: Mode) -> Result<Tensor> {
-        let (parameters, config) = (&self.parameters, &self.config.image);
-        kernels::fused(|| ImageTower { parameters, config, mode, tracked: true }.forward(pixels))
+        kernels::fused(|| self.image(pixels, mode, true))
     }
 
     /// Text features `[B, E]`, not normalised, of u32 tokens `[B, L]`.
     pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor> {
-        let (parameters, config) = (&self.parameters, &self.config.text);
-        kernels::fused(|| TextTower { parameters, config, tracked: true }.forward(tokens))
+        kernels::fused(|| self.text(tokens, true))
     }
 
     /// As [`Clip::encode_image`] with the running statistics, without gradients.
     pub fn image_features(&self, pixels: &Tensor) -> Result<Tensor> {
-        let (parameters, config) = (&self.parameters, &self.config.image);
-        ImageTower { parameters, config, mode: Mode::Eval, tracked: false }.forward(pixels)
+        self.image(pixels, Mode::Eval, false)
     }
 
     /// As [`Clip::encode_text`], without gradients.
     pub fn text_features(&self, tokens: &Tensor) -> Result<Tensor> {
-        TextTower { parameters: &self.parameters, config: &self.config.text, tracked: false }.forward(tokens)
+        self.text(tokens, false)
     }
 
     /// Texts as padded tokens `[B, L]` for this model.

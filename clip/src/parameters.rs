@@ -7,6 +7,9 @@ use rand::Rng;
 
 use crate::Seed;
 
+/// PyTorch's default of layer norm.
+const LAYER_NORM_EPSILON: f64 = 1e-5;
+
 /// Whether batch norm uses the batch's statistics (and updates the running ones) or the running ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -100,6 +103,44 @@ impl Parameters {
     pub(crate) fn update_running(&self, name: &str, batch: &Tensor, momentum: f64) -> Result<()> {
         let old = self.running(name)?.as_detached_tensor();
         self.set_running(name, &(&old + ((batch - &old)? * momentum)?)?)
+    }
+}
+
+/// Parameters as a tower reads them.
+#[derive(Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    pub(crate) parameters: &'a Parameters,
+    /// Whether gradients are wanted.
+    pub(crate) tracked: bool,
+}
+
+impl Weights<'_> {
+    /// The parameter called `name`.
+    pub(crate) fn get(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.parameters.get(name)?;
+        Ok(if self.tracked { tensor.clone() } else { tensor.detach() })
+    }
+
+    /// Weight and bias of the layer called `name`.
+    pub(crate) fn pair(&self, name: &str) -> Result<(Tensor, Tensor)> {
+        Ok((self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?))
+    }
+
+    /// The fully connected layer called `name`: `[.., I]` to `[.., O]`.
+    pub(crate) fn linear(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        let (w, b) = self.pair(name)?;
+        kernels::linear(x, &w, Some(&b))
+    }
+
+    /// The product with the matrix `[I, O]` called `name`: `[.., I]` to `[.., O]`.
+    pub(crate) fn project(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        kernels::linear(x, &self.get(name)?.t()?.contiguous()?, None)
+    }
+
+    /// The layer norm called `name`.
+    pub(crate) fn layer_norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        let (gamma, beta) = self.pair(name)?;
+        kernels::layer_norm(x, &gamma, &beta, LAYER_NORM_EPSILON)
     }
 }
 

@@ -38,7 +38,7 @@ pub fn features(model: &Clip, images: &[Image]) -> Result<Tensor> {
     }
     let mut features = Vec::new();
     for chunk in images.chunks(BATCH) {
-        features.push(model.image_features(&pixels::batch(chunk, model.config.image.resolution)?)?);
+        features.push(model.image_features(&pixels::batch(chunk, model.config.image.resolution())?)?);
     }
     Tensor::cat(&features, 0)?.to_device(&Device::Cpu)
 }

@@ -117,7 +117,7 @@ impl RepairModel for CleanClip {
             settings: &self.settings,
             pairs: view.clean_pairs,
             tokenizer: model.tokenizer.clone(),
-            resolution: model.config.image.resolution,
+            resolution: model.config.image.resolution(),
             context_length: model.config.text.context_length,
             eda: Eda::new(),
             seed: view.seed.child("augment"),
@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
     use clip::candle_core::{DType, Device, safetensors};
-    use clip::{ImageConfig, MemoryPairs, ModelConfig, TextConfig};
+    use clip::{ImageConfig, MemoryPairs, ModelConfig, ResNetConfig, TextConfig};
 
     /// What the released code gives for a small model: `clip/tests/golden`.
     fn golden(name: &str) -> HashMap<String, Tensor> {
@@ -218,9 +218,9 @@ mod tests {
 
     fn golden_model() -> Clip {
         let layers = vec![1, 2, 1, 1];
-        let image = ImageConfig { resolution: 32, layers, width: 8, stem_stride: 2, stem_pool: true };
+        let image = ResNetConfig { resolution: 32, layers, width: 8, stem_stride: 2, stem_pool: true };
         let text = TextConfig { context_length: 16, width: 64, heads: 2, layers: 2 };
-        let config = ModelConfig { embed_dim: 24, image, text };
+        let config = ModelConfig { embed_dim: 24, image: ImageConfig::ResNet(image), text };
         let weights = golden("rn_weights.safetensors").into_iter();
         let weights = weights.filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
         let parameters = Clip::from_tensors(&config, 160, weights).unwrap();
@@ -232,7 +232,7 @@ mod tests {
             settings,
             pairs,
             tokenizer: model.tokenizer.clone(),
-            resolution: model.config.image.resolution,
+            resolution: model.config.image.resolution(),
             context_length: model.config.text.context_length,
             eda: Eda::new(),
             seed: Seed::new(0),

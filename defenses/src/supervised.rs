@@ -77,7 +77,7 @@ impl RepairModel for Supervised {
         view: &DefenderView<'_>,
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<Option<Model>> {
-        let resolution = model.config.image.resolution;
+        let resolution = model.config.image.resolution();
         let (weight, bias) =
             new_head(view.classes.len(), model.config.embed_dim, &view.seed.child("head"), model.device()?)?;
         let (images, classes) = (view.clean_images, view.classes.len());

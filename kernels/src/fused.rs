@@ -109,6 +109,51 @@ pub fn fused(forward: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
     result.apply_op2(&token, Whole { nodes, result: y, numbers, gradients })
 }
 
+/// The result of `forward`, made of operations of this crate alone, and the gradients of `inputs` (none where an input
+/// takes no part) for this gradient of the result; without candle's graph, which adds every gradient to zeros. An
+/// error where another gradient than those of `inputs` and of variables would be lost.
+pub fn pull_back(
+    forward: impl FnOnce() -> Result<Tensor>,
+    inputs: &[&Tensor],
+    gradient: &Tensor,
+) -> Result<(Tensor, Vec<Option<Tensor>>)> {
+    let outer = RECORD.replace(Some(Vec::new()));
+    let result = forward();
+    let nodes = RECORD.replace(outer).unwrap_or_default();
+    let y = result?;
+    if y.dims() != gradient.dims() {
+        bail!("pull_back: a gradient {:?} of a result {:?}", gradient.dims(), y.dims());
+    }
+    let mut pending = backward(&nodes, &y, gradient)?;
+    let gradients = inputs.iter().map(|input| pending.remove(&input.id())).collect();
+    for argument in nodes.iter().flat_map(|node| &node.arguments) {
+        if argument.is_variable() {
+            pending.remove(&argument.id());
+        }
+    }
+    if !pending.is_empty() {
+        bail!("pull_back: {} gradients belong to no input", pending.len());
+    }
+    Ok((y, gradients))
+}
+
+/// The gradients of all that `nodes` read and did not make, for a gradient of the last one's `result`.
+fn backward(nodes: &[Node], result: &Tensor, gradient: &Tensor) -> Result<HashMap<TensorId, Tensor>> {
+    let mut pending = HashMap::from([(result.id(), gradient.clone())]);
+    for node in nodes.iter().rev() {
+        let Some(gradient) = pending.remove(&node.result.id()) else { continue };
+        for (argument, gradient) in node.arguments.iter().zip(node.backward(&gradient)?) {
+            let (Some(gradient), true) = (gradient, argument.track_op()) else { continue };
+            let total = match pending.remove(&argument.id()) {
+                Some(other) => sum(&other, &gradient)?,
+                None => gradient,
+            };
+            pending.insert(argument.id(), total);
+        }
+    }
+    Ok(pending)
+}
+
 /// Gradients of the inputs by number, on their way from [`Whole`] to each [`Input`].
 type Gradients = Arc<Mutex<BTreeMap<usize, Tensor>>>;
 
@@ -202,18 +247,7 @@ impl CustomOp2 for Whole {
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut pending = HashMap::from([(self.result.id(), gradient.clone())]);
-        for node in self.nodes.iter().rev() {
-            let Some(gradient) = pending.remove(&node.result.id()) else { continue };
-            for (argument, gradient) in node.arguments.iter().zip(node.backward(&gradient)?) {
-                let (Some(gradient), true) = (gradient, argument.track_op()) else { continue };
-                let total = match pending.remove(&argument.id()) {
-                    Some(other) => sum(&other, &gradient)?,
-                    None => gradient,
-                };
-                pending.insert(argument.id(), total);
-            }
-        }
+        let mut pending = backward(&self.nodes, &self.result, gradient)?;
         let mut handed_on = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
         handed_on.clear();
         for node in &self.nodes {

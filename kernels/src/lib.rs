@@ -10,6 +10,7 @@ mod dispatch;
 mod attention;
 mod attention_pool;
 mod batch_norm;
+mod class_token;
 mod contrastive;
 mod conv;
 #[cfg(feature = "cuda")]
@@ -33,13 +34,14 @@ mod wide;
 pub use attention::attention;
 pub use attention_pool::{Projection, attention_pool};
 pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_train};
+pub use class_token::prepend_token;
 pub use contrastive::{in_modal, info_nce};
 pub use conv::conv2d;
 #[cfg(feature = "cuda")]
 pub use cuda::{allow_tensor_float_32, device};
 pub use elementwise::{add, add_table};
 pub use embedding::embedding;
-pub use fused::fused;
+pub use fused::{fused, pull_back};
 pub use gelu::{Gelu, gelu, linear_gelu, quick_gelu};
 pub use gradients::backward;
 pub use layer_norm::layer_norm;

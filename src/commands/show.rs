@@ -27,7 +27,7 @@ pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
     let plan = load(options.plan.as_deref())?;
     let test = plan.tests.first().context("a plan has a test set")?;
     let classes = test.build()?.classes.context("a test set has labelled images")?;
-    let (resolution, seed) = (plan.model.image.resolution, Seed::new(plan.data_seed).child("data"));
+    let (resolution, seed) = (plan.model.image.resolution(), Seed::new(plan.data_seed).child("data"));
     let labelled = classes.images(plan.split, GALLERY, resolution, &seed)?;
     let clean = (0..GALLERY).map(|index| Ok(labelled.sample(index)?.0)).collect::<Result<Vec<_>>>()?;
     let mut rows = vec![clean.clone()];

@@ -129,6 +129,14 @@ fn claims_of_huge_models_cost_nothing() {
         let error = Clip::load(&path).err().expect("a claim without weights").to_string();
         assert!(error.contains("model"), "{error}");
     }
+    let vit = |patch: u64, width: u64, blocks: u64| {
+        format!("\"resolution\":224,\"width\":{width},\"patch\":{patch},\"blocks\":{blocks}")
+    };
+    for image in [vit(huge, 64, 1), vit(8, huge, 1), vit(8, 64, huge), vit(1, 60_032, 60_000)] {
+        write(&path, &claims(&image, &small_text));
+        let error = Clip::load(&path).err().expect("a claim without weights").to_string();
+        assert!(error.contains("model"), "{error}");
+    }
     write(&path, &claims(&small_image, &small_text));
     let error = Clip::load(&path).err().expect("no weights").to_string();
     assert!(error.contains("model"), "{error}");

@@ -37,7 +37,7 @@ fn step(model: &Clip, pixels: &Tensor, tokens: &Tensor) -> Result<Vec<(String, T
 fn a_step_on_cuda_is_a_step_on_the_cpu() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
     for model in [nano(3)?, golden_model()?] {
-        let pairs = pairs(6, model.config.image.resolution);
+        let pairs = pairs(6, model.config.image.resolution());
         let objective = Contrastive::new(&model, &pairs)?;
         let (pixels, _) = objective.batch(&[0, 1, 2, 3, 4, 5], 0, &Seed::new(0))?;
         let tokens: Vec<u32> = (0..6 * 9).map(|at| at * 37 % 160).collect(); // the golden model knows 160

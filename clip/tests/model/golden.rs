@@ -6,7 +6,7 @@ use clip::candle_core::{DType, Result, Tensor};
 use clip::kernels::{self, AdamW, Optimizer};
 use clip::{Clip, Mode, Parameter, Recipe, loss};
 
-use crate::support::{assert_close, golden, golden_json, golden_model, values};
+use crate::support::{GOLDEN_MODELS, GoldenModel, assert_close, golden_json, values};
 
 type Golden = HashMap<String, Tensor>;
 
@@ -68,47 +68,60 @@ fn check_gradients(model: &Clip, loss: &Tensor, golden: &Golden, prefix: &str) -
     Ok(errors.len())
 }
 
+/// A test body for each golden model, which are named.
+fn each(body: impl Fn(&GoldenModel, &Golden) -> Result<()>) -> Result<()> {
+    GOLDEN_MODELS
+        .iter()
+        .try_for_each(|model| body(model, &model.numbers()?).map_err(|error| error.context(model.name)))
+}
+
 #[test]
 fn features_agree() -> Result<()> {
-    let (model, golden) = (golden_model()?, golden("rn_golden.safetensors")?);
-    let images = model.image_features(&pixels(&golden, "pixels")?)?;
-    assert_close("image features", &images, &golden["eval_image_features"], 1e-5);
-    let texts = model.text_features(&tokens(&golden, "tokens")?)?;
-    assert_close("text features", &texts, &golden["eval_text_features"], 1e-5);
-    let tracked = model.encode_image(&pixels(&golden, "pixels")?, Mode::Eval)?;
-    assert_eq!(values(&tracked), values(&images), "gradients change the features");
-    Ok(())
+    each(|entry, golden| {
+        let model = entry.load()?;
+        let images = model.image_features(&pixels(golden, "pixels")?)?;
+        assert_close("image features", &images, &golden["eval_image_features"], 1e-5);
+        let texts = model.text_features(&tokens(golden, "tokens")?)?;
+        assert_close("text features", &texts, &golden["eval_text_features"], 1e-5);
+        let tracked = model.encode_image(&pixels(golden, "pixels")?, Mode::Eval)?;
+        assert_eq!(values(&tracked), values(&images), "gradients change the features");
+        Ok(())
+    })
 }
 
 #[test]
 fn mmcl_agrees() -> Result<()> {
-    let (model, golden) = (golden_model()?, golden("rn_golden.safetensors")?);
-    let loss = mmcl_loss(&model, &golden)?;
-    assert_close("loss", &loss, &golden["mmcl_loss"], 1e-5);
-    let seen = check_gradients(&model, &loss, &golden, "mmcl_grad")?;
-    assert_eq!(seen, model.all_parameters().len());
-    Ok(())
+    each(|entry, golden| {
+        let model = entry.load()?;
+        let loss = mmcl_loss(&model, golden)?;
+        assert_close("loss", &loss, &golden["mmcl_loss"], 1e-5);
+        let seen = check_gradients(&model, &loss, golden, "mmcl_grad")?;
+        assert_eq!(seen, model.all_parameters().len());
+        Ok(())
+    })
 }
 
 #[test]
 fn cleanclip_agrees() -> Result<()> {
-    let golden = golden("rn_golden.safetensors")?;
-    for (weight, name) in [(1.0, "cleanclip_1_loss"), (4.0, "cleanclip_4_loss")] {
-        let model = golden_model()?;
-        let loss = cleanclip_loss(&model, &golden, weight)?;
-        assert_close(name, &loss, &golden[name], 1e-5);
-        if weight == 1.0 {
-            assert_eq!(check_gradients(&model, &loss, &golden, "cleanclip_1_grad")?, 72);
+    each(|entry, golden| {
+        for (weight, name) in [(1.0, "cleanclip_1_loss"), (4.0, "cleanclip_4_loss")] {
+            let model = entry.load()?;
+            let loss = cleanclip_loss(&model, golden, weight)?;
+            assert_close(name, &loss, &golden[name], 1e-5);
+            if weight == 1.0 {
+                let seen = check_gradients(&model, &loss, golden, "cleanclip_1_grad")?;
+                assert_eq!(seen, entry.cleanclip_gradients);
+            }
+            let mut seen = 0;
+            for (name, found) in model.parameters.all_running() {
+                let expected = &golden[&format!("cleanclip_1_after.{name}")];
+                assert_close(&name, &found, expected, 1e-5);
+                seen += 1;
+            }
+            assert_eq!(seen, entry.running);
         }
-        let mut seen = 0;
-        for (name, found) in model.parameters.all_running() {
-            let expected = &golden[&format!("cleanclip_1_after.{name}")];
-            assert_close(&name, &found, expected, 1e-5);
-            seen += 1;
-        }
-        assert_eq!(seen, 44);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn names(list: &str) -> HashSet<String> {
@@ -119,23 +132,21 @@ fn names(list: &str) -> HashSet<String> {
 
 #[test]
 fn decay_by_type_spares_the_named_parameters() -> Result<()> {
-    let spared = names("rn_no_decay_by_type");
-    let found: HashSet<String> = golden_model()?
-        .all_parameters()
-        .into_iter()
-        .filter(|parameter| !parameter.decays)
-        .map(|parameter| parameter.name)
-        .collect();
-    assert_eq!(found, spared);
-    Ok(())
+    each(|entry, _| {
+        let spared = names(&format!("{}_no_decay_by_type", entry.name));
+        let parameters = entry.load()?.all_parameters().into_iter();
+        let found: HashSet<String> =
+            parameters.filter(|parameter| !parameter.decays).map(|parameter| parameter.name).collect();
+        assert_eq!(found, spared);
+        Ok(())
+    })
 }
 
 /// A rule of which parameters decay.
 type Decays<'a> = &'a dyn Fn(&Parameter) -> bool;
 
 /// Three steps as the golden files describe them; `decays` says which parameters decay.
-fn three_steps(golden: &Golden, rule: &str, decays: Decays<'_>) -> Result<Clip> {
-    let model = golden_model()?;
+fn three_steps(model: Clip, golden: &Golden, rule: &str, decays: Decays<'_>) -> Result<Clip> {
     let recipe = Recipe { learning_rate: 1e-3, warmup_steps: 2, ..Recipe::paper() };
     let parameters = model.all_parameters();
     let named = |parameter: &Parameter| (parameter.name.clone(), parameter.var.clone(), decays(parameter));
@@ -155,44 +166,51 @@ fn three_steps(golden: &Golden, rule: &str, decays: Decays<'_>) -> Result<Clip> 
 
 #[test]
 fn three_steps_of_adamw_agree() -> Result<()> {
-    let golden = golden("rn_golden.safetensors")?;
-    let spared = names("rn_no_decay_released");
-    let released = |parameter: &Parameter| !spared.contains(&parameter.name);
-    let by_type = |parameter: &Parameter| parameter.decays;
-    let rules: [(&str, Decays<'_>, usize); 2] = [("released", &released, 116), ("by_type", &by_type, 4)];
-    for (rule, decays, expected_count) in rules {
-        let model = three_steps(&golden, rule, decays)?;
-        let prefix = format!("adamw_{rule}_after3");
-        let mut after = Vec::new();
-        for parameter in model.all_parameters() {
-            after.push((parameter.name, values(&as_released(&parameter.var)?)));
+    each(|entry, golden| {
+        let spared = names(&format!("{}_no_decay_released", entry.name));
+        let released = |parameter: &Parameter| !spared.contains(&parameter.name);
+        let by_type = |parameter: &Parameter| parameter.decays;
+        let rules: [(&str, Decays<'_>, usize); 2] =
+            [("released", &released, entry.after_released), ("by_type", &by_type, entry.after_by_type)];
+        for (rule, decays, expected_count) in rules {
+            let model = three_steps(entry.load()?, golden, rule, decays)?;
+            assert_eq!(
+                check_after(&model, golden, &format!("adamw_{rule}_after3"))?,
+                expected_count,
+                "{rule}"
+            );
         }
-        for (name, running) in model.parameters.all_running() {
-            after.push((name, values(&running)));
-        }
-        let mut seen = 0;
-        for (name, found) in after {
-            let Some(expected) = golden.get(&format!("{prefix}.{name}")) else { continue };
-            let expected = values(expected);
-            let gradient = golden.get(&format!("cleanclip_1_grad.{name}")).map(values);
-            let largest = expected.iter().fold(0f64, |largest, value| largest.max(value.abs()));
-            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                let tolerance = match &gradient {
-                    // Absolute, as the golden files state it: Adam divides by small numbers.
-                    Some(gradient) if gradient[index].abs() >= 1e-5 => 5e-5,
-                    // A gradient that is 0 but for rounding: a step in either direction is right.
-                    Some(_) => continue,
-                    None => 1e-3 * largest, // running statistics
-                };
-                let distance = (found - expected).abs();
-                assert!(
-                    distance <= tolerance,
-                    "{prefix}.{name}, value {index}: {found}, expected {expected}"
-                );
-            }
-            seen += 1;
-        }
-        assert_eq!(seen, expected_count, "{rule}");
+        Ok(())
+    })
+}
+
+/// Compares the parameters and running statistics that `golden` holds below `prefix`; returns how many.
+fn check_after(model: &Clip, golden: &Golden, prefix: &str) -> Result<usize> {
+    let mut after = Vec::new();
+    for parameter in model.all_parameters() {
+        after.push((parameter.name, values(&as_released(&parameter.var)?)));
     }
-    Ok(())
+    for (name, running) in model.parameters.all_running() {
+        after.push((name, values(&running)));
+    }
+    let mut seen = 0;
+    for (name, found) in after {
+        let Some(expected) = golden.get(&format!("{prefix}.{name}")) else { continue };
+        let expected = values(expected);
+        let gradient = golden.get(&format!("cleanclip_1_grad.{name}")).map(values);
+        let largest = expected.iter().fold(0f64, |largest, value| largest.max(value.abs()));
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let tolerance = match &gradient {
+                // Absolute, as the golden files state it: Adam divides by small numbers.
+                Some(gradient) if gradient[index].abs() >= 1e-5 => 5e-5,
+                // A gradient that is 0 but for rounding: a step in either direction is right.
+                Some(_) => continue,
+                None => 1e-3 * largest, // running statistics
+            };
+            let distance = (found - expected).abs();
+            assert!(distance <= tolerance, "{prefix}.{name}, value {index}: {found}, expected {expected}");
+        }
+        seen += 1;
+    }
+    Ok(seen)
 }

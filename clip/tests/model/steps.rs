@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clip::candle_core::{Result, Tensor};
 use clip::kernels::{self, Optimizer};
 use clip::{
-    Clip, Contrastive, ImageConfig, Mode, ModelConfig, Monitor, Objective, Parameter, Recipe, Seed, Snapshot,
-    Step, TextConfig, Tokenizer, TrainOutcome, loss, train,
+    Clip, Contrastive, ImageConfig, Mode, ModelConfig, Monitor, Objective, Parameter, Recipe, ResNetConfig,
+    Seed, Snapshot, Step, TextConfig, Tokenizer, TrainOutcome, loss, train,
 };
 
 use crate::support::{Folder, nano, pairs, recipe, values};
@@ -16,9 +16,9 @@ use crate::support::{Folder, nano, pairs, recipe, values};
 /// Channels of 64 to 256 beside widths that are no multiple of 16, and heads of 24.
 fn wide() -> ModelConfig {
     let layers = vec![1, 1];
-    let image = ImageConfig { resolution: 32, layers, width: 64, stem_stride: 2, stem_pool: true };
+    let image = ResNetConfig { resolution: 32, layers, width: 64, stem_stride: 2, stem_pool: true };
     let text = TextConfig { context_length: 13, width: 72, heads: 3, layers: 1 };
-    ModelConfig { embed_dim: 52, image, text }
+    ModelConfig { embed_dim: 52, image: ImageConfig::ResNet(image), text }
 }
 
 /// Bits of the loss, and of every gradient and every parameter after the step, by name.

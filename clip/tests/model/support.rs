@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clip::candle_core::{DType, Device, Result, Tensor};
-use clip::{Clip, Image, ImageConfig, MemoryPairs, ModelConfig, Pair, Recipe, Seed, TextConfig, Tokenizer};
+use clip::{
+    Clip, Image, ImageConfig, MemoryPairs, ModelConfig, Pair, Recipe, ResNetConfig, Seed, TextConfig,
+    Tokenizer, VitConfig,
+};
 
 /// A file below `tests/golden`.
 pub(crate) fn golden_path(name: &str) -> PathBuf {
@@ -22,22 +25,46 @@ pub(crate) fn golden_json(name: &str) -> serde_json::Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The model whose numbers the golden files hold.
-pub(crate) fn golden_model() -> Result<Clip> {
-    let config = ModelConfig {
-        embed_dim: 24,
-        image: ImageConfig {
-            resolution: 32,
-            layers: vec![1, 2, 1, 1],
-            width: 8,
-            stem_stride: 2,
-            stem_pool: true,
-        },
-        text: TextConfig { context_length: 16, width: 64, heads: 2, layers: 2 },
-    };
-    let weights = golden("rn_weights.safetensors")?.into_iter().collect();
-    let parameters = Clip::from_tensors(&config, 160, weights)?;
-    Ok(Clip { config, tokenizer: Tokenizer::kept(&[])?, parameters })
+/// A model whose numbers the golden files hold, and how many tensors of each kind they hold.
+pub(crate) struct GoldenModel {
+    /// What the files' names begin with.
+    pub(crate) name: &'static str,
+    pub(crate) cleanclip_gradients: usize,
+    pub(crate) running: usize,
+    pub(crate) after_released: usize,
+    pub(crate) after_by_type: usize,
+}
+
+/// One for each kind of image tower.
+pub(crate) const GOLDEN_MODELS: [GoldenModel; 2] = [
+    GoldenModel { name: "rn", cleanclip_gradients: 72, running: 44, after_released: 116, after_by_type: 4 },
+    GoldenModel { name: "vit", cleanclip_gradients: 40, running: 0, after_released: 40, after_by_type: 1 },
+];
+
+impl GoldenModel {
+    /// The model with the files' weights.
+    pub(crate) fn load(&self) -> Result<Clip> {
+        let image = match self.name {
+            "rn" => ImageConfig::ResNet(ResNetConfig {
+                resolution: 32,
+                layers: vec![1, 2, 1, 1],
+                width: 8,
+                stem_stride: 2,
+                stem_pool: true,
+            }),
+            _ => ImageConfig::Vit(VitConfig { resolution: 32, patch: 8, width: 64, layers: 2 }),
+        };
+        let text = TextConfig { context_length: 16, width: 64, heads: 2, layers: 2 };
+        let config = ModelConfig { embed_dim: 24, image, text };
+        let weights = golden(&format!("{}_weights.safetensors", self.name))?.into_iter().collect();
+        let parameters = Clip::from_tensors(&config, 160, weights)?;
+        Ok(Clip { config, tokenizer: Tokenizer::kept(&[])?, parameters })
+    }
+
+    /// The numbers.
+    pub(crate) fn numbers(&self) -> Result<HashMap<String, Tensor>> {
+        golden(&format!("{}_golden.safetensors", self.name))
+    }
 }
 
 /// All values as f64.

@@ -98,7 +98,7 @@ impl<'a> Data<'a> {
     }
 
     fn resolution(&self) -> usize {
-        self.plan.model.image.resolution
+        self.plan.model.image.resolution()
     }
 
     /// Class names of the labelled images granted to defenders.

@@ -29,7 +29,7 @@ impl Laboratory<'_> {
             "tests": tests,
             "images": plan.test_images,
             "split": plan.split,
-            "resolution": plan.model.image.resolution,
+            "resolution": plan.model.image.resolution(),
             "data-seed": plan.data_seed,
             "seed": seed,
         });

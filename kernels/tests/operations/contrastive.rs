@@ -78,7 +78,9 @@ fn losses_survive_extremes() -> Result<()> {
                     let finite = values(gradient).iter().all(|value| value.is_finite());
                     assert!(finite, "{name}, {what}: output {index} is not finite");
                 }
-                assert_close(&format!("{name}, {what}, scale"), &found[3], &expected[3], 1e-4);
+                // Composed of operations, as on CUDA, terms of up to 14 are rounded before they cancel.
+                let tolerance = if device.is_cpu() { 1e-4 } else { 1e-2 };
+                assert_close(&format!("{name}, {what}, scale"), &found[3], &expected[3], tolerance);
             }
         }
         let zeros = Tensor::zeros((5, 3), DType::F32, &Device::Cpu)?;

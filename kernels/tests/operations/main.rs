@@ -2,6 +2,7 @@
 //! extremes, the same bytes with any number of threads, and what is refused.
 
 mod catalogue;
+mod class_token;
 mod contrastive;
 mod convolution;
 mod convolution_sweep;
@@ -11,4 +12,5 @@ mod losses;
 mod norms;
 mod optimizer;
 mod properties;
+mod pull_back;
 mod support;

@@ -6,15 +6,15 @@
 use candle_core::{Result, Tensor};
 use kernels::Activation;
 
-use crate::config::ImageConfig;
-use crate::parameters::{Initialiser, Mode, Parameters};
+use crate::image_config::ResNetConfig;
+use crate::parameters::{Initialiser, Mode, Weights};
 
 /// PyTorch's defaults of batch norm.
 const EPSILON: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
 /// The convolutions of the stem: name of convolution and norm, inputs, outputs, stride.
-fn stem(config: &ImageConfig) -> [(&'static str, &'static str, usize, usize, usize); 3] {
+fn stem(config: &ResNetConfig) -> [(&'static str, &'static str, usize, usize, usize); 3] {
     let half = config.width / 2;
     [
         ("visual.conv1", "visual.bn1", 3, half, config.stem_stride),
@@ -31,7 +31,7 @@ struct Block {
     stride: usize,
 }
 
-fn blocks(config: &ImageConfig) -> Vec<Block> {
+fn blocks(config: &ResNetConfig) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut inputs = config.width;
     for (stage, count) in config.layers.iter().enumerate() {
@@ -52,7 +52,7 @@ impl Block {
 }
 
 /// Draws the tower's initial values as OpenAI's `initialize_parameters` does.
-pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ImageConfig, embed_dim: usize) -> Result<()> {
+pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ResNetConfig, embed_dim: usize) -> Result<()> {
     for (convolution, norm, inputs, outputs, _) in stem(config) {
         init.convolution(convolution, inputs, outputs, 3)?;
         init.batch_norm(norm, outputs, 1.0)?;
@@ -86,22 +86,15 @@ pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ImageConfig, embed
 }
 
 /// The tower at work.
-pub(crate) struct ImageTower<'a> {
-    pub(crate) parameters: &'a Parameters,
-    pub(crate) config: &'a ImageConfig,
+pub(crate) struct ResNet<'a> {
+    pub(crate) weights: Weights<'a>,
+    pub(crate) config: &'a ResNetConfig,
     pub(crate) mode: Mode,
-    /// Whether gradients are wanted.
-    pub(crate) tracked: bool,
 }
 
-impl ImageTower<'_> {
-    fn get(&self, name: &str) -> Result<Tensor> {
-        let tensor = self.parameters.get(name)?;
-        Ok(if self.tracked { tensor.clone() } else { tensor.detach() })
-    }
-
+impl ResNet<'_> {
     fn convolution(&self, x: &Tensor, name: &str, stride: usize) -> Result<Tensor> {
-        let w = self.get(&format!("{name}.weight"))?;
+        let w = self.weights.get(&format!("{name}.weight"))?;
         let padding = w.dim(1)? / 2;
         kernels::conv2d(x, &w, stride, padding)
     }
@@ -113,18 +106,19 @@ impl ImageTower<'_> {
         residual: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let (gamma, beta) = (self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?);
+        let (gamma, beta) =
+            (self.weights.get(&format!("{name}.weight"))?, self.weights.get(&format!("{name}.bias"))?);
         let (mean, variance) = (format!("{name}.running_mean"), format!("{name}.running_var"));
         match self.mode {
             Mode::Train => {
                 let (y, batch) = kernels::batch_norm_train(x, &gamma, &beta, residual, EPSILON, activation)?;
-                self.parameters.update_running(&mean, &batch.mean, MOMENTUM)?;
-                self.parameters.update_running(&variance, &batch.variance, MOMENTUM)?;
+                self.weights.parameters.update_running(&mean, &batch.mean, MOMENTUM)?;
+                self.weights.parameters.update_running(&variance, &batch.variance, MOMENTUM)?;
                 Ok(y)
             }
             Mode::Eval => {
-                let statistics =
-                    [mean, variance].map(|name| Ok(self.parameters.running(&name)?.as_detached_tensor()));
+                let statistics = [mean, variance]
+                    .map(|name| Ok(self.weights.parameters.running(&name)?.as_detached_tensor()));
                 let [mean, variance]: [Result<Tensor>; 2] = statistics;
                 kernels::batch_norm_eval(
                     x,
@@ -141,7 +135,7 @@ impl ImageTower<'_> {
 
     /// `[B, R, R, 3]` to `[B, E]`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let mut x = pixels.to_device(self.parameters.get("visual.conv1.weight")?.device())?;
+        let mut x = pixels.clone();
         for (convolution, norm, _, _, stride) in stem(self.config) {
             x = self.batch_norm(&self.convolution(&x, convolution, stride)?, norm, None, Activation::Relu)?;
         }
@@ -175,19 +169,18 @@ impl ImageTower<'_> {
     /// Attention of the mean token over itself and all positions.
     fn attention_pool(&self, x: &Tensor) -> Result<Tensor> {
         let pair = |name: &str| -> Result<(Tensor, Tensor)> {
-            let part = |kind: &str| self.get(&format!("visual.attnpool.{name}.{kind}"));
+            let part = |kind: &str| self.weights.get(&format!("visual.attnpool.{name}.{kind}"));
             Ok((part("weight")?, part("bias")?))
         };
         let (query, key, value) = (pair("q_proj")?, pair("k_proj")?, pair("v_proj")?);
         let pooled = kernels::attention_pool(
             x,
-            &self.get("visual.attnpool.positional_embedding")?,
+            &self.weights.get("visual.attnpool.positional_embedding")?,
             (&query.0, &query.1),
             (&key.0, &key.1),
             (&value.0, &value.1),
             self.config.heads(),
         )?;
-        let (w, b) = pair("c_proj")?;
-        kernels::linear(&pooled, &w, Some(&b)) // [B, E]
+        self.weights.linear(&pooled, "visual.attnpool.c_proj") // [B, E]
     }
 }

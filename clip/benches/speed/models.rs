@@ -1,0 +1,219 @@
+//! Steps of training, encoding and the optimizer, on whole models.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clip::candle_core::backprop::GradStore;
+use clip::candle_core::{Device, Result, Tensor, bail};
+use clip::kernels::{self, AdamW, Optimizer};
+use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, loss};
+
+use crate::flop;
+use crate::inputs::{noise, signature, tokens};
+use crate::work::{Check, Count, Workload};
+
+/// Tokens that are no merges: 512 bytes, start and end.
+const UNMERGED: usize = 514;
+
+fn build(name: &str, vocabulary: usize) -> Result<Clip> {
+    let Some(config) = ModelConfig::preset(name) else { bail!("no model is called {name:?}") };
+    let merges: Vec<u32> = (0..vocabulary.saturating_sub(UNMERGED) as u32).collect();
+    let model = Clip::new(&config, Tokenizer::kept(&merges)?, &Seed::new(0))?;
+    for parameter in model.all_parameters() {
+        // OpenAI's 0 would hide the layers in front of it from the comparison of gradients.
+        if parameter.name.ends_with(".bn3.weight") {
+            parameter.var.set(&parameter.var.ones_like()?.affine(0.5, 0.0)?)?;
+        }
+    }
+    Ok(model)
+}
+
+/// Writes a model's weights where PyTorch's side reads them.
+pub(crate) fn save(model: &Clip, path: Option<&str>) -> Result<()> {
+    path.map_or(Ok(()), |path| model.save(Path::new(path), &BTreeMap::new()))
+}
+
+/// Images that differ in more than noise, about as wide as normalised ones: 4×4 coloured squares under noise. Images
+/// of noise alone have nearly the same features, and their gradients are what rounding leaves.
+fn pixels(model: &Clip, batch: usize) -> Result<Tensor> {
+    let side = model.config.image.resolution();
+    let square = side / 4;
+    let spread = [batch, 4, square, 4, square, 3];
+    let squares = noise(&[batch, 4, 1, 4, 1, 3], 2)?.broadcast_as(&spread[..])?;
+    let fine = noise(&[batch, side, side, 3], 1)?;
+    (fine * 0.5)? + (squares.reshape((batch, side, side, 3))? * 1.5)?
+}
+
+/// AdamW with decay of everything that has two or more dimensions.
+const ADAMW: AdamW = AdamW {
+    learning_rate: 1e-4,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 0.1,
+    largest_norm: None,
+};
+
+fn optimizer(model: &Clip) -> Result<Optimizer> {
+    let parameter = |Parameter { name, var, decays }| (name, var, decays);
+    Optimizer::new(model.all_parameters().into_iter().map(parameter).collect())
+}
+
+/// PyTorch's order of axes.
+fn as_pytorch(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.rank() == 4 { tensor.permute((0, 3, 1, 2)) } else { Ok(tensor.clone()) }
+}
+
+/// A step of training.
+pub(crate) struct Step {
+    pub(crate) model: Clip,
+    pixels: Tensor,
+    tokens: Tensor,
+    in_modal: bool,
+    optimizer: Optimizer,
+}
+
+impl Step {
+    /// A step of `batch` pairs; with `in_modal` their augmented views stand behind them in the same batch.
+    pub(crate) fn new(
+        model: &str,
+        batch: usize,
+        length: usize,
+        vocabulary: usize,
+        in_modal: bool,
+    ) -> Result<Self> {
+        let model = build(model, vocabulary)?;
+        let views = if in_modal { 2 } else { 1 };
+        let (pixels, tokens) = (pixels(&model, views * batch)?, tokens(views * batch, length, vocabulary)?);
+        let optimizer = optimizer(&model)?;
+        Ok(Self { model, pixels, tokens, in_modal, optimizer })
+    }
+
+    fn loss(&self) -> Result<Tensor> {
+        let images = self.model.encode_image(&self.pixels, Mode::Train)?;
+        let texts = self.model.encode_text(&self.tokens)?;
+        let scale = self.model.logit_scale()?;
+        if !self.in_modal {
+            return loss::info_nce(&images, &texts, scale);
+        }
+        let (images, texts) = (images.chunk(2, 0)?, texts.chunk(2, 0)?);
+        let within =
+            (loss::in_modal(&images[0], &images[1], scale)? + loss::in_modal(&texts[0], &texts[1], scale)?)?;
+        loss::info_nce(&images[0], &texts[0], scale)? + (within * 0.5)?
+    }
+
+    fn step(&mut self) -> Result<(f64, GradStore)> {
+        let loss = self.loss()?;
+        let gradients = kernels::backward(&loss)?;
+        self.optimizer.step(&gradients, &ADAMW)?;
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    }
+}
+
+impl Workload for Step {
+    fn count(&self) -> Count {
+        let (batch, length) = self.tokens.dims2().unwrap_or_default();
+        Count { flop: flop::step(&self.model.config, batch, length), bytes: 0.0 }
+    }
+
+    fn check(&mut self) -> Result<Check> {
+        let (loss, gradients) = self.step()?;
+        let mut check = Check { losses: vec![loss], ..Check::default() };
+        for Parameter { name, var, .. } in self.model.all_parameters() {
+            if let Some(gradient) = gradients.get(var.as_tensor()) {
+                check.signatures.insert(name, signature(&as_pytorch(gradient)?)?);
+            }
+        }
+        drop(gradients);
+        for _ in 0..2 {
+            check.losses.push(self.step()?.0);
+        }
+        Ok(check)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.step().map(drop)
+    }
+}
+
+/// Encoding images.
+pub(crate) struct Encode {
+    pub(crate) model: Clip,
+    pixels: Tensor,
+}
+
+impl Encode {
+    /// Encoding of `batch` images.
+    pub(crate) fn new(model: &str, batch: usize) -> Result<Self> {
+        let model = build(model, UNMERGED)?;
+        let pixels = pixels(&model, batch)?;
+        Ok(Self { model, pixels })
+    }
+}
+
+impl Workload for Encode {
+    fn count(&self) -> Count {
+        let batch = self.pixels.dims()[0];
+        let flop = batch as f64 * flop::image(&self.model.config).iter().sum::<f64>();
+        Count { flop, bytes: 0.0 }
+    }
+
+    fn check(&mut self) -> Result<Check> {
+        let features = self.model.image_features(&self.pixels)?;
+        let mut check = Check::default();
+        check.signatures.insert("features".to_owned(), signature(&features)?);
+        Ok(check)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.model.image_features(&self.pixels).map(drop)
+    }
+}
+
+/// A step of AdamW over all parameters of a model.
+pub(crate) struct Update {
+    pub(crate) model: Clip,
+    gradients: GradStore,
+    values: usize,
+    optimizer: Optimizer,
+}
+
+impl Update {
+    /// AdamW with noise as gradients.
+    pub(crate) fn new(model: &str, vocabulary: usize) -> Result<Self> {
+        let model = build(model, vocabulary)?;
+        // candle makes a store only by going back: here through nothing.
+        let mut gradients = Tensor::new(0f32, &Device::Cpu)?.backward()?;
+        let mut values = 0;
+        for Parameter { var, .. } in model.all_parameters() {
+            // Noise in PyTorch's order of axes.
+            let gradient = noise(as_pytorch(&var)?.dims(), 3)?;
+            let gradient =
+                if var.rank() == 4 { gradient.permute((0, 2, 3, 1))?.contiguous()? } else { gradient };
+            gradients.insert(&var, gradient);
+            values += var.elem_count();
+        }
+        let optimizer = optimizer(&model)?;
+        Ok(Self { model, gradients, values, optimizer })
+    }
+}
+
+impl Workload for Update {
+    fn count(&self) -> Count {
+        // Parameter and both moments read and written, the gradient read.
+        Count { flop: 0.0, bytes: 7.0 * 4.0 * self.values as f64 }
+    }
+
+    fn check(&mut self) -> Result<Check> {
+        self.run()?;
+        let mut check = Check::default();
+        for Parameter { name, var, .. } in self.model.all_parameters() {
+            check.signatures.insert(name, signature(&as_pytorch(&var)?)?);
+        }
+        Ok(check)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.optimizer.step(&self.gradients, &ADAMW).map(drop)
+    }
+}

@@ -1,0 +1,67 @@
+//! Sizes of models in files: a fixed form for each image tower, and nothing besides.
+
+use std::collections::BTreeMap;
+
+use clip::candle_core::Result;
+use clip::{Clip, ImageConfig, ModelConfig, Pairs, Seed, Tokenizer, VitConfig};
+
+use crate::support::{Folder, pairs, values};
+
+#[test]
+fn the_form_in_files_is_fixed() -> Result<()> {
+    let tiny = r#"{"embed-dim":128,"image":{"resolution":32,"layers":[1,1,1],"width":16,"stem-stride":1,"stem-pool":true},"text":{"context-length":32,"width":64,"heads":2,"layers":2}}"#;
+    let vit = r#"{"embed-dim":512,"image":{"resolution":224,"width":768,"patch":32,"blocks":12},"text":{"context-length":77,"width":512,"heads":8,"layers":12}}"#;
+    for (text, config) in [(tiny, ModelConfig::tiny()), (vit, ModelConfig::vit_b_32())] {
+        assert_eq!(serde_json::to_string(&config).expect("JSON"), text);
+        assert_eq!(serde_json::from_str::<ModelConfig>(text).expect("a model"), config);
+    }
+    for name in ModelConfig::PRESETS {
+        ModelConfig::preset(name).expect("a preset").check()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn mixed_and_incomplete_towers_are_refused() {
+    for image in [
+        r#""resolution":32,"width":64"#,
+        r#""resolution":32,"width":64,"patch":8"#,
+        r#""resolution":32,"width":64,"layers":[1],"stem-stride":1"#,
+        r#""resolution":32,"width":64,"layers":[1],"stem-stride":1,"stem-pool":true,"patch":8"#,
+        r#""resolution":32,"width":64,"patch":8,"blocks":2,"layers":[1]"#,
+        r#""resolution":32,"width":64,"patch":8,"blocks":2,"depth":2"#,
+        r#""width":64,"patch":8,"blocks":2"#,
+    ] {
+        let text = format!(
+            r#"{{"embed-dim":8,"image":{{{image}}},"text":{{"context-length":8,"width":8,"heads":1,"layers":1}}}}"#
+        );
+        assert!(serde_json::from_str::<ModelConfig>(&text).is_err(), "{image}");
+    }
+    let check = |change: fn(&mut VitConfig)| {
+        let mut config = ModelConfig::vit_b_32();
+        let ImageConfig::Vit(image) = &mut config.image else { unreachable!("a VisionTransformer") };
+        change(image);
+        config.check()
+    };
+    assert!(check(|_| ()).is_ok());
+    assert!(check(|image| image.width = 100).is_err());
+    assert!(check(|image| image.patch = 0).is_err());
+    assert!(check(|image| image.patch = 33).is_err());
+    assert!(check(|image| image.layers = 0).is_err());
+    assert!(check(|image| image.resolution = 1 << 40).is_err());
+}
+
+#[test]
+fn a_vision_transformer_comes_back_from_a_file() -> Result<()> {
+    let folder = Folder::new("vit");
+    let image = ImageConfig::Vit(VitConfig { resolution: 32, patch: 16, width: 64, layers: 1 });
+    let config = ModelConfig { image, ..ModelConfig::nano() };
+    let path = folder.file("model");
+    let model = Clip::new(&config, Tokenizer::kept(&[])?, &Seed::new(1))?;
+    model.save(&path, &BTreeMap::new())?;
+    let (loaded, _) = Clip::load(&path)?;
+    assert_eq!(loaded.config, config);
+    let pixels = clip::pixels::batch(&[pairs(1, 32).pair(0)?.image], 32)?;
+    assert_eq!(values(&loaded.image_features(&pixels)?), values(&model.image_features(&pixels)?));
+    Ok(())
+}

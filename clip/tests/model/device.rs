@@ -3,7 +3,7 @@
 use clip::candle_core::{Device, Result, Tensor};
 use clip::{Clip, Contrastive, DeviceChoice, Mode, Objective, Seed, kernels, train, zero_shot};
 
-use crate::support::{Folder, assert_close, golden_model, nano, pairs, recipe};
+use crate::support::{Folder, GOLDEN_MODELS, assert_close, nano, pairs, recipe};
 use crate::training::Saver;
 
 fn device() -> Option<Device> {
@@ -36,7 +36,7 @@ fn step(model: &Clip, pixels: &Tensor, tokens: &Tensor) -> Result<Vec<(String, T
 #[test]
 fn a_step_on_cuda_is_a_step_on_the_cpu() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
-    for model in [nano(3)?, golden_model()?] {
+    for model in [nano(3)?, GOLDEN_MODELS[0].load()?, GOLDEN_MODELS[1].load()?] {
         let pairs = pairs(6, model.config.image.resolution());
         let objective = Contrastive::new(&model, &pairs)?;
         let (pixels, _) = objective.batch(&[0, 1, 2, 3, 4, 5], 0, &Seed::new(0))?;

@@ -152,3 +152,23 @@ KERNEL(mean_token_backward, const T *dy, T *dx, int tokens, int channels, int co
         dx[i] = (float)from[token * channels] + (float)from[0] * share;
     }
 }
+
+// [B, T - 1, C] to [B, T, C]: a learned token [C], then all positions, plus learned positions [T, C].
+KERNEL(prepend_token_forward, const T *x, const float *token, const float *positions, T *y, int tokens, int channels,
+       int count) {
+    FOR_EACH(i, count) { // count is that of y
+        unsigned channel = i % (unsigned)channels, row = i / (unsigned)channels;
+        size_t sample = row / (unsigned)tokens, at = row % (unsigned)tokens;
+        float value = at == 0 ? token[channel] : (float)x[(sample * (tokens - 1) + at - 1) * channels + channel];
+        y[i] = value + positions[at * channels + channel];
+    }
+}
+
+// [B, T, C] to [B, T - 1, C] without each first.
+KERNEL(drop_token, const T *y, T *x, int tokens, int channels, int count) {
+    FOR_EACH(i, count) { // count is that of x
+        unsigned channel = i % (unsigned)channels, row = i / (unsigned)channels;
+        size_t sample = row / (unsigned)(tokens - 1), at = row % (unsigned)(tokens - 1) + 1;
+        x[i] = (float)y[(sample * tokens + at) * channels + channel];
+    }
+}

@@ -161,6 +161,38 @@ fn mean_token_backward_of<T: Element>(dy: &Input<'_>, shape: &Shape) -> Result<M
     Ok(made(device, dx, shape))
 }
 
+/// `[B, H, W, C]` to `[B, HW + 1, C]`: a learned token, then all positions, plus learned positions.
+pub(crate) fn prepend_token(x: &Input<'_>, token: &Input<'_>, positions: &Input<'_>) -> Result<Made> {
+    expect_f32("prepend_token", &[token, positions])?;
+    by_element!(x, prepend_token_of(x, token, positions))
+}
+
+fn prepend_token_of<T: Element>(x: &Input<'_>, token: &Input<'_>, positions: &Input<'_>) -> Result<Made> {
+    let device = x.device()?;
+    let (batch, (tokens, channels)) = (x.dims()[0], positions.shape().dims2()?);
+    let count = batch * tokens * channels;
+    let mut y = room::<T>(device, count)?;
+    let (from, token, positions, mut to) = (x.view()?, token.view()?, positions.view()?, y.as_view_mut());
+    let shape = over(count);
+    calls::prepend_token_forward::<T>(
+        device, shape, &from, &token, &positions, &mut to, tokens, channels, count,
+    )?;
+    Ok(made(device, y, (batch, tokens, channels)))
+}
+
+/// Gradient of [`prepend_token`] in `x`, of `shape`; those of token and positions are sums of columns.
+pub(crate) fn drop_token(dy: &Input<'_>, shape: &Shape) -> Result<Made> {
+    by_element!(dy, drop_token_of(dy, shape))
+}
+
+fn drop_token_of<T: Element>(dy: &Input<'_>, shape: &Shape) -> Result<Made> {
+    let (device, count) = (dy.device()?, shape.elem_count());
+    let (_, tokens, channels) = dy.shape().dims3()?;
+    let mut dx = room::<T>(device, count)?;
+    calls::drop_token::<T>(device, over(count), &dy.view()?, &mut dx.as_view_mut(), tokens, channels, count)?;
+    Ok(made(device, dx, shape))
+}
+
 /// f32 `[C]` and `[C]` as `[2, C]`.
 pub(crate) fn stack(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
     same_count("stack", a, b)?;

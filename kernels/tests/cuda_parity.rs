@@ -157,6 +157,8 @@ fn attentions() -> Result<()> {
         inputs.extend([random(&[12, 12], seed)?, random(&[12], seed + 9)?]);
     }
     let inputs: Vec<Tensor> = inputs.iter().map(|tensor| tensor.affine(0.5, 0.0)).collect::<Result<_>>()?;
+    let token = [random(&[2, 3, 2, 12], 1)?, random(&[12], 2)?, random(&[7, 12], 3)?];
+    agree("prepend_token", &token, |x| kernels::prepend_token(&x[0], &x[1], &x[2]))?;
     agree("attention_pool", &inputs, |x| {
         kernels::attention_pool(&x[0], &x[1], (&x[2], &x[3]), (&x[4], &x[5]), (&x[6], &x[7]), 3)
     })

@@ -133,6 +133,17 @@ void test_pool() {
         }
     run(over(n * c), THREADS, [&] { mean_token_forward(map.data(), positions.data(), t.data(), tokens, c, n * c); });
     compare("mean_token_forward", t, et);
+    vector<double> ep(t.size()), ed(map.size());
+    for (int i = 0; i < n * tokens * c; i++) {
+        int k = i % c, at = i / c % tokens, sample = i / c / tokens;
+        ep[i] = (at ? map[(sample * 5 + at - 1) * c + k] : x[k]) + positions[at * c + k];
+        if (at) ed[(sample * 5 + at - 1) * c + k] = dt[i];
+    }
+    int all = n * tokens * c;
+    run(over(all), THREADS, [&] { prepend_token_forward(map.data(), x.data(), positions.data(), t.data(), tokens, c, all); });
+    compare("prepend_token_forward", t, ep);
+    run(over(n * 5 * c), THREADS, [&] { drop_token(dt.data(), dmap.data(), tokens, c, n * 5 * c); });
+    compare("drop_token", dmap, ed);
     run(over(n * 5 * c), THREADS, [&] { mean_token_backward(dt.data(), dmap.data(), tokens, c, n * 5 * c); });
     compare("mean_token_backward", dmap, em);
 }

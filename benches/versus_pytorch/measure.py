@@ -45,6 +45,10 @@ def is_model(row):
     return next(iter(row["work"])) in ("step", "encode")
 
 
+def has_model(row):
+    return is_model(row) or "adam-w" in row["work"]
+
+
 def tiny_step(batch, threads):
     """The tiny model's step at another batch."""
     row = next(row for row in wanted([]) if row["name"] == "tiny-step")
@@ -137,20 +141,19 @@ class Others:
 def prepared(sides, row, folder):
     """Both sides ready and compared. A further side that fails is left out, and its reason kept."""
     weights = str(Path(folder) / "weights.safetensors")
-    has_model = is_model(row) or "adam-w" in row["work"]
-    count = sides[0].ask("prepare", work=row["work"], weights=weights if has_model else None)
+    count = sides[0].ask("prepare", work=row["work"], weights=weights if has_model(row) else None)
     result = {"name": row["name"], "title": row["title"], **count, "sides": {}, "failures": {}}
     kept, ours = [sides[0]], sides[0].ask("check")
     for side in sides[1:]:
         try:
-            side.ask("prepare", work=row["work"], weights=weights if has_model else None)
+            side.ask("prepare", work=row["work"], weights=weights if has_model(row) else None)
             result.setdefault("same", {})[side.name] = same(row, ours, side.ask("check"), side.name)
             kept.append(side)
         except Failure as failure:
             if side.name == "pytorch":
                 raise
             result["failures"][side.name] = str(failure)
-    if has_model:
+    if has_model(row):
         os.unlink(weights)
     return result, kept
 

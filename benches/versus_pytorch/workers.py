@@ -99,9 +99,11 @@ class Side:
         return self.start()
 
     def __exit__(self, *_):
-        self.process.stdin.close()
         try:
+            self.process.stdin.close()  # it ends at the end of its input
             self.process.wait(timeout=20)
+        except BrokenPipeError:
+            self.process.wait()
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

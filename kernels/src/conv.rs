@@ -1,6 +1,6 @@
 //! 2-D convolution, channels last.
 
-mod direct;
+pub(crate) mod direct;
 mod scatter;
 mod winograd;
 
@@ -46,7 +46,7 @@ struct Conv2d {
 
 /// One convolution's sizes.
 #[derive(Clone, Copy)]
-struct Geometry {
+pub(crate) struct Geometry {
     n: usize,
     height: usize,
     width: usize,
@@ -77,6 +77,11 @@ impl Geometry {
         }
     }
 
+    /// A fully connected layer: single pixels, in one image.
+    pub(crate) fn of_rows(rows: usize, inputs: usize, outputs: usize) -> Self {
+        Self::new(&[1, 1, rows, inputs], &[outputs, 1, 1, inputs], 1, 0)
+    }
+
     /// Values in a patch.
     fn depth(&self) -> usize {
         self.kernel_height * self.kernel_width * self.channels
@@ -88,7 +93,7 @@ impl Geometry {
     }
 
     /// `dx`: at stride 1 a convolution of `dy` with the kernel turned round, otherwise patches added back.
-    fn gradient_of_input(&self, w: &[f32], dy: &[f32]) -> Vec<f32> {
+    pub(crate) fn gradient_of_input(&self, w: &[f32], dy: &[f32]) -> Vec<f32> {
         let padding = self.kernel_height.checked_sub(self.padding + 1);
         match padding {
             Some(padding) if self.stride == 1 && self.kernel_height == self.kernel_width => {
@@ -102,7 +107,7 @@ impl Geometry {
                     out_width: self.width,
                     ..*self
                 };
-                direct::forward(&turned, dy, &direct::packed_turned(self, w))
+                direct::forward(&turned, dy, &direct::packed_turned(self, w), None)
             }
             _ => scatter::gradient_of_input(self, w, dy),
         }
@@ -123,7 +128,7 @@ impl CustomOp2 for Conv2d {
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = Geometry::new(lx.dims(), lw.dims(), self.stride, self.padding);
         let weights = direct::packed(&geometry, values("conv2d", w, lw)?);
-        let y = direct::forward(&geometry, values("conv2d", x, lx)?, &weights);
+        let y = direct::forward(&geometry, values("conv2d", x, lx)?, &weights, None);
         let shape = [geometry.n, geometry.out_height, geometry.out_width, geometry.outputs];
         Ok((CpuStorage::F32(y), Shape::from(shape.to_vec())))
     }

@@ -9,15 +9,14 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::{apply1, apply3};
-use crate::linear::{gradient_of_weights, linear, wants_gradient};
-use crate::parallel::{Matrix, Values, exp, product, values, written};
+use crate::linear::{
+    column_sums, gradient_of_input, gradient_of_weights, linear, product_with_weights, wants_gradient,
+};
+use crate::parallel::{Values, exp, values, written};
 use crate::wide::wide;
 
 /// Values handled by one task.
 const CHUNK: usize = 16 << 10;
-/// Rows of a fully connected layer handled by one task: few, so that what the product leaves is still in the cache
-/// when the non-linearity reads it.
-const ROWS: usize = 64;
 
 /// Which GELU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +79,6 @@ wide! {
         }
     }
 
-    /// Adds the rows of `dy` to `sums`, a row of its own.
-    fn add_rows(sums: &mut [f32], dy: &[f32]) {
-        for row in dy.chunks_exact(sums.len()) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-        }
-    }
 }
 
 impl Gelu {
@@ -161,8 +154,7 @@ impl CustomOp1 for ElementWise {
     }
 }
 
-/// `gelu(x · wᵀ + bias)`, on the last dimension of `x`: one pass less over the result, and two less backward, than
-/// [`crate::linear`] and the non-linearity behind it.
+/// `gelu(x · wᵀ + bias)`, on the last dimension of `x`, as one operation.
 ///
 /// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where they
 /// do not fit or one is empty.
@@ -193,50 +185,6 @@ struct LinearGelu {
     before: OnceLock<Vec<f32>>,
 }
 
-impl LinearGelu {
-    /// Result for rows of `x`, by way of `before`.
-    fn rows(&self, [before, y]: [&mut [f32]; 2], x: &[f32], w: &[f32], bias: &[f32]) {
-        let (outputs, inputs) = (bias.len(), w.len() / bias.len());
-        before.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        let (left, right) = (Matrix::rows(x, inputs), Matrix::rows(w, inputs).transposed());
-        product([x.len() / inputs, outputs, inputs], before, true, left, right);
-        self.kind.values(y, before);
-    }
-
-    /// Gradient behind the non-linearity turned into the one before it, `dz`, with the gradients of `x`, where it
-    /// is wanted, and of the bias.
-    fn slopes(&self, before: &[f32], dy: &[f32], w: &[f32], outputs: usize, wants_dx: bool) -> [Vec<f32>; 3] {
-        let inputs = w.len() / outputs;
-        let rows = dy.len() / outputs;
-        let mut sums = vec![0f32; rows.div_ceil(ROWS) * outputs];
-        let mut dx = Vec::new();
-        let dz = written(dy.len(), |dz| {
-            let chunks = (dz.par_chunks_mut(ROWS * outputs))
-                .zip(before.par_chunks(ROWS * outputs))
-                .zip(dy.par_chunks(ROWS * outputs))
-                .zip(sums.par_chunks_mut(outputs));
-            if !wants_dx {
-                return chunks.for_each(|(((dz, before), dy), sums)| {
-                    self.kind.slopes(dz, before, dy);
-                    add_rows(sums, dz);
-                });
-            }
-            dx = written(rows * inputs, |dx| {
-                let chunks = chunks.zip(dx.par_chunks_mut(ROWS * inputs));
-                chunks.for_each(|((((dz, before), dy), sums), dx)| {
-                    self.kind.slopes(dz, before, dy);
-                    add_rows(sums, dz);
-                    let sizes = [dz.len() / outputs, inputs, outputs];
-                    product(sizes, dx, false, Matrix::rows(dz, outputs), Matrix::rows(w, inputs));
-                });
-            });
-        });
-        let mut db = vec![0f32; outputs];
-        add_rows(&mut db, &sums);
-        [dz, dx, db]
-    }
-}
-
 impl CustomOp3 for LinearGelu {
     fn name(&self) -> &'static str {
         "linear_gelu"
@@ -254,24 +202,13 @@ impl CustomOp3 for LinearGelu {
         let name = "linear_gelu";
         let (x, w, bias) = (values(name, x, lx)?, values(name, w, lw)?, values(name, bias, lb)?);
         let (outputs, inputs) = (bias.len(), w.len() / bias.len());
-        let rows = x.len() / inputs;
-        let mut before = Vec::new();
-        let y = written(rows * outputs, |y| {
-            let chunks = y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs));
-            if self.keeps {
-                before = written(rows * outputs, |before| {
-                    let chunks = chunks.zip(before.par_chunks_mut(ROWS * outputs));
-                    chunks.for_each(|((y, x), before)| self.rows([before, y], x, w, bias));
-                });
-            } else {
-                chunks.for_each(|(y, x)| {
-                    let mut before = vec![0f32; y.len()];
-                    self.rows([&mut before, y], x, w, bias);
-                });
-            }
+        let before = product_with_weights(x, inputs, w, outputs, Some(bias));
+        let y = written(before.len(), |y| {
+            let chunks = y.par_chunks_mut(CHUNK).zip(before.par_chunks(CHUNK));
+            chunks.for_each(|(y, before)| self.kind.values(y, before));
         });
         if self.keeps {
-            let _ = self.before.set(before);
+            self.before.set(before).ok();
         }
         let mut dims = lx.dims().to_vec();
         if let Some(last) = dims.last_mut() {
@@ -293,9 +230,17 @@ impl CustomOp3 for LinearGelu {
         let grad = grad.contiguous()?;
         let (xs, ws) = (Values::of("linear_gelu", x)?, Values::of("linear_gelu", w)?);
         let dy = Values::of("linear_gelu", &grad)?;
-        let [dz, dx, db] = self.slopes(before, &dy, &ws, outputs, wants_gradient(x));
+        let dz = written(dy.len(), |dz| {
+            let chunks = dz.par_chunks_mut(CHUNK).zip(before.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK));
+            chunks.for_each(|((dz, before), dy)| self.kind.slopes(dz, before, dy));
+        });
+        let db = column_sums(&dz, outputs);
         let dw = gradient_of_weights(&dz, outputs, &xs, inputs);
-        let dx = if wants_gradient(x) { Some(Tensor::from_vec(dx, x.dims(), x.device())?) } else { None };
+        let dx = if wants_gradient(x) {
+            Some(Tensor::from_vec(gradient_of_input(&dz, outputs, &ws, inputs), x.dims(), x.device())?)
+        } else {
+            None
+        };
         let dw = Tensor::from_vec(dw, w.dims(), x.device())?;
         Ok((dx, Some(dw), Some(Tensor::from_vec(db, bias.dims(), x.device())?)))
     }

@@ -1,14 +1,14 @@
 //! `y = x · wᵀ + b`: the fully connected layer, also the 1×1 convolution.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
+use crate::conv::{Geometry, direct};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::{apply2, apply3};
-use crate::parallel::{Matrix, Values, product, sum_over_chunks, values, written};
+use crate::parallel::{Values, sum_over_chunks, values};
 
-/// Rows handled by one task: enough to keep gemm's packing cheap, few enough to share out.
+/// Fewest rows of a partial sum.
 const ROWS: usize = 256;
 /// Partial sums of a weight gradient: bounded in number, and in memory for large weights.
 const MOST_PARTS: usize = 8;
@@ -54,7 +54,7 @@ impl Linear {
     }
 }
 
-/// `y[r, O] = x[r, I] · w[O, I]ᵀ + b`.
+/// `y[r, O] = x[r, I] · w[O, I]ᵀ + b`: a convolution of single pixels.
 pub(crate) fn product_with_weights(
     x: &[f32],
     inputs: usize,
@@ -62,47 +62,23 @@ pub(crate) fn product_with_weights(
     outputs: usize,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let rows = x.len() / inputs;
-    written(rows * outputs, |y| {
-        y.par_chunks_mut(ROWS * outputs).zip(x.par_chunks(ROWS * inputs)).for_each(|(y, x)| {
-            if let Some(bias) = bias {
-                y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-            }
-            let (left, right) = (Matrix::rows(x, inputs), Matrix::rows(w, inputs).transposed());
-            product([x.len() / inputs, outputs, inputs], y, bias.is_some(), left, right);
-        });
-    })
+    let geometry = Geometry::of_rows(x.len() / inputs, inputs, outputs);
+    direct::forward(&geometry, x, &direct::packed(&geometry, w), bias)
 }
 
 /// Gradient of the input: `dx[r, I] = dy[r, O] · w[O, I]`.
 pub(crate) fn gradient_of_input(dy: &[f32], outputs: usize, w: &[f32], inputs: usize) -> Vec<f32> {
-    written(dy.len() / outputs * inputs, |dx| {
-        dx.par_chunks_mut(ROWS * inputs).zip(dy.par_chunks(ROWS * outputs)).for_each(|(dx, dy)| {
-            let rows = dy.len() / outputs;
-            product([rows, inputs, outputs], dx, false, Matrix::rows(dy, outputs), Matrix::rows(w, inputs));
-        });
-    })
+    Geometry::of_rows(dy.len() / outputs, inputs, outputs).gradient_of_input(w, dy)
+}
+
+/// Gradient of the weights: `dw[O, I] = dy[r, O]ᵀ · x[r, I]`.
+pub(crate) fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> Vec<f32> {
+    direct::gradient_of_weights(&Geometry::of_rows(dy.len() / outputs, inputs, outputs), x, dy)
 }
 
 /// How many partial sums a gradient of `width` values over `rows` rows is made of.
 pub(crate) fn parts(rows: usize, width: usize) -> usize {
     (MOST_PARTIAL_VALUES / width.max(1)).clamp(1, MOST_PARTS).min(rows.div_ceil(ROWS)).max(1)
-}
-
-/// Gradient of the weights: `dw[O, I] = dy[r, O]ᵀ · x[r, I]`.
-pub(crate) fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> Vec<f32> {
-    let rows = dy.len() / outputs;
-    let parts = parts(rows, outputs * inputs);
-    let rows_per_part = rows.div_ceil(parts);
-    sum_over_chunks(parts, outputs * inputs, |part, sum| {
-        let (first, last) = (part * rows_per_part, ((part + 1) * rows_per_part).min(rows));
-        if first >= last {
-            return;
-        }
-        let left = Matrix::rows(&dy[first * outputs..last * outputs], outputs).transposed();
-        let right = Matrix::rows(&x[first * inputs..last * inputs], inputs);
-        product([outputs, inputs, last - first], sum, false, left, right);
-    })
 }
 
 /// Gradient of a bias: column sums of `dy[r, O]`.

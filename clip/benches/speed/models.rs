@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clip::candle_core::backprop::GradStore;
-use clip::candle_core::{Device, Result, Tensor, bail};
-use clip::kernels::{self, AdamW, Optimizer};
-use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, loss};
+use clip::candle_core::{DType, Device, Result, Tensor, bail};
+use clip::kernels::{AdamW, Optimizer};
+use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, kernels, loss};
 
 use crate::flop;
 use crate::inputs::{noise, signature, tokens};
@@ -45,18 +45,14 @@ fn pixels(model: &Clip, batch: usize) -> Result<Tensor> {
 }
 
 /// AdamW with decay of everything that has two or more dimensions.
-const ADAMW: AdamW = AdamW {
-    learning_rate: 1e-4,
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
-    weight_decay: 0.1,
-    largest_norm: None,
-};
-
 fn optimizer(model: &Clip) -> Result<Optimizer> {
-    let parameter = |Parameter { name, var, decays }| (name, var, decays);
-    Optimizer::new(model.all_parameters().into_iter().map(parameter).collect())
+    let parameters = model.all_parameters().into_iter();
+    Optimizer::new(parameters.map(|Parameter { name, var, decays }| (name, var, decays)).collect())
+}
+
+fn settings() -> AdamW {
+    let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+    AdamW { learning_rate: 1e-4, beta1, beta2, epsilon, weight_decay: 0.1, largest_norm: None }
 }
 
 /// PyTorch's order of axes.
@@ -105,7 +101,7 @@ impl Step {
     fn step(&mut self) -> Result<(f64, GradStore)> {
         let loss = self.loss()?;
         let gradients = kernels::backward(&loss)?;
-        self.optimizer.step(&gradients, &ADAMW)?;
+        self.optimizer.step(&gradients, &settings())?;
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 }
@@ -182,16 +178,16 @@ impl Update {
     /// AdamW with noise as gradients.
     pub(crate) fn new(model: &str, vocabulary: usize) -> Result<Self> {
         let model = build(model, vocabulary)?;
-        // candle makes a store only by going back: here through nothing.
-        let mut gradients = Tensor::new(0f32, &Device::Cpu)?.backward()?;
+        // The one way to an empty store.
+        let mut gradients = Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?;
         let mut values = 0;
         for Parameter { var, .. } in model.all_parameters() {
             // Noise in PyTorch's order of axes.
             let gradient = noise(as_pytorch(&var)?.dims(), 3)?;
             let gradient =
                 if var.rank() == 4 { gradient.permute((0, 2, 3, 1))?.contiguous()? } else { gradient };
+            values += gradient.elem_count();
             gradients.insert(&var, gradient);
-            values += var.elem_count();
         }
         let optimizer = optimizer(&model)?;
         Ok(Self { model, gradients, values, optimizer })
@@ -214,6 +210,6 @@ impl Workload for Update {
     }
 
     fn run(&mut self) -> Result<()> {
-        self.optimizer.step(&self.gradients, &ADAMW).map(drop)
+        self.optimizer.step(&self.gradients, &settings()).map(drop)
     }
 }

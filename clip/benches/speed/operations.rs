@@ -195,7 +195,7 @@ impl Workload for InfoNce {
     fn check(&mut self) -> Result<Check> {
         let [images, texts, scale] = &self.inputs;
         let loss = loss::info_nce(images, texts, scale)?;
-        let gradients = loss.backward()?;
+        let gradients = kernels::backward(&loss)?;
         let mut check = Check { losses: vec![f64::from(loss.to_scalar::<f32>()?)], ..Check::default() };
         for (index, input) in self.inputs.iter().enumerate() {
             let Some(gradient) = gradients.get(input) else { bail!("input {index} received no gradient") };
@@ -206,7 +206,7 @@ impl Workload for InfoNce {
 
     fn run(&mut self) -> Result<()> {
         let [images, texts, scale] = &self.inputs;
-        loss::info_nce(images, texts, scale)?.backward().map(drop)
+        kernels::backward(&loss::info_nce(images, texts, scale)?).map(drop)
     }
 }
 

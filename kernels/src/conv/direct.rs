@@ -12,8 +12,8 @@ use crate::tile::{Job, Panel, multiply, panels, tiles};
 
 /// Values of input that one task holds at a time: 128 KiB, inside a core's second-level cache.
 const INPUT_VALUES: usize = 32 << 10;
-/// Pixels of one task where patches are just pixels: a multiple of a tile's rows.
-const POINTWISE_PIXELS: usize = 280;
+/// Pixels of one task where patches are just pixels: a multiple of a tile's rows, few enough to share out.
+const POINTWISE_PIXELS: usize = 112;
 
 /// A convolution cut into runs of output rows. Where patches are just pixels, rows mean nothing, and a block is one
 /// row of any pixels.
@@ -124,9 +124,9 @@ fn parts_of_blocks<'b>(blocks: &Blocks<'_>, values: &'b mut [f32]) -> Vec<(Block
     (0..blocks.count()).map(part).collect()
 }
 
-/// `y[N, H', W', O]` of `x[N, H, W, C]` and packed weights.
-pub(super) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32]) -> Vec<f32> {
-    if winograd::pays(geometry) {
+/// `y[N, H', W', O]` of `x[N, H, W, C]` and packed weights, plus a bias `[O]`.
+pub(crate) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    if bias.is_none() && winograd::pays(geometry) {
         return winograd::forward(geometry, x, weights);
     }
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
@@ -138,11 +138,14 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32]) -> Vec<f3
         left_step: 1,
         right_step: 0, // the panel's width
         out_row: outputs,
-        accumulate: false,
+        accumulate: bias.is_some(),
     };
     written(blocks.pixels() * outputs, |y| {
         parts_of_blocks(&blocks, y).into_par_iter().for_each(|(block, y)| {
             with_scratch(blocks.buffer(), |buffer| {
+                if let Some(bias) = bias {
+                    y.chunks_exact_mut(outputs).for_each(|pixel| pixel.copy_from_slice(bias));
+                }
                 let input = blocks.input(x, block, buffer);
                 let lines: Vec<Vec<usize>> =
                     (0..block.rows).map(|out_y| blocks.lines(out_y).collect()).collect();
@@ -164,7 +167,7 @@ pub(super) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32]) -> Vec<f3
 }
 
 /// `dw[O, KH, KW, C]` of `x[N, H, W, C]` and `dy[N, H', W', O]`: sums over runs of blocks, added in order.
-pub(super) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(crate) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
     let panels = panels(outputs);
     if winograd::pays_for_weights(geometry) {
@@ -240,7 +243,7 @@ fn add_block(
 }
 
 /// Weights `[O, K]` as panels, one after the other, each `[K, width]` with zeros beyond its columns.
-pub(super) fn packed(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
+pub(crate) fn packed(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
     let (depth, panels) = (geometry.depth(), panels(geometry.outputs));
     let mut packed = vec![0f32; panels.iter().map(|panel| panel.width * depth).sum()];
     each_panel(&mut packed, depth, &panels).into_par_iter().for_each(|(panel, packed)| {
@@ -260,7 +263,7 @@ pub(super) fn packed(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
 
 /// The weights of the convolution that takes gradients of outputs to gradients of inputs: `[O, KH, KW, C]` as
 /// `[C, KH, KW, O]` with both kernel axes reversed, packed.
-pub(super) fn packed_turned(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
+pub(crate) fn packed_turned(geometry: &Geometry, w: &[f32]) -> Vec<f32> {
     let Geometry { outputs, channels, .. } = *geometry;
     let (taps, panels) = (geometry.kernel_height * geometry.kernel_width, panels(channels));
     let depth = taps * outputs;

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use crate::cuda;
 use crate::fused::apply3;
 use crate::norm::{check, rows_per_chunk, three_gradients};
-use crate::parallel::{Values, values};
+use crate::parallel::{Values, values, written};
+use crate::wide::wide;
 
 /// Layer normalisation over the last dimension: `x` is `[.., D]`, `gamma` and `beta` are `[D]`.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Tensor> {
@@ -20,27 +21,76 @@ struct LayerNorm {
     epsilon: f32,
 }
 
-impl LayerNorm {
-    /// Mean and inverse deviation of a row.
-    fn moments(&self, row: &[f32]) -> (f32, f32) {
-        let width = row.len() as f32;
-        let mean = lanes_sum(row, |value| value) / width;
-        let variance = lanes_sum(row, |value| (value - mean) * (value - mean)) / width;
-        (mean, 1.0 / (variance + self.epsilon).sqrt())
-    }
-}
+/// Partial sums of a row: several registers of the widest machines, so that additions need not wait for each other.
+const LANES: usize = 32;
 
-/// A sum in eight lanes: vectorises, and its order is fixed.
-fn lanes_sum(row: &[f32], value: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0f32; 8];
-    let chunks = row.chunks_exact(8);
-    let rest: f32 = chunks.remainder().iter().map(|x| value(*x)).sum();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += value(*x);
+/// Σ `value` over rows of one length, in an order that is always the same.
+#[inline(always)]
+fn sum<const ROWS: usize>(rows: [&[f32]; ROWS], value: impl Fn([f32; ROWS]) -> f32) -> f32 {
+    let width = rows[0].len();
+    let mut lanes = [0f32; LANES];
+    let whole = width / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        // Arrays of one length, so that the loop has no checks and vectorises.
+        let parts = rows.map(|row| row[start..].first_chunk::<LANES>().unwrap_or(&[0.0; LANES]));
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += value(parts.map(|part| part[lane]));
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    let rest: f32 = (whole..width).map(|at| value(rows.map(|row| row[at]))).sum();
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0] + rest
+}
+
+/// Mean and inverse deviation of a row.
+#[inline(always)]
+fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
+    let width = row.len() as f32;
+    let mean = sum([row], |[value]| value) / width;
+    let variance = sum([row], |[value]| (value - mean) * (value - mean)) / width;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
+wide! {
+    fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, y: &mut [f32]) {
+        let width = gamma.len();
+        let beta = &beta[..width];
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let (mean, inverse) = moments(x, epsilon);
+            for lane in 0..width {
+                y[lane] = (x[lane] - mean) * inverse * gamma[lane] + beta[lane];
+            }
+        }
+    }
+
+    /// Writes `dx` and adds to the gradients of γ and β, which stand one behind the other in `sums`.
+    fn backward(x: &[f32], gamma: &[f32], dy: &[f32], epsilon: f32, dx: &mut [f32], sums: &mut [f32]) {
+        let width = gamma.len();
+        let (dgamma, dbeta) = sums.split_at_mut(width);
+        let (dgamma, dbeta) = (&mut dgamma[..width], &mut dbeta[..width]);
+        let rows = x.chunks_exact(width).zip(dy.chunks_exact(width));
+        for (dx, (x, dy)) in dx.chunks_exact_mut(width).zip(rows) {
+            let (mean, inverse) = moments(x, epsilon);
+            for lane in 0..width {
+                dgamma[lane] += dy[lane] * ((x[lane] - mean) * inverse);
+                dbeta[lane] += dy[lane];
+            }
+            // dx = 1/σ · (g − mean(g) − x̂ · mean(g·x̂)) with g = dy · γ.
+            let first = sum([dy, gamma], |[dy, gamma]| dy * gamma) / width as f32;
+            let product = |[x, dy, gamma]: [f32; 3]| dy * gamma * ((x - mean) * inverse);
+            let second = sum([x, dy, gamma], product) / width as f32;
+            for lane in 0..width {
+                let normal = (x[lane] - mean) * inverse;
+                dx[lane] = (dy[lane] * gamma[lane] - first - normal * second) * inverse;
+            }
+        }
+    }
 }
 
 impl CustomOp3 for LayerNorm {
@@ -61,14 +111,9 @@ impl CustomOp3 for LayerNorm {
         let (gamma, beta) = (values("layer_norm", gamma, lg)?, values("layer_norm", beta, lb)?);
         let width = gamma.len();
         let chunk = rows_per_chunk(width) * width;
-        let mut y = vec![0f32; x.len()];
-        y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-            for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                let (mean, inverse) = self.moments(x);
-                for lane in 0..width {
-                    y[lane] = (x[lane] - mean) * inverse * gamma[lane] + beta[lane];
-                }
-            }
+        let y = written(x.len(), |y| {
+            let chunks = y.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
+            chunks.for_each(|(y, x)| forward(x, gamma, beta, self.epsilon, y));
         });
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
@@ -94,35 +139,16 @@ impl CustomOp3 for LayerNorm {
         let (xs, gammas, dys): (&[f32], &[f32], &[f32]) = (&xs, &gammas, &dys);
         let width = gammas.len();
         let chunk = rows_per_chunk(width) * width;
-        let mut dx = vec![0f32; xs.len()];
-        let rows = xs.par_chunks(chunk).zip(dys.par_chunks(chunk));
-        let parts: Vec<Vec<f32>> = dx
-            .par_chunks_mut(chunk)
-            .zip(rows)
-            .map(|(dx, (x, dy))| {
+        let mut parts = Vec::new();
+        let dx = written(xs.len(), |dx| {
+            let rows = xs.par_chunks(chunk).zip(dys.par_chunks(chunk));
+            let sums = |(dx, (x, dy)): (&mut [f32], (&[f32], &[f32]))| {
                 let mut sums = vec![0f32; 2 * width];
-                let (dgamma, dbeta) = sums.split_at_mut(width);
-                let mut normal = vec![0f32; width];
-                for (dx, (x, dy)) in
-                    dx.chunks_exact_mut(width).zip(x.chunks_exact(width).zip(dy.chunks_exact(width)))
-                {
-                    let (mean, inverse) = self.moments(x);
-                    for lane in 0..width {
-                        normal[lane] = (x[lane] - mean) * inverse;
-                        dx[lane] = dy[lane] * gammas[lane];
-                        dgamma[lane] += dy[lane] * normal[lane];
-                        dbeta[lane] += dy[lane];
-                    }
-                    let first = lanes_sum(dx, |value| value) / width as f32;
-                    let products: Vec<f32> = dx.iter().zip(&normal).map(|(g, n)| g * n).collect();
-                    let second = lanes_sum(&products, |value| value) / width as f32;
-                    for lane in 0..width {
-                        dx[lane] = inverse * (dx[lane] - first - normal[lane] * second);
-                    }
-                }
+                backward(x, gammas, dy, self.epsilon, dx, &mut sums);
                 sums
-            })
-            .collect();
+            };
+            parts = dx.par_chunks_mut(chunk).zip(rows).map(sums).collect();
+        });
         let mut sums = vec![0f32; 2 * width];
         for part in &parts {
             sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);

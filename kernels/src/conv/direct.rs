@@ -24,6 +24,8 @@ struct Blocks<'a> {
     rows: usize,
     /// Blocks per image.
     per_image: usize,
+    /// From a pixel of input to the next.
+    pixel: usize,
     /// Values of a padded input row.
     line: usize,
 }
@@ -37,12 +39,16 @@ struct Block {
 }
 
 impl<'a> Blocks<'a> {
-    fn new(geometry: &'a Geometry) -> Self {
-        let line = (geometry.width + 2 * geometry.padding) * geometry.channels;
+    /// With `spread`, pixels whose distance is a multiple of 1 KiB are set further apart: the rows of a tile would
+    /// share a few sets of the first-level cache and drive each other out.
+    fn new(geometry: &'a Geometry, spread: bool) -> Self {
+        let channels = geometry.channels;
+        let pixel = if spread && channels.is_multiple_of(256) { channels + 16 } else { channels };
+        let line = (geometry.width + 2 * geometry.padding) * pixel;
         let fitting = (INPUT_VALUES / line).saturating_sub(geometry.kernel_height) / geometry.stride + 1;
         let rows = geometry.out_height.div_ceil(geometry.out_height.div_ceil(fitting));
         let per_image = geometry.out_height.div_ceil(rows);
-        Self { geometry, is_pointwise: geometry.is_pointwise(), rows, per_image, line }
+        Self { geometry, is_pointwise: geometry.is_pointwise(), rows, per_image, pixel, line }
     }
 
     fn pixels(&self) -> usize {
@@ -71,31 +77,45 @@ impl<'a> Blocks<'a> {
         }
     }
 
+    /// Whether the input is copied, to have zeros around it or its pixels apart.
+    fn copies(&self) -> bool {
+        self.geometry.padding > 0 || self.pixel > self.geometry.channels
+    }
+
     /// Values that [`Blocks::input`] needs.
     fn buffer(&self) -> usize {
         let rows = (self.rows - 1) * self.geometry.stride + self.geometry.kernel_height;
-        if self.geometry.padding == 0 { 0 } else { rows * self.line }
+        match (self.copies(), self.is_pointwise) {
+            (false, _) => 0,
+            (true, true) => POINTWISE_PIXELS * self.pixel,
+            (true, false) => rows * self.line,
+        }
     }
 
-    /// The input rows of a block with zeros around the image; without padding they are the image's own.
+    /// The input rows of a block with zeros around the image, or the image's own.
     fn input<'b>(&self, x: &'b [f32], block: Block, buffer: &'b mut [f32]) -> &'b [f32] {
         let Geometry { height, width, channels, stride, padding, kernel_height, .. } = *self.geometry;
         if self.is_pointwise {
-            return &x[block.first * channels..][..block.width * channels];
+            let pixels = &x[block.first * channels..][..block.width * channels];
+            if !self.copies() {
+                return pixels;
+            }
+            self.spread(pixels, buffer);
+            return &buffer[..block.width * self.pixel];
         }
         let row = block.first / block.width;
         let (image, row) = (row / self.geometry.out_height, row % self.geometry.out_height);
         let image = &x[image * height * width * channels..][..height * width * channels];
         let (first, count) = (row * stride, (block.rows - 1) * stride + kernel_height);
-        if padding == 0 {
+        if !self.copies() {
             return &image[first * self.line..(first + count) * self.line];
         }
         let buffer = &mut buffer[..count * self.line];
         for (index, line) in buffer.chunks_exact_mut(self.line).enumerate() {
-            let (left, rest) = line.split_at_mut(padding * channels);
-            let (middle, right) = rest.split_at_mut(width * channels);
+            let (left, rest) = line.split_at_mut(padding * self.pixel);
+            let (middle, right) = rest.split_at_mut(width * self.pixel);
             match (first + index).checked_sub(padding).filter(|y| *y < height) {
-                Some(y) => middle.copy_from_slice(&image[y * width * channels..][..width * channels]),
+                Some(y) => self.spread(&image[y * width * channels..][..width * channels], middle),
                 None => middle.fill(0.0),
             }
             left.fill(0.0);
@@ -104,10 +124,29 @@ impl<'a> Blocks<'a> {
         buffer
     }
 
-    /// Where the patches of output row `out_y` of a block begin: one start per line of the kernel.
-    fn lines(&self, out_y: usize) -> impl Iterator<Item = usize> {
-        let (stride, line) = (self.geometry.stride, self.line);
-        (0..self.geometry.kernel_height).map(move |ky| (out_y * stride + ky) * line)
+    /// Copies pixels to their distance; what lies between them is never read.
+    fn spread(&self, pixels: &[f32], to: &mut [f32]) {
+        let channels = self.geometry.channels;
+        if self.pixel == channels {
+            return to.copy_from_slice(pixels);
+        }
+        for (to, from) in to.chunks_exact_mut(self.pixel).zip(pixels.chunks_exact(channels)) {
+            to[..channels].copy_from_slice(from);
+        }
+    }
+
+    /// Products that lie side by side: those of a line of the kernel, or of one of its pixels where they are apart.
+    fn run(&self) -> usize {
+        let Geometry { kernel_width, channels, .. } = *self.geometry;
+        if self.pixel == channels { kernel_width * channels } else { channels }
+    }
+
+    /// Where the runs of the patches of output row `out_y` of a block begin.
+    fn runs(&self, out_y: usize) -> impl Iterator<Item = usize> {
+        let Geometry { kernel_height, kernel_width, stride, channels, .. } = *self.geometry;
+        let across = if self.pixel == channels { 1 } else { kernel_width };
+        (0..kernel_height * across)
+            .map(move |at| (out_y * stride + at / across) * self.line + at % across * self.pixel)
     }
 }
 
@@ -131,10 +170,10 @@ pub(crate) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32], bias: Opt
     }
     let (depth, outputs) = (geometry.depth(), geometry.outputs);
     let panels = panels(outputs);
-    let blocks = Blocks::new(geometry);
+    let blocks = Blocks::new(geometry, true);
     let job = Job {
-        depth: geometry.kernel_width * geometry.channels,
-        left_row: geometry.stride * geometry.channels,
+        depth: blocks.run(),
+        left_row: geometry.stride * blocks.pixel,
         left_step: 1,
         right_step: 0, // the panel's width
         out_row: outputs,
@@ -147,17 +186,17 @@ pub(crate) fn forward(geometry: &Geometry, x: &[f32], weights: &[f32], bias: Opt
                     y.chunks_exact_mut(outputs).for_each(|pixel| pixel.copy_from_slice(bias));
                 }
                 let input = blocks.input(x, block, buffer);
-                let lines: Vec<Vec<usize>> =
-                    (0..block.rows).map(|out_y| blocks.lines(out_y).collect()).collect();
+                let runs: Vec<Vec<usize>> =
+                    (0..block.rows).map(|out_y| blocks.runs(out_y).collect()).collect();
                 let mut rest = weights;
                 for panel in &panels {
                     let (weights, tail) = rest.split_at(depth * panel.width);
                     rest = tail;
                     let job = Job { right_step: panel.width, ..job };
-                    for (y, lines) in y.chunks_exact_mut(block.width * outputs).zip(&lines) {
+                    for (y, runs) in y.chunks_exact_mut(block.width * outputs).zip(&runs) {
                         for (start, rows) in tiles(block.width, panel.width) {
                             let y = &mut y[start * outputs + panel.start..];
-                            multiply((rows, *panel), lines, &input[start * job.left_row..], weights, y, &job);
+                            multiply((rows, *panel), runs, &input[start * job.left_row..], weights, y, &job);
                         }
                     }
                 }
@@ -174,7 +213,7 @@ pub(crate) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) ->
         return unpacked(&winograd::gradient_of_weights(geometry, x, dy), depth, outputs, &panels);
     }
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
-    let blocks = Blocks::new(geometry);
+    let blocks = Blocks::new(geometry, false);
     let parts = linear::parts(blocks.pixels(), depth * columns).min(blocks.count());
     let blocks_per_part = blocks.count().div_ceil(parts);
     let sum = sum_over_chunks(parts, depth * columns, |part, sum| {

@@ -131,12 +131,11 @@ fn products_of_positions(
     weights: &[f32],
     products: &mut [f32],
 ) {
-    let columns: usize = panels.iter().map(|panel| panel.width).sum();
-    let weights = weights.chunks_exact(channels * columns);
-    let inputs = inputs.chunks_exact(count * channels);
-    for ((products, weights), inputs) in products.chunks_exact_mut(count * outputs).zip(weights).zip(inputs) {
-        let mut weights = weights;
+    let positions = products.chunks_exact_mut(count * outputs).zip(inputs.chunks_exact(count * channels));
+    for (position, (products, inputs)) in positions.enumerate() {
         for panel in panels {
+            let size = channels * panel.width;
+            let weights = &weights[POSITIONS * channels * panel.start + position * size..][..size];
             let job = Job {
                 depth: channels,
                 left_row: channels,
@@ -150,7 +149,6 @@ fn products_of_positions(
                     (&inputs[start * channels..], &mut products[start * outputs + panel.start..]);
                 multiply((rows, *panel), &[0], inputs, weights, products, &job);
             }
-            weights = &weights[channels * panel.width..];
         }
     }
 }
@@ -265,15 +263,14 @@ wide! {
         }
     }
 
-    /// Transforms the weights of one panel `[9, C, width]` and one channel into `[36, width]`, each position
-    /// `stride` values after the last.
-    fn transform_weights(packed: &[f32], tap: usize, width: usize, stride: usize, out: &mut [f32]) {
+    /// Transforms one channel of a panel `[9, C, width]` into its rows of one `[36, C, width]`; `stride` is C · width.
+    fn transform_weights(packed: &[f32], stride: usize, width: usize, out: &mut [f32]) {
         for lane in (0..width).step_by(LANES) {
             let mut rows = [[ZERO; IN]; 3];
             for (ky, row) in rows.iter_mut().enumerate() {
                 let mut line = [ZERO; 3];
                 for (kx, values) in line.iter_mut().enumerate() {
-                    *values = Vector::of(&packed[(ky * 3 + kx) * tap + lane..]);
+                    *values = Vector::of(&packed[(ky * 3 + kx) * stride + lane..]);
                 }
                 *row = weight_line(line);
             }
@@ -288,20 +285,22 @@ wide! {
     }
 }
 
-/// Weights packed as panels `[9 · C, width]` to 36 times the panels `[C, width]`.
+/// Weights packed as panels `[9 · C, width]` to panels `[36, C, width]`.
 fn transformed_weights(channels: usize, packed: &[f32], panels: &[Panel]) -> Vec<f32> {
-    let columns: usize = panels.iter().map(|panel| panel.width).sum();
-    let stride = channels * columns;
-    let mut weights = vec![0f32; POSITIONS * stride];
-    let mut start = 0;
+    let total: usize = panels.iter().map(|panel| channels * panel.width).sum();
+    let mut weights = vec![0f32; POSITIONS * total];
+    let (mut rest, mut packed, mut places) = (weights.as_mut_slice(), packed, Vec::new());
     for panel in panels {
-        let packed = &packed[9 * channels * start..][..9 * channels * panel.width];
-        for channel in 0..channels {
-            let out = &mut weights[channels * start + channel * panel.width..];
-            let from = &packed[channel * panel.width..];
-            transform_weights(from, channels * panel.width, panel.width, stride, out);
-        }
-        start += panel.width;
+        let size = channels * panel.width;
+        let (place, other_places) = rest.split_at_mut(POSITIONS * size);
+        let (own, other_packed) = packed.split_at(9 * size);
+        places.push((panel.width, own, place));
+        (rest, packed) = (other_places, other_packed);
     }
+    places.into_par_iter().for_each(|(width, packed, place)| {
+        for at in (0..channels * width).step_by(width) {
+            transform_weights(&packed[at..], channels * width, width, &mut place[at..]);
+        }
+    });
     weights
 }

@@ -57,6 +57,10 @@ pub(crate) struct PlanChoice {
     /// Run seeds 0 to N − 1 instead of the plan's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: Option<u64>,
+    /// Train and look at models on `cpu`, `cuda` (the first GPU) or `cuda:N` instead of where the plan says; without
+    /// either on the CPU. On CUDA results are stored apart, as it rounds differently.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<clip::DeviceChoice>,
     /// Where finished stages are kept, shared by all runs.
     #[arg(long, value_name = "FOLDER", default_value = "store", env = "CLEANBENCH_STORE")]
     pub(crate) store: PathBuf,
@@ -69,7 +73,8 @@ pub(crate) struct RunOptions {
     /// Where the record goes; without it `record/` and the plan's name.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) record: Option<PathBuf>,
-    /// Cells at a time; results do not depend on it. Without it one a core, which is fastest for small models.
+    /// Cells at a time; results do not depend on it. Without it one a core, which is
+    /// fastest for small models, or one on a GPU.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) jobs: Option<u16>,
     /// Threads of all cells together; results do not depend on it. Without it one a core.

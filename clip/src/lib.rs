@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod contrastive;
+mod device;
 mod image;
 mod image_config;
 pub mod loss;
@@ -23,6 +24,7 @@ pub mod zero_shot;
 pub use candle_core;
 pub use config::{ModelConfig, TextConfig};
 pub use contrastive::Contrastive;
+pub use device::DeviceChoice;
 pub use image::Image;
 pub use image_config::{ImageConfig, ResNetConfig, VitConfig};
 pub use kernels;

@@ -45,6 +45,7 @@ impl Clip {
 
     /// The image tower's features of pixels; gradients where `tracked`.
     fn image(&self, pixels: &Tensor, mode: Mode, tracked: bool) -> Result<Tensor> {
+        let pixels = &pixels.to_device(self.device()?)?;
         let weights = Weights { parameters: &self.parameters, tracked };
         match &self.config.image {
             ImageConfig::ResNet(config) => ResNet { weights, config, mode }.forward(pixels),
@@ -92,11 +93,32 @@ impl Clip {
     /// Keeps the logit scale within [0, ln 100], as the released code does after each step.
     pub fn clamp_logit_scale(&self) -> Result<()> {
         let var = self.parameters.var("logit_scale")?;
+        if !var.device().is_cpu() {
+            // Without looking at the value, for which the host would have to wait.
+            return var.set(&var.as_detached_tensor().clamp(0f32, LARGEST_LOGIT_SCALE)?);
+        }
         let value = var.to_scalar::<f32>()?;
         if !(0.0..=LARGEST_LOGIT_SCALE).contains(&value) {
             var.set(&Tensor::new(value.clamp(0.0, LARGEST_LOGIT_SCALE), &Device::Cpu)?)?;
         }
         Ok(())
+    }
+
+    /// Where the model computes. Pixels and tokens may be elsewhere: they are copied when they are encoded.
+    pub fn device(&self) -> Result<&Device> {
+        Ok(self.logit_scale()?.device())
+    }
+
+    /// A copy on `device` that shares nothing with this model.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let mut parameters = Parameters::default();
+        for parameter in self.parameters.all() {
+            parameters.insert(&parameter.name, copied(parameter.var.as_tensor(), device)?)?;
+        }
+        for (name, value) in self.parameters.all_running() {
+            parameters.insert_running(&name, copied(&value, device)?)?;
+        }
+        Ok(Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters })
     }
 
     /// Every parameter, ordered by name.
@@ -106,13 +128,11 @@ impl Clip {
 
     /// A copy that shares nothing with this model.
     pub fn deep_clone(&self) -> Result<Self> {
-        let mut parameters = Parameters::default();
-        for parameter in self.parameters.all() {
-            parameters.insert(&parameter.name, parameter.var.as_tensor().copy()?)?;
-        }
-        for (name, value) in self.parameters.all_running() {
-            parameters.insert_running(&name, value.copy()?)?;
-        }
-        Ok(Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters })
+        self.to_device(self.device()?)
     }
+}
+
+/// A tensor's values on `device`, in memory of their own.
+fn copied(tensor: &Tensor, device: &Device) -> Result<Tensor> {
+    if device.same_device(tensor.device()) { tensor.copy() } else { tensor.to_device(device) }
 }

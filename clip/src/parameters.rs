@@ -96,7 +96,7 @@ impl Parameters {
         if running.dims() != value.dims() {
             bail!("running statistic {name:?}: expected {:?}, found {:?}", running.dims(), value.dims());
         }
-        running.set(value)
+        running.set(&value.to_device(running.device())?)
     }
 
     /// Moves a running statistic by `momentum` towards the batch's.

@@ -36,26 +36,34 @@ impl TextTower<'_> {
     /// u32 tokens `[B, L]` to `[B, E]`. The end token is the one with the highest number.
     pub(crate) fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         let weights = self.weights;
-        let (batch, length) = tokens.dims2()?;
+        let (_, length) = tokens.dims2()?;
         if length > self.config.context_length {
             bail!("text of {length} tokens, but the model takes {}", self.config.context_length);
         }
-        let x = kernels::embedding(&weights.get("token_embedding.weight")?, tokens)?; // [B, L, D]
+        let table = weights.get("token_embedding.weight")?;
+        let ends = end_tokens(tokens)?.to_device(table.device())?; // [B]
+        let x = kernels::embedding(&table, &tokens.to_device(table.device())?)?; // [B, L, D]
         let x = kernels::add_table(&x, &weights.get("positional_embedding")?)?;
         let x = transformer(self.config).forward(weights, &x)?;
-        let ends: Vec<u32> = tokens
-            .to_dtype(DType::U32)?
-            .to_vec2::<u32>()?
-            .iter()
-            .enumerate()
-            .map(|(row, tokens)| {
-                let highest = tokens.iter().max();
-                let end = tokens.iter().position(|token| Some(token) == highest).unwrap_or(0);
-                (row * length + end) as u32
-            })
-            .collect();
-        let ends = Tensor::from_vec(ends, batch, &Device::Cpu)?;
         let x = kernels::embedding(&x, &ends)?; // [B, D]
         weights.project(&weights.layer_norm(&x, "ln_final")?, "text_projection") // [B, E]
     }
+}
+
+/// Where the end token of each row of `[B, L]` is, counted over all rows: u32 `[B]` on the CPU. Where the tokens are
+/// on the CPU too, as a batch prepared there is, no device has to be waited for.
+fn end_tokens(tokens: &Tensor) -> Result<Tensor> {
+    let (batch, length) = tokens.dims2()?;
+    let ends: Vec<u32> = tokens
+        .to_dtype(DType::U32)?
+        .to_vec2::<u32>()?
+        .iter()
+        .enumerate()
+        .map(|(row, tokens)| {
+            let highest = tokens.iter().max();
+            let end = tokens.iter().position(|token| Some(token) == highest).unwrap_or(0);
+            (row * length + end) as u32
+        })
+        .collect();
+    Tensor::from_vec(ends, batch, &Device::Cpu)
 }

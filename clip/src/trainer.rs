@@ -12,6 +12,9 @@ use rand::seq::SliceRandom;
 
 use crate::{Clip, Parameter, Recipe, Seed, checkpoint};
 
+/// Steps from one look at the loss to the next where looking means to wait for a GPU. On the CPU each is looked at.
+const LOOK_EVERY: usize = 10;
+
 /// What is minimised, over which examples and which parameters.
 pub trait Objective: Sync {
     /// A batch as it is handed to [`Objective::loss`].
@@ -42,7 +45,7 @@ pub struct Step {
     pub step: usize,
     /// Steps in all.
     pub steps: usize,
-    /// Loss before the step.
+    /// Loss before the step; on a GPU that of the last step whose loss was looked at, one in ten.
     pub loss: f32,
     /// Examples per second since this call of `train` began.
     pub examples_per_second: f64,
@@ -108,7 +111,7 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], optimizer: &mut 
     };
     let mut moments = Vec::with_capacity(parameters.len());
     for Parameter { name, var, .. } in parameters {
-        var.set(get(format!("value.{name}"))?)?;
+        var.set(&get(format!("value.{name}"))?.to_device(var.device())?)?;
         moments.push([get(format!("first.{name}"))?.clone(), get(format!("second.{name}"))?.clone()]);
     }
     for (name, _) in model.parameters.all_running() {
@@ -156,30 +159,25 @@ pub fn train<O: Objective>(
     };
     let steps = recipe.epochs * steps_per_epoch;
     let (started, mut done_here) = (Instant::now(), 0);
+    let (every_loss, mut loss) = (model.device()?.is_cpu(), f32::NAN);
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(2);
-        scope.spawn(move || {
-            for epoch in start..recipe.epochs {
-                let order = shuffled(objective.examples(), &seed.child("shuffle").at(epoch as u64));
-                for (index, indices) in order.chunks_exact(recipe.batch_size).enumerate() {
-                    let own = seed.child("batch").at((epoch * steps_per_epoch + index) as u64);
-                    if sender.send(objective.batch(indices, epoch, &own)).is_err() {
-                        return; // the trainer stopped
-                    }
-                }
-            }
-        });
+        scope.spawn(move || prepare(objective, recipe, seed, start, &sender));
         for epoch in start..recipe.epochs {
             for index in 0..steps_per_epoch {
                 let step = epoch * steps_per_epoch + index;
                 let Ok(batch) = batches.recv() else { bail!("the thread that prepares batches ended early") };
                 let learning_rate = recipe.learning_rate_at(step, steps);
                 let settings = recipe.adamw(learning_rate);
-                let loss =
-                    optimise(model, objective, &batch?, &settings, &mut optimizer).map_err(|error| {
-                        let step = step + 1;
-                        error.context(format!("step {step} of {steps}, learning rate {learning_rate:e}"))
-                    })?;
+                let looks =
+                    every_loss || done_here == 0 || index % LOOK_EVERY == 0 || index + 1 == steps_per_epoch;
+                let seen = optimise(model, objective, &batch?, &settings, &mut optimizer, looks).map_err(
+                    |error| {
+                        error
+                            .context(format!("step {} of {steps}, learning rate {learning_rate:e}", step + 1))
+                    },
+                )?;
+                loss = seen.unwrap_or(loss);
                 done_here += recipe.batch_size;
                 let examples_per_second = done_here as f64 / started.elapsed().as_secs_f64();
                 let event = Step {
@@ -202,26 +200,52 @@ pub fn train<O: Objective>(
     })
 }
 
+/// Prepares the batches of all epochs from `start` on, until the trainer stops taking them.
+fn prepare<O: Objective>(
+    objective: &O,
+    recipe: &Recipe,
+    seed: &Seed,
+    start: usize,
+    batches: &mpsc::SyncSender<Result<O::Batch>>,
+) {
+    let steps_per_epoch = objective.examples() / recipe.batch_size;
+    for epoch in start..recipe.epochs {
+        let order = shuffled(objective.examples(), &seed.child("shuffle").at(epoch as u64));
+        for (index, indices) in order.chunks_exact(recipe.batch_size).enumerate() {
+            let own = seed.child("batch").at((epoch * steps_per_epoch + index) as u64);
+            if batches.send(objective.batch(indices, epoch, &own)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 fn shuffled(count: usize, seed: &Seed) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut seed.rng());
     order
 }
 
-/// One step of AdamW; returns the loss before it.
+/// One step of AdamW; returns the loss before it where it is looked at.
 fn optimise<O: Objective>(
     model: &Clip,
     objective: &O,
     batch: &O::Batch,
     settings: &AdamW,
     optimizer: &mut Optimizer,
-) -> Result<f32> {
+    looks: bool,
+) -> Result<Option<f32>> {
     let loss = objective.loss(model, batch)?;
-    let value = loss.to_scalar::<f32>()?;
-    if !value.is_finite() {
+    let value = if looks { Some(loss.to_scalar::<f32>()?) } else { None };
+    if let Some(value) = value.filter(|value| !value.is_finite()) {
         bail!("the loss is {value}; a lower learning rate may help");
     }
-    optimizer.step(&kernels::backward(&loss)?, settings)?;
+    let gradients = kernels::backward(&loss)?;
+    if looks {
+        optimizer.step(&gradients, settings)?;
+    } else {
+        optimizer.queue(&gradients, settings)?;
+    }
     model.clamp_logit_scale()?;
     Ok(value)
 }

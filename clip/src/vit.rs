@@ -3,7 +3,7 @@
 //! Follows `clip/model.py` of openai/CLIP: square patches without bias, a class token in front, learned positions, a
 //! layer norm before the transformer, and the class token's output projected.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::image_config::VitConfig;
 use crate::parameters::{Initialiser, Weights};
@@ -44,7 +44,7 @@ impl Vit<'_> {
         let x = transformer(self.config).forward(weights, &weights.layer_norm(&x, "visual.ln_pre")?)?;
         let batch = x.dim(0)?;
         let firsts: Vec<u32> = (0..batch).map(|sample| (sample * self.config.tokens()) as u32).collect();
-        let x = kernels::embedding(&x, &Tensor::from_vec(firsts, batch, &Device::Cpu)?)?; // [B, D]
+        let x = kernels::embedding(&x, &Tensor::from_vec(firsts, batch, x.device())?)?; // [B, D]
         weights.project(&weights.layer_norm(&x, "visual.ln_post")?, "visual.proj") // [B, E]
     }
 }

@@ -1,6 +1,6 @@
 //! Zero-shot classification by prompts, as in CLIP.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 use crate::{Clip, Image, pixels};
 
@@ -8,7 +8,7 @@ use crate::{Clip, Image, pixels};
 const BATCH: usize = 256;
 
 /// The classifier's weights `[K, E]`: for each class the mean of its normalised prompt features, normalised again.
-/// Templates hold `{}` where the class name goes.
+/// Templates hold `{}` where the class name goes. On the CPU wherever the model is.
 pub fn weights(model: &Clip, classes: &[String], templates: &[String]) -> Result<Tensor> {
     if classes.is_empty() || templates.is_empty() {
         bail!(
@@ -28,10 +28,10 @@ pub fn weights(model: &Clip, classes: &[String], templates: &[String]) -> Result
     }
     let features =
         Tensor::cat(&features, 0)?.reshape((classes.len(), templates.len(), model.config.embed_dim))?;
-    kernels::l2_normalize(&features.mean(1)?)
+    kernels::l2_normalize(&features.mean(1)?)?.to_device(&Device::Cpu)
 }
 
-/// Image features `[B, E]`, not normalised, with the running statistics.
+/// Image features `[B, E]`, not normalised, with the running statistics; on the CPU wherever the model is.
 pub fn features(model: &Clip, images: &[Image]) -> Result<Tensor> {
     if images.is_empty() {
         bail!("zero-shot: no images");
@@ -40,7 +40,7 @@ pub fn features(model: &Clip, images: &[Image]) -> Result<Tensor> {
     for chunk in images.chunks(BATCH) {
         features.push(model.image_features(&pixels::batch(chunk, model.config.image.resolution())?)?);
     }
-    Tensor::cat(&features, 0)
+    Tensor::cat(&features, 0)?.to_device(&Device::Cpu)
 }
 
 /// Cosine similarities `[B, K]` of image features with a classifier's weights.

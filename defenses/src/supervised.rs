@@ -78,25 +78,26 @@ impl RepairModel for Supervised {
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<Option<Model>> {
         let resolution = model.config.image.resolution();
-        let (weight, bias) = new_head(view.classes.len(), model.config.embed_dim, &view.seed.child("head"))?;
+        let (weight, bias) =
+            new_head(view.classes.len(), model.config.embed_dim, &view.seed.child("head"), model.device()?)?;
         let (images, classes) = (view.clean_images, view.classes.len());
         let objective = Classification { images, classes, resolution, weight, bias };
         let seed = view.seed.child("train");
         let finetuned = finetune(model, &objective, &self.recipe, &seed, monitor)?;
-        let (weight, bias) = (objective.weight.as_tensor().detach(), objective.bias.as_tensor().detach());
+        let (weight, bias) = (objective.weight.as_detached_tensor(), objective.bias.as_detached_tensor());
         Ok(finetuned.map(|clip| Model { clip, head: Some(LinearHead { weight, bias }) }))
     }
 }
 
 /// Weight `[K, E]` and bias `[K]`, uniform within ± 1/√E: PyTorch's default for a fully connected layer.
-fn new_head(classes: usize, embedding: usize, seed: &Seed) -> Result<(Var, Var)> {
+fn new_head(classes: usize, embedding: usize, seed: &Seed, device: &Device) -> Result<(Var, Var)> {
     let bound = (embedding as f64).powf(-0.5);
     let uniform = |name: &str, shape: &[usize]| {
         let mut rng = seed.child(name).rng();
         let count = shape.iter().product();
         let values: Vec<f32> =
             (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect();
-        Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Var::from_tensor(&Tensor::from_vec(values, shape, device)?)
     };
     Ok((uniform("weight", &[classes, embedding])?, uniform("bias", &[classes])?))
 }
@@ -142,6 +143,6 @@ impl Objective for Classification<'_> {
     fn loss(&self, model: &Clip, (pixels, labels): &Self::Batch) -> Result<Tensor> {
         let features = model.encode_image(pixels, Mode::Train)?; // [B, E]
         let logits = kernels::linear(&features, &self.weight, Some(&self.bias))?; // [B, K]
-        kernels::cross_entropy(&logits, labels)
+        kernels::cross_entropy(&logits, &labels.to_device(logits.device())?)
     }
 }

@@ -27,10 +27,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of `stage` (its code in `version`) for these inputs.
-    pub fn new(stage: &'static str, version: u32, inputs: Value) -> Self {
+    /// The key of `stage` (its code in `version`) for these inputs, computed on a device of this class: another one
+    /// rounds differently.
+    pub fn new(stage: &'static str, version: u32, device: &str, inputs: Value) -> Self {
         let description = serde_json::json!({
-            "format": FORMAT, "stage": stage, "version": version, "dtype": "f32", "device": "cpu", "inputs": inputs,
+            "format": FORMAT, "stage": stage, "version": version, "dtype": "f32", "device": device, "inputs": inputs,
         });
         // Keys of JSON objects are sorted, so that equal descriptions are equal bytes.
         let hash = blake3::hash(description.to_string().as_bytes()).to_hex()[..32].to_owned();
@@ -207,7 +208,7 @@ mod tests {
     use serde_json::json;
 
     fn key(number: u32) -> Key {
-        Key::new("test", 1, json!({ "number": number }))
+        Key::new("test", 1, "cpu", json!({ "number": number }))
     }
 
     fn put(store: &Store, number: u32) -> Result<PathBuf> {

@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply1, apply3};
 use crate::parallel::{Matrix, Values, exp, product, values, with_scratch, written};
 
@@ -220,6 +222,8 @@ impl CustomOp3 for Attention {
         Ok((CpuStorage::F32(output), lq.shape().clone()))
     }
 
+    cuda_forward!(self, "attention", q, k, v => cuda::attention(&q, &k, &v, self.heads, self.causal));
+
     fn bwd(
         &self,
         q: &Tensor,
@@ -228,6 +232,10 @@ impl CustomOp3 for Attention {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("attention", grad, q, k, v => {
+            let [dq, dk, dv] = cuda::attention_backward([&q, &k, &v, &grad], self.heads, self.causal)?;
+            Ok((cuda::some(dq), cuda::some(dk), cuda::some(dv)))
+        });
         let sizes = self.sizes(q.dims(), k.dims());
         let grad = grad.contiguous()?;
         let (qs, ks) = (Values::of("attention", q)?, Values::of("attention", k)?);

@@ -4,10 +4,12 @@
 //! one query per head, `q·(W_k x + b_k)` is `(W_kᵀ q)·x` plus what the softmax ignores, and the weighted mean of
 //! `W_v x + b_v` is `W_v` of the weighted mean of `x` plus `b_v`: the same numbers for a fraction of the work.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::attention::attention;
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::embedding::embedding;
 use crate::fused::{apply2, apply3};
 use crate::linear::{column_sums, linear};
@@ -45,7 +47,7 @@ pub fn attention_pool(
     }
     let sequence = apply2(&x.contiguous()?, &positions.contiguous()?, MeanToken)?; // [B, HW + 1, C]
     let firsts: Vec<u32> = (0..batch).map(|sample| (sample * tokens) as u32).collect();
-    let mean = embedding(&sequence, &Tensor::from_vec(firsts, batch, &Device::Cpu)?)?; // [B, C]
+    let mean = embedding(&sequence, &Tensor::from_vec(firsts, batch, x.device())?)?; // [B, C]
     let asked = linear(&mean, query.0, Some(query.1))?;
     let asked = apply3(&asked, &key.0.contiguous()?, &key.1.contiguous()?, ThroughKeys { heads })?; // [B, heads, C]
     let pooled = attention(&asked, &sequence, &sequence, 1, false)?; // [B, heads, C]
@@ -85,6 +87,8 @@ impl CustomOp2 for MeanToken {
         Ok((CpuStorage::F32(y), Shape::from((batch, tokens, channels))))
     }
 
+    cuda_forward!(self, "mean_token", x, positions => cuda::mean_token(&x, &positions));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -92,6 +96,11 @@ impl CustomOp2 for MeanToken {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("mean_token", grad, => {
+            let dx = cuda::mean_token_backward(&grad, x.shape())?;
+            let dpositions = cuda::column_sums(&grad, positions.elem_count())?;
+            Ok((cuda::some(dx), Some(cuda::tensor(dpositions).reshape(positions.dims())?)))
+        });
         let grad = grad.contiguous()?;
         let dy = Values::of("mean_token", &grad)?;
         let dy: &[f32] = &dy;
@@ -215,6 +224,8 @@ impl CustomOp3 for ThroughKeys {
         Ok((CpuStorage::F32(y), Shape::from((batch, self.heads, channels))))
     }
 
+    cuda_forward!(self, "through_keys", q, w, _bias => cuda::through_keys(&q, &w, self.heads));
+
     fn bwd(
         &self,
         q: &Tensor,
@@ -223,6 +234,10 @@ impl CustomOp3 for ThroughKeys {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("through_keys", grad, q, w => {
+            let (dq, dw) = cuda::through_keys_backward(&q, &w, &grad, self.heads)?;
+            Ok((cuda::some(dq), cuda::some(dw), Some(bias.zeros_like()?)))
+        });
         let (batch, channels) = q.dims2()?;
         let sizes = Heads::new(batch, self.heads, channels);
         let grad = grad.contiguous()?;
@@ -264,6 +279,8 @@ impl CustomOp3 for ToValues {
         Ok((CpuStorage::F32(y), Shape::from((batch, channels))))
     }
 
+    cuda_forward!(self, "to_values", x, w, bias => cuda::to_values(&x, &w, &bias));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -272,6 +289,10 @@ impl CustomOp3 for ToValues {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("to_values", grad, x, w => {
+            let [dx, dw, db] = cuda::to_values_backward(&x, &w, &grad)?;
+            Ok((cuda::some(dx), cuda::some(dw), cuda::some(db)))
+        });
         let (batch, _, channels) = x.dims3()?;
         let sizes = Heads::new(batch, self.heads, channels);
         let grad = grad.contiguous()?;

@@ -1,11 +1,15 @@
 //! Batch normalisation, fused with the addition of a residual and with ReLU.
 
+#[cfg(feature = "cuda")]
+mod device;
 mod loops;
 
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply2, apply3};
 use crate::norm::check;
 use crate::parallel::{Values, values};
@@ -166,6 +170,10 @@ impl BatchNorm {
         grad: &Tensor,
     ) -> Result<(Tensor, Tensor, Option<Tensor>)> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if grad.device().is_cuda() {
+            return self.cuda_backward(x, affine, has_residual, y, &grad);
+        }
         let moments = self.used()?;
         let (x_values, y_values) = (Values::of("batch_norm", x)?, Values::of("batch_norm", y)?);
         let (affine_values, dy) = (Values::of("batch_norm", affine)?, Values::of("batch_norm", &grad)?);
@@ -199,6 +207,8 @@ impl CustomOp2 for BatchNorm {
         Ok((self.forward(x, affine, None)?, lx.shape().clone()))
     }
 
+    cuda_forward!(self, "batch_norm", x, affine => self.cuda_forward(&x, affine, None));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -229,6 +239,8 @@ impl CustomOp3 for BatchNorm {
         let residual = values("batch_norm", residual, lr)?;
         Ok((self.forward(x, affine, Some(residual))?, lx.shape().clone()))
     }
+
+    cuda_forward!(self, "batch_norm", x, affine, residual => self.cuda_forward(&x, affine, Some(&residual)));
 
     fn bwd(
         &self,
@@ -261,6 +273,8 @@ impl CustomOp2 for Stack {
         let both = [values("stack", a, la)?, values("stack", b, lb)?].concat();
         Ok((CpuStorage::F32(both), Shape::from((2, la.shape().elem_count()))))
     }
+
+    cuda_forward!(self, "stack", a, b => cuda::stack(&a, &b));
 
     fn bwd(
         &self,

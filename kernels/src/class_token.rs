@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::apply3;
 use crate::linear::column_sums;
 use crate::parallel::{Values, values, written};
@@ -53,6 +55,8 @@ impl CustomOp3 for PrependToken {
         Ok((CpuStorage::F32(y), Shape::from((batch, tokens, channels))))
     }
 
+    cuda_forward!(self, "prepend_token", x, token, positions => cuda::prepend_token(&x, &token, &positions));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -62,6 +66,11 @@ impl CustomOp3 for PrependToken {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (channels, sample) = (token.elem_count(), positions.elem_count());
+        cuda_backward!("prepend_token", grad, => {
+            let dx = cuda::drop_token(&grad, x.shape())?;
+            let dpositions = cuda::tensor(cuda::column_sums(&grad, sample)?).reshape(positions.dims())?;
+            Ok((cuda::some(dx), Some(dpositions.get(0)?), Some(dpositions)))
+        });
         let grad = grad.contiguous()?;
         let dy = Values::of("prepend_token", &grad)?;
         let dy: &[f32] = &dy;

@@ -6,6 +6,8 @@ mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::apply2;
 use crate::linear;
 use crate::parallel::{Values, values};
@@ -131,6 +133,11 @@ impl CustomOp2 for Conv2d {
         Ok((CpuStorage::F32(y), Shape::from(shape.to_vec())))
     }
 
+    cuda_forward!(self, "conv2d", x, w => {
+        let sizes = cuda::Convolution::new(x.dims(), w.dims(), self.stride, self.padding);
+        cuda::convolution(&x, &w, sizes)
+    });
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -138,11 +145,17 @@ impl CustomOp2 for Conv2d {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let wants_dx = linear::wants_gradient(x);
+        cuda_backward!("conv2d", grad, x, w => {
+            let sizes = cuda::Convolution::new(x.dims(), w.dims(), self.stride, self.padding);
+            let (dw, dx) = cuda::convolution_backward(&x, &w, &grad, sizes, wants_dx)?;
+            Ok((dx.map(cuda::tensor), cuda::some(dw)))
+        });
         let geometry = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
         let grad = grad.contiguous()?;
         let dy = Values::of("conv2d", &grad)?;
         let dw = direct::gradient_of_weights(&geometry, &Values::of("conv2d", x)?, &dy);
-        let dx = if linear::wants_gradient(x) {
+        let dx = if wants_dx {
             let dx = geometry.gradient_of_input(&Values::of("conv2d", w)?, &dy);
             Some(Tensor::from_vec(dx, x.dims(), x.device())?)
         } else {

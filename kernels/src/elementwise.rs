@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::apply2;
 use crate::linear::column_sums;
 use crate::parallel::{Values, values, written};
@@ -26,8 +28,9 @@ fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32>
 
 /// `a + b` without history.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = (a.contiguous()?, b.contiguous()?);
-    let total = zip_map(&Values::of("add", &a)?, &Values::of("add", &b)?, |a, b| a + b);
+    let (a, b) = (&a.contiguous()?, &b.contiguous()?);
+    cuda_backward!("add", a, b => Ok(cuda::tensor(cuda::add(&a, &b)?)));
+    let total = zip_map(&Values::of("add", a)?, &Values::of("add", b)?, |a, b| a + b);
     Tensor::from_vec(total, a.dims(), a.device())
 }
 
@@ -56,6 +59,8 @@ impl CustomOp2 for Add {
         let y = zip_map(values("add", a, la)?, values("add", b, lb)?, |a, b| a + b);
         Ok((CpuStorage::F32(y), la.shape().clone()))
     }
+
+    cuda_forward!(self, "add", a, b => cuda::add(&a, &b));
 
     fn bwd(
         &self,
@@ -105,6 +110,8 @@ impl CustomOp2 for AddTable {
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
+    cuda_forward!(self, "add_table", x, table => cuda::add_table(&x, &table));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -112,6 +119,14 @@ impl CustomOp2 for AddTable {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        let whole = grad.clone();
+        cuda_backward!("add_table", grad, => {
+            let sums = cuda::tensor(cuda::column_sums(&grad, x.dims()[1] * x.dims()[2])?);
+            let unused = table.dims()[0] - x.dims()[1]; // rows beyond L have no gradient
+            let sums = sums.reshape((x.dims()[1], x.dims()[2]))?.pad_with_zeros(0, 0, unused)?;
+            Ok((Some(whole), Some(sums)))
+        });
         let grad = grad.contiguous()?;
         let sample = x.dims()[1] * x.dims()[2];
         let mut gradient = column_sums(&Values::of("add_table", &grad)?, sample);

@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::apply2;
 use crate::parallel::{Values, indices, values};
 
@@ -49,6 +51,8 @@ impl CustomOp2 for Embedding {
         Ok((CpuStorage::F32(output), Shape::from(dims)))
     }
 
+    cuda_forward!(self, "embedding", table, ids => cuda::embedding(&table, &ids));
+
     fn bwd(
         &self,
         table: &Tensor,
@@ -56,6 +60,9 @@ impl CustomOp2 for Embedding {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("embedding", grad, ids => {
+            Ok((cuda::some(cuda::embedding_backward(table.shape(), &ids, &grad)?), None))
+        });
         let grad = grad.contiguous()?;
         let dy = Values::of("embedding", &grad)?;
         let (storage, layout) = ids.storage_and_layout();

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply1, apply3};
 use crate::linear::{
     column_sums, gradient_of_input, gradient_of_weights, linear, product_with_weights, wants_gradient,
@@ -137,7 +139,10 @@ impl CustomOp1 for ElementWise {
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
+    cuda_forward!(self, "gelu", x => cuda::gelu(&x, self.0));
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        cuda_backward!("gelu", grad, x => Ok(cuda::some(cuda::gelu_backward(&x, &grad, self.0)?)));
         let grad = grad.contiguous()?;
         let (xs, dys) = (Values::of(self.0.name(), x)?, Values::of(self.0.name(), &grad)?);
         let (xs, dys): (&[f32], &[f32]) = (&xs, &dys);

@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::apply3;
 use crate::norm::{check, rows_per_chunk, three_gradients};
 use crate::parallel::{Values, values, written};
@@ -116,6 +118,8 @@ impl CustomOp3 for LayerNorm {
         Ok((CpuStorage::F32(y), lx.shape().clone()))
     }
 
+    cuda_forward!(self, "layer_norm", x, gamma, beta => cuda::layer_norm(&x, &gamma, &beta, self.epsilon));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -124,6 +128,11 @@ impl CustomOp3 for LayerNorm {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("layer_norm", grad, x, gamma => {
+            let (dx, sums) = cuda::layer_norm_backward(&x, &gamma, &grad, self.epsilon)?;
+            let sums = cuda::tensor(sums); // [2, D]
+            Ok((cuda::some(dx), Some(sums.get(0)?), Some(sums.get(1)?)))
+        });
         let grad = grad.contiguous()?;
         let (xs, gammas) = (Values::of("layer_norm", x)?, Values::of("layer_norm", gamma)?);
         let dys = Values::of("layer_norm", &grad)?;

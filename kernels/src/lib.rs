@@ -2,7 +2,10 @@
 //!
 //! Everything is f32 and channels last: images are `[N, H, W, C]`. Work is cut into chunks whose bounds depend
 //! on shapes alone and partial sums are added in a fixed order, so the same input gives the same bytes with any
-//! number of threads. On CUDA candle's own "no cuda implementation" error is what one gets for now.
+//! number of threads. With the feature `cuda` each operation has a CUDA side, which has never run on a GPU yet.
+
+#[macro_use]
+mod dispatch;
 
 mod attention;
 mod attention_pool;
@@ -10,6 +13,8 @@ mod batch_norm;
 mod class_token;
 mod contrastive;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod elementwise;
 mod embedding;
 mod fused;
@@ -32,6 +37,8 @@ pub use batch_norm::{Activation, BatchStatistics, batch_norm_eval, batch_norm_tr
 pub use class_token::prepend_token;
 pub use contrastive::{in_modal, info_nce};
 pub use conv::conv2d;
+#[cfg(feature = "cuda")]
+pub use cuda::{allow_tensor_float_32, device};
 pub use elementwise::{add, add_table};
 pub use embedding::embedding;
 pub use fused::{fused, pull_back};

@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use crate::conv::{Geometry, direct};
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply2, apply3};
 use crate::parallel::{Values, sum_over_chunks, values};
 
@@ -131,6 +133,8 @@ impl CustomOp2 for Linear {
         Ok(Self::forward(x, w, None, lx.shape(), lw.dims()[0]))
     }
 
+    cuda_forward!(self, "linear", x, w => cuda::linear(&x, &w, None));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -138,6 +142,12 @@ impl CustomOp2 for Linear {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        let wants_dx = wants_gradient(x);
+        cuda_backward!("linear", grad, x, w => {
+            let gradients = cuda::linear_backward(&x, &w, &grad, wants_dx, false)?;
+            Ok((gradients.dx.map(cuda::tensor), cuda::some(gradients.dw)))
+        });
         let (dx, dw, _) = backward(x, w, grad)?;
         Ok((dx, Some(dw)))
     }
@@ -161,6 +171,8 @@ impl CustomOp3 for Linear {
         Ok(Self::forward(x, w, Some(values("linear", b, lb)?), lx.shape(), lw.dims()[0]))
     }
 
+    cuda_forward!(self, "linear", x, w, bias => cuda::linear(&x, &w, Some(&bias)));
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -169,6 +181,13 @@ impl CustomOp3 for Linear {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        let wants_dx = wants_gradient(x);
+        cuda_backward!("linear", grad, x, w => {
+            let gradients = cuda::linear_backward(&x, &w, &grad, wants_dx, true)?;
+            let db = gradients.db.map(cuda::tensor);
+            Ok((gradients.dx.map(cuda::tensor), cuda::some(gradients.dw), db))
+        });
         let (dx, dw, db) = backward(x, w, grad)?;
         Ok((dx, Some(dw), Some(db)))
     }

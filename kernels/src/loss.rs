@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::{apply1, apply2};
 use crate::parallel::{Values, exp, indices, values};
 
@@ -57,7 +59,10 @@ impl CustomOp1 for Normalize {
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
+    cuda_forward!(self, "l2_normalize", x => cuda::l2_normalize(&x));
+
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        cuda_backward!("l2_normalize", grad, x, y => Ok(cuda::some(cuda::l2_normalize_backward(&x, &y, &grad)?)));
         let grad = grad.contiguous()?;
         let (xs, ys) = (Values::of("l2_normalize", x)?, Values::of("l2_normalize", y)?);
         let mut dx = Values::of("l2_normalize", &grad)?.to_vec();
@@ -128,6 +133,8 @@ impl CustomOp2 for CrossEntropy {
         Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
     }
 
+    cuda_forward!(self, "cross_entropy", logits, targets => cuda::cross_entropy(&logits, &targets));
+
     fn bwd(
         &self,
         logits: &Tensor,
@@ -135,6 +142,9 @@ impl CustomOp2 for CrossEntropy {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        cuda_backward!("cross_entropy", grad, logits, targets => {
+            Ok((cuda::some(cuda::cross_entropy_backward(&logits, &targets, &grad)?), None))
+        });
         let (rows, classes) = logits.dims2()?;
         let scale = grad.to_scalar::<f32>()? / rows as f32;
         let (storage, layout) = targets.storage_and_layout();

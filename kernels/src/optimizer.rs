@@ -1,5 +1,8 @@
 //! AdamW over all parameters in one pass.
 
+#[cfg(feature = "cuda")]
+mod device;
+
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -58,6 +61,9 @@ pub struct Optimizer {
     entries: Vec<Entry>,
     steps: u64,
     torn: bool,
+    /// Moments of parameters on CUDA; those of the entries are empty then.
+    #[cfg(feature = "cuda")]
+    on_device: Option<crate::cuda::Moments>,
 }
 
 impl Optimizer {
@@ -69,10 +75,16 @@ impl Optimizer {
             if var.dtype() != DType::F32 || !seen.insert(var.id()) {
                 bail!("adamw: expected f32 parameters, each once, found {name:?} {:?}", var.as_tensor());
             }
-            let count = var.elem_count();
+            let count = if var.device().is_cpu() { var.elem_count() } else { 0 };
             entries.push(Entry { name, var, decays, first: vec![0.0; count], second: vec![0.0; count] });
         }
-        Ok(Self { entries, steps: 0, torn: false })
+        Ok(Self {
+            #[cfg(feature = "cuda")]
+            on_device: device::moments(&entries)?,
+            entries,
+            steps: 0,
+            torn: false,
+        })
     }
 
     /// Steps done.
@@ -84,6 +96,10 @@ impl Optimizer {
     /// [`Optimizer::new`]. An error after a step that failed.
     pub fn moments(&self) -> Result<Vec<[Tensor; 2]>> {
         self.check_whole()?;
+        #[cfg(feature = "cuda")]
+        if let Some(moments) = &self.on_device {
+            return device::shaped(&self.entries, moments.read()?);
+        }
         let tensor = |values: &[f32], var: &Var| Tensor::from_slice(values, var.dims(), &Device::Cpu);
         let moments =
             |entry: &Entry| Ok([tensor(&entry.first, &entry.var)?, tensor(&entry.second, &entry.var)?]);
@@ -103,6 +119,12 @@ impl Optimizer {
                 bail!("adamw: moments {found:?} do not fit parameter {name:?} {:?}", var.dims());
             }
             read.push((first.flatten_all()?.to_vec1()?, second.flatten_all()?.to_vec1()?));
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(moments) = &mut self.on_device {
+            moments.write(&read)?;
+            (self.steps, self.torn) = (steps, false);
+            return Ok(());
         }
         for (entry, (first, second)) in self.entries.iter_mut().zip(read) {
             (entry.first, entry.second) = (first, second);
@@ -148,6 +170,11 @@ impl Optimizer {
     /// that is not finite or so large that its squares are not (above about 1e18).
     pub fn step(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<StepStatistics> {
         self.check_whole()?;
+        #[cfg(feature = "cuda")]
+        if self.on_device.is_some() {
+            self.cuda_queue(gradients, settings)?;
+            return self.cuda_check(gradients, settings);
+        }
         let gradients = self.gradients(gradients)?;
         let mut norm = None;
         let mut scale = 1f32;
@@ -176,6 +203,17 @@ impl Optimizer {
         let found = self.norm(&squares, &gradients)?;
         self.torn = false;
         Ok(StepStatistics { gradient_norm: norm.unwrap_or(found) })
+    }
+
+    /// As [`Optimizer::step`], but on CUDA the step is only queued: whether its gradients were finite is said by the
+    /// next step that is not.
+    pub fn queue(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.on_device.is_some() {
+            self.check_whole()?;
+            return self.cuda_queue(gradients, settings);
+        }
+        self.step(gradients, settings).map(|_| ())
     }
 
     /// The norm of all gradients from each one's sum of squares; an error names the first that is not finite.

@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::fused::apply1;
 use crate::parallel::{Values, values, written};
 
@@ -51,7 +53,12 @@ impl CustomOp1 for AveragePool {
         Ok((CpuStorage::F32(y), Shape::from((n, out_height, out_width, channels))))
     }
 
+    cuda_forward!(self, "average_pool2d", x => cuda::average_pool(&x, self.size));
+
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        cuda_backward!("average_pool2d", grad, => {
+            Ok(cuda::some(cuda::average_pool_backward(&grad, x.shape(), self.size)?))
+        });
         let grad = grad.contiguous()?;
         let dy = Values::of("average_pool2d", &grad)?;
         let dy: &[f32] = &dy;

@@ -13,6 +13,7 @@ use cleanbench::{DEFAULT_PLAN, builtin};
 use harness::Plan;
 
 use crate::cli::PlanChoice;
+use crate::mistake;
 
 /// Columns of the terminal; 100 where there is none.
 pub(crate) fn terminal_width() -> usize {
@@ -33,6 +34,8 @@ pub(crate) fn choose(choice: &PlanChoice) -> Result<Plan> {
     if let Some(seeds) = choice.seeds {
         plan.seeds = (0..seeds).collect();
     }
+    plan.device = choice.device.unwrap_or(plan.device);
+    plan.device.check().map_err(|error| mistake(error.to_string()))?;
     Ok(plan)
 }
 

@@ -26,7 +26,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let store = Store::open(&options.choice.store)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(cores, usize::from);
-    let jobs = options.jobs.map_or(threads, usize::from);
+    // One GPU is not faster for several models at a time, and their memory adds up.
+    let cells = if plan.device == clip::DeviceChoice::Cpu { threads } else { 1 };
+    let jobs = options.jobs.map_or(cells, usize::from);
     let verbosity = if options.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {

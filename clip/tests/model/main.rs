@@ -2,6 +2,7 @@
 //! checkpoints promise.
 
 mod checkpoints;
+mod device;
 mod golden;
 mod inputs;
 mod sizes;

@@ -9,9 +9,11 @@ use clip::{
     Tokenizer, VitConfig,
 };
 
-/// A file below `tests/golden`.
+/// A file below `tests/golden`, or below `CLEANBENCH_GOLDEN` where the program runs on another machine than the one
+/// that built it.
 pub(crate) fn golden_path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    let folder = std::env::var_os("CLEANBENCH_GOLDEN").map(PathBuf::from);
+    folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")).join(name)
 }
 
 /// Tensors of a golden file by name.

@@ -13,11 +13,18 @@ use crate::support::{Folder, nano, pairs, recipe, values};
 
 /// Saves each epoch to a file, resumes from it where told, and stops after some steps.
 #[derive(Default)]
-struct Saver {
-    snapshot: Option<PathBuf>,
-    resume: bool,
-    stop_after: Option<usize>,
-    losses: Vec<f32>,
+pub(crate) struct Saver {
+    pub(crate) snapshot: Option<PathBuf>,
+    pub(crate) resume: bool,
+    pub(crate) stop_after: Option<usize>,
+    pub(crate) losses: Vec<f32>,
+}
+
+impl Saver {
+    /// One that saves to a file.
+    pub(crate) fn saving(snapshot: PathBuf) -> Self {
+        Self { snapshot: Some(snapshot), ..Self::default() }
+    }
 }
 
 impl Monitor for Saver {

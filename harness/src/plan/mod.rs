@@ -7,7 +7,7 @@ mod section;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use clip::{ModelConfig, Recipe};
+use clip::{DeviceChoice, ModelConfig, Recipe};
 use serde_json::{Value, json};
 
 pub use choice::Choice;
@@ -48,6 +48,8 @@ pub struct Plan {
     pub model: ModelConfig,
     /// How it is trained.
     pub recipe: Recipe,
+    /// Where models are trained and looked at.
+    pub device: DeviceChoice,
     /// The attacks.
     pub attacks: Vec<Choice<Attack>>,
     /// The defenses.
@@ -105,6 +107,7 @@ impl Plan {
         let recipe: Recipe = named(&source, &mut top, "recipe", Recipe::PRESETS, Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
+        let device = top.optional("device")?.unwrap_or_default();
         let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks)?;
         let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses)?;
         let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
@@ -130,6 +133,7 @@ impl Plan {
             implanted_at,
             model,
             recipe,
+            device,
             attacks,
             defenses,
             claims,
@@ -145,7 +149,7 @@ impl Plan {
             value
         };
         let expect: Vec<Value> = self.claims.iter().map(claim_as_plan).collect();
-        let value = json!({
+        let mut value = json!({
             "question": self.question,
             "seeds": self.seeds,
             "data": {
@@ -166,6 +170,9 @@ impl Plan {
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
         });
+        if self.device != DeviceChoice::Cpu {
+            value["device"] = self.device.to_string().into();
+        }
         Ok(serde_yaml::to_string(&value)?)
     }
 }

@@ -9,7 +9,7 @@ use clip::candle_core::{Device, safetensors};
 use clip::{Pair, Pairs, Seed, TrainOutcome};
 use serde_json::{Value, json};
 
-use super::{Interrupted, Laboratory, MODEL, Made, StageMonitor, load_model};
+use super::{Interrupted, Laboratory, MODEL, Made, StageMonitor};
 use crate::contract::{Attack, DefenderView, Defense, LinearHead, Model, Split};
 use crate::plan::Choice;
 use crate::store::Key;
@@ -48,7 +48,7 @@ impl Laboratory<'_> {
             "clean-images": plan.clean_images,
             "seed": seed,
         });
-        Key::new("defend", VERSION, inputs)
+        Key::new("defend", VERSION, self.plan.device.class(), inputs)
     }
 
     /// The model as the defense leaves it.
@@ -98,9 +98,9 @@ impl Laboratory<'_> {
             seed: Seed::new(seed).child("defend"),
         };
         match defense {
-            Defense::RepairModel(method) => {
-                method.repair(load_model(&trained.folder)?, &view, monitor)?.ok_or_else(|| Interrupted.into())
-            }
+            Defense::RepairModel(method) => method
+                .repair(self.load_model(&trained.folder)?, &view, monitor)?
+                .ok_or_else(|| Interrupted.into()),
             Defense::TrainSafely(method) => {
                 let clip = self.fresh_model(seed)?;
                 match method.train(&clip, &view, monitor)? {
@@ -134,17 +134,19 @@ fn write_model(model: &Model, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens what [`Laboratory::defend`] left.
-pub(super) fn read_model(folder: &Path) -> Result<Model> {
-    let clip = load_model(folder)?;
-    let path = folder.join(HEAD);
-    let head = if path.exists() {
-        let mut tensors = safetensors::load(&path, &Device::Cpu)?;
-        let mut take =
-            |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", path.display()));
-        Some(LinearHead { weight: take("weight")?, bias: take("bias")? })
-    } else {
-        None
-    };
-    Ok(Model { clip, head })
+impl Laboratory<'_> {
+    /// Opens what [`Laboratory::defend`] left.
+    pub(super) fn read_model(&self, folder: &Path) -> Result<Model> {
+        let clip = self.load_model(folder)?;
+        let path = folder.join(HEAD);
+        let head = if path.exists() {
+            let mut tensors = safetensors::load(&path, &Device::Cpu)?;
+            let mut take =
+                |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", path.display()));
+            Some(LinearHead { weight: take("weight")?, bias: take("bias")? })
+        } else {
+            None
+        };
+        Ok(Model { clip, head })
+    }
 }

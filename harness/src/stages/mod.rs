@@ -9,9 +9,11 @@ mod train;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clip::candle_core::Device;
 use clip::{Monitor, Snapshot, Step};
 
 use crate::plan::Plan;
@@ -31,6 +33,8 @@ pub(crate) struct Laboratory<'a> {
     pub(crate) progress: &'a Progress,
     pub(crate) interrupted: &'a AtomicBool,
     data: Data<'a>,
+    /// The plan's device, opened when the first model needs it.
+    device: Mutex<Option<Device>>,
 }
 
 /// What a stage made and under which key.
@@ -47,7 +51,7 @@ impl<'a> Laboratory<'a> {
         progress: &'a Progress,
         interrupted: &'a AtomicBool,
     ) -> Result<Self> {
-        Ok(Self { plan, store, progress, interrupted, data: Data::new(plan)? })
+        Ok(Self { plan, store, progress, interrupted, data: Data::new(plan)?, device: Mutex::new(None) })
     }
 
     /// Looks `key` up, or does the stage: `work` computes, and writes its files into the folder it is given.
@@ -165,10 +169,25 @@ impl Monitor for StageMonitor<'_> {
     }
 }
 
-/// Opens a model that a stage saved.
-fn load_model(folder: &Path) -> Result<clip::Clip> {
-    let (model, _) = clip::Clip::load(&folder.join(MODEL)).context("a stored model")?;
-    Ok(model)
+impl Laboratory<'_> {
+    /// The model on the plan's device.
+    fn on_device(&self, model: clip::Clip) -> Result<clip::Clip> {
+        if self.plan.device == clip::DeviceChoice::Cpu {
+            return Ok(model);
+        }
+        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = match &*device {
+            Some(device) => device.clone(),
+            None => device.insert(self.plan.device.open()?).clone(),
+        };
+        Ok(model.to_device(&device)?)
+    }
+
+    /// Opens a model that a stage saved, on the plan's device.
+    fn load_model(&self, folder: &Path) -> Result<clip::Clip> {
+        let (model, _) = clip::Clip::load(&folder.join(MODEL)).context("a stored model")?;
+        self.on_device(model)
+    }
 }
 
 /// The file that holds a model's towers.

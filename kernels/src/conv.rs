@@ -40,20 +40,20 @@ struct Conv2d {
     padding: usize,
 }
 
-/// One convolution's sizes.
-#[derive(Clone, Copy)]
+/// A convolution's sizes: `x` `[n, height, width, channels]`, `w` `[outputs, kernel_height, kernel_width, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Geometry {
-    n: usize,
-    height: usize,
-    width: usize,
-    channels: usize,
-    kernel_height: usize,
-    kernel_width: usize,
-    outputs: usize,
-    stride: usize,
-    padding: usize,
-    out_height: usize,
-    out_width: usize,
+    pub(crate) n: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    pub(crate) kernel_height: usize,
+    pub(crate) kernel_width: usize,
+    pub(crate) outputs: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
 }
 
 impl Geometry {
@@ -79,12 +79,12 @@ impl Geometry {
     }
 
     /// Values in a patch.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.kernel_height * self.kernel_width * self.channels
     }
 
     /// Whether patches are just pixels.
-    fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && self.padding == 0
     }
 
@@ -130,7 +130,7 @@ impl CustomOp2 for Conv2d {
     }
 
     cuda_forward!(self, "conv2d", x, w => {
-        let sizes = cuda::Convolution::new(x.dims(), w.dims(), self.stride, self.padding);
+        let sizes = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
         cuda::convolution(&x, &w, sizes)
     });
 
@@ -143,7 +143,7 @@ impl CustomOp2 for Conv2d {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let wants_dx = linear::wants_gradient(x);
         cuda_backward!("conv2d", grad, x, w => {
-            let sizes = cuda::Convolution::new(x.dims(), w.dims(), self.stride, self.padding);
+            let sizes = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
             let (dw, dx) = cuda::convolution_backward(&x, &w, &grad, sizes, wants_dx)?;
             Ok((dx.map(cuda::tensor), cuda::some(dw)))
         });

@@ -9,9 +9,7 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::{apply1, apply3};
-use crate::linear::{
-    column_sums, gradient_of_input, gradient_of_weights, linear, product_with_weights, wants_gradient,
-};
+use crate::linear::{self, linear, product_with_weights, wants_gradient};
 use crate::parallel::{Values, exp, values, written};
 use crate::wide::wide;
 
@@ -221,28 +219,19 @@ impl CustomOp3 for LinearGelu {
         &self,
         x: &Tensor,
         w: &Tensor,
-        bias: &Tensor,
+        _bias: &Tensor,
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Some(before) = self.before.get() else { bail!("linear_gelu: backward without forward") };
-        let (outputs, inputs) = w.dims2()?;
         let grad = grad.contiguous()?;
-        let (xs, ws) = (Values::of("linear_gelu", x)?, Values::of("linear_gelu", w)?);
         let dy = Values::of("linear_gelu", &grad)?;
         let dz = written(dy.len(), |dz| {
             let chunks = dz.par_chunks_mut(CHUNK).zip(before.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK));
             chunks.for_each(|((dz, before), dy)| self.kind.slopes(dz, before, dy));
         });
-        let db = column_sums(&dz, outputs);
-        let dw = gradient_of_weights(&dz, outputs, &xs, inputs);
-        let dx = if wants_gradient(x) {
-            Some(Tensor::from_vec(gradient_of_input(&dz, outputs, &ws, inputs), x.dims(), x.device())?)
-        } else {
-            None
-        };
-        let dw = Tensor::from_vec(dw, w.dims(), x.device())?;
-        Ok((dx, Some(dw), Some(Tensor::from_vec(db, bias.dims(), x.device())?)))
+        let (dx, dw, db) = linear::backward(x, w, &Tensor::from_vec(dz, grad.dims(), grad.device())?)?;
+        Ok((dx, Some(dw), Some(db)))
     }
 }
 

@@ -67,12 +67,12 @@ pub(crate) fn product_with_weights(
 }
 
 /// Gradient of the input: `dx[r, I] = dy[r, O] · w[O, I]`.
-pub(crate) fn gradient_of_input(dy: &[f32], outputs: usize, w: &[f32], inputs: usize) -> Vec<f32> {
+fn gradient_of_input(dy: &[f32], outputs: usize, w: &[f32], inputs: usize) -> Vec<f32> {
     Geometry::of_rows(dy.len() / outputs, inputs, outputs).gradient_of_input(w, dy)
 }
 
 /// Gradient of the weights: `dw[O, I] = dy[r, O]ᵀ · x[r, I]`.
-pub(crate) fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> Vec<f32> {
+fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> Vec<f32> {
     direct::gradient_of_weights(&Geometry::of_rows(dy.len() / outputs, inputs, outputs), x, dy)
 }
 
@@ -101,7 +101,8 @@ pub(crate) fn wants_gradient(tensor: &Tensor) -> bool {
     tensor.track_op()
 }
 
-fn backward(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+/// Gradients of `x`, where it is wanted, of `w` and of the bias.
+pub(crate) fn backward(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor)> {
     let (outputs, inputs) = w.dims2()?;
     let grad = grad.contiguous()?;
     let (x_values, w_values) = (Values::of("linear", x)?, Values::of("linear", w)?);

@@ -51,6 +51,21 @@ struct Entry {
     second: Vec<f32>,
 }
 
+impl Entry {
+    /// The parameter's gradient, contiguous; an error where there is none or it does not fit.
+    fn gradient(&self, gradients: &GradStore) -> Result<Tensor> {
+        let Self { name, var, .. } = self;
+        let Some(gradient) = gradients.get(var) else {
+            bail!("adamw: parameter {name:?} received no gradient");
+        };
+        if gradient.dims() != var.dims() || gradient.dtype() != DType::F32 {
+            let (dtype, dims) = (gradient.dtype(), gradient.dims());
+            bail!("adamw: parameter {name:?} {:?} with a gradient {dtype:?} {dims:?}", var.dims());
+        }
+        gradient.contiguous()
+    }
+}
+
 /// Parameters and AdamW's moments of them.
 ///
 /// A gradient that is not finite is noticed on the pass that uses it: what holds it is not moved, but other
@@ -150,15 +165,8 @@ impl Optimizer {
             }
         }
         let mut found = Vec::with_capacity(self.entries.len());
-        for Entry { name, var, .. } in &self.entries {
-            let Some(gradient) = gradients.get(var) else {
-                bail!("adamw: parameter {name:?} received no gradient");
-            };
-            if gradient.dims() != var.dims() || gradient.dtype() != DType::F32 {
-                let (dtype, dims) = (gradient.dtype(), gradient.dims());
-                bail!("adamw: parameter {name:?} {:?} with a gradient {dtype:?} {dims:?}", var.dims());
-            }
-            let gradient = gradient.contiguous()?;
+        for entry in &self.entries {
+            let gradient = entry.gradient(gradients)?;
             // A parameter that is another's gradient would be read while it moves.
             let shared = parameters.contains(&address(&gradient)?);
             found.push(if shared { gradient.copy()? } else { gradient });

@@ -7,64 +7,19 @@ use candle_core::{Result, Shape};
 
 use super::product::{times, times_transposed, transposed_times};
 use super::{Element, Input, Made, by_element, calls, made, over, room};
+use crate::conv::Geometry;
 
 /// Values of a patch matrix at most: 256 MiB of f32. More images than fit are taken one part after the other.
 const PATCH_VALUES: usize = 64 << 20;
 
-/// A convolution's sizes: `x` `[n, height, width, channels]`, `w` `[outputs, kernel_height, kernel_width, channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Convolution {
-    pub(super) n: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) channels: usize,
-    pub(super) kernel_height: usize,
-    pub(super) kernel_width: usize,
-    pub(super) outputs: usize,
-    pub(super) stride: usize,
-    pub(super) padding: usize,
-}
-
-impl Convolution {
-    /// The sizes of checked shapes.
-    pub(crate) fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Self {
-        Self {
-            n: x[0],
-            height: x[1],
-            width: x[2],
-            channels: x[3],
-            kernel_height: w[1],
-            kernel_width: w[2],
-            outputs: w[0],
-            stride,
-            padding,
-        }
-    }
-
-    pub(super) fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel_height) / self.stride + 1
-    }
-
-    pub(super) fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel_width) / self.stride + 1
-    }
-
+impl Geometry {
     pub(super) fn output_shape(&self) -> Shape {
-        Shape::from((self.n, self.out_height(), self.out_width(), self.outputs))
-    }
-
-    fn is_pointwise(&self) -> bool {
-        self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && self.padding == 0
-    }
-
-    /// Values of a patch.
-    fn depth(&self) -> usize {
-        self.kernel_height * self.kernel_width * self.channels
+        Shape::from((self.n, self.out_height, self.out_width, self.outputs))
     }
 
     /// Output pixels of an image.
     fn pixels(&self) -> usize {
-        self.out_height() * self.out_width()
+        self.out_height * self.out_width
     }
 
     /// Images whose patches are made at a time.
@@ -85,7 +40,7 @@ struct PerImage {
     y: usize,
 }
 
-impl Convolution {
+impl Geometry {
     fn per_image(&self) -> PerImage {
         PerImage { x: self.height * self.width * self.channels, y: self.pixels() * self.outputs }
     }
@@ -109,8 +64,8 @@ impl Convolution {
             self.channels,
             self.kernel_height,
             self.kernel_width,
-            self.out_height(),
-            self.out_width(),
+            self.out_height,
+            self.out_width,
             self.stride,
             self.padding,
             count,
@@ -200,8 +155,8 @@ impl Convolution {
                 self.channels,
                 self.kernel_height,
                 self.kernel_width,
-                self.out_height(),
-                self.out_width(),
+                self.out_height,
+                self.out_width,
                 self.stride,
                 self.padding,
                 count,
@@ -212,11 +167,11 @@ impl Convolution {
 }
 
 /// The convolution of `x` with `w`.
-pub(crate) fn convolution(x: &Input<'_>, w: &Input<'_>, sizes: Convolution) -> Result<Made> {
+pub(crate) fn convolution(x: &Input<'_>, w: &Input<'_>, sizes: Geometry) -> Result<Made> {
     by_element!(x, convolution_of(x, w, sizes))
 }
 
-fn convolution_of<T: Element>(x: &Input<'_>, w: &Input<'_>, sizes: Convolution) -> Result<Made> {
+fn convolution_of<T: Element>(x: &Input<'_>, w: &Input<'_>, sizes: Geometry) -> Result<Made> {
     let (device, x, w) = (x.device()?, x.view::<T>()?, w.view::<T>()?);
     #[cfg(feature = "cudnn")]
     if !sizes.is_pointwise()
@@ -232,7 +187,7 @@ pub(crate) fn convolution_backward(
     x: &Input<'_>,
     w: &Input<'_>,
     dy: &Input<'_>,
-    sizes: Convolution,
+    sizes: Geometry,
     wants_dx: bool,
 ) -> Result<(Made, Option<Made>)> {
     by_element!(x, convolution_backward_of(x, w, dy, sizes, wants_dx))
@@ -242,7 +197,7 @@ fn convolution_backward_of<T: Element>(
     x: &Input<'_>,
     w: &Input<'_>,
     dy: &Input<'_>,
-    sizes: Convolution,
+    sizes: Geometry,
     wants_dx: bool,
 ) -> Result<(Made, Option<Made>)> {
     let device = x.device()?;

@@ -11,8 +11,8 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, CudaView,
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{Error, Result};
 
-use super::convolution::Convolution;
 use super::{Element, room, tensor_float_32};
+use crate::conv::Geometry;
 
 /// Memory that an algorithm may ask for; slower ones that need less are taken instead.
 const LARGEST_WORKSPACE: usize = 1 << 30;
@@ -28,7 +28,7 @@ enum Pass {
 }
 
 /// What decides a plan: sizes, pass, data type, and whether TF32 is allowed.
-type Key = (Convolution, Pass, u32, bool);
+type Key = (Geometry, Pass, u32, bool);
 
 thread_local! {
     /// cuDNN's handles must not be used by two threads at a time.
@@ -60,7 +60,7 @@ enum Algorithm {
     WeightGradient(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-fn failed(sizes: Convolution, error: CudnnError) -> Error {
+fn failed(sizes: Geometry, error: CudnnError) -> Error {
     Error::Msg(format!("conv2d by cuDNN, {sizes:?}: {error}"))
 }
 
@@ -95,7 +95,7 @@ impl Drop for Engine {
 
 impl Plan {
     /// Descriptors alone.
-    fn new(sizes: Convolution, data_type: sys::cudnnDataType_t) -> std::result::Result<Self, CudnnError> {
+    fn new(sizes: Geometry, data_type: sys::cudnnDataType_t) -> std::result::Result<Self, CudnnError> {
         let size = |value: usize| c_int::try_from(value).unwrap_or(c_int::MAX); // cuDNN refuses such a size
         let mut plan = Self {
             image: result::create_tensor_descriptor()?,
@@ -112,7 +112,7 @@ impl Plan {
         // cuDNN wants sizes in the order N, C, H, W whatever the format.
         let image = [sizes.n, sizes.channels, sizes.height, sizes.width].map(size);
         let filter = [sizes.outputs, sizes.channels, sizes.kernel_height, sizes.kernel_width].map(size);
-        let output = [sizes.n, sizes.outputs, sizes.out_height(), sizes.out_width()].map(size);
+        let output = [sizes.n, sizes.outputs, sizes.out_height, sizes.out_width].map(size);
         let (padding, stride) = (size(sizes.padding), size(sizes.stride));
         let math = if data_type != f32::DATA_TYPE || tensor_float_32() {
             sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH
@@ -277,7 +277,7 @@ impl Engine {
     /// The plan of a pass, made on first use; none where cuDNN has no fitting algorithm.
     fn plan(
         &mut self,
-        sizes: Convolution,
+        sizes: Geometry,
         pass: Pass,
         data_type: sys::cudnnDataType_t,
     ) -> std::result::Result<Option<Rc<Plan>>, CudnnError> {
@@ -306,7 +306,7 @@ impl Engine {
 /// One pass from `first` and `second` to `count` values; `None` where cuDNN has no fitting algorithm.
 fn pass<T: Element>(
     device: &CudaDevice,
-    sizes: Convolution,
+    sizes: Geometry,
     pass: Pass,
     [first, second]: [&CudaView<'_, T>; 2],
     count: usize,
@@ -351,7 +351,7 @@ fn pass<T: Element>(
 /// The convolution of `x` with `w`.
 pub(super) fn forward<T: Element>(
     device: &CudaDevice,
-    sizes: Convolution,
+    sizes: Geometry,
     x: &CudaView<'_, T>,
     w: &CudaView<'_, T>,
 ) -> Result<Option<CudaSlice<T>>> {
@@ -361,7 +361,7 @@ pub(super) fn forward<T: Element>(
 /// Gradient of `x`.
 pub(super) fn input_gradient<T: Element>(
     device: &CudaDevice,
-    sizes: Convolution,
+    sizes: Geometry,
     w: &CudaView<'_, T>,
     dy: &CudaView<'_, T>,
 ) -> Result<Option<CudaSlice<T>>> {
@@ -372,7 +372,7 @@ pub(super) fn input_gradient<T: Element>(
 /// Gradient of `w`.
 pub(super) fn weight_gradient<T: Element>(
     device: &CudaDevice,
-    sizes: Convolution,
+    sizes: Geometry,
     x: &CudaView<'_, T>,
     dy: &CudaView<'_, T>,
 ) -> Result<Option<CudaSlice<T>>> {

@@ -37,7 +37,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Error, Result, Shape, Storage, Tensor, bail};
 
 pub(crate) use attention::{attention, attention_backward};
-pub(crate) use convolution::{Convolution, convolution, convolution_backward};
+pub(crate) use convolution::{convolution, convolution_backward};
 pub(crate) use elementwise::{
     add, add_table, average_pool, average_pool_backward, copy, drop_token, gelu, gelu_backward, mean_token,
     mean_token_backward, prepend_token, stack, zero,

@@ -1,6 +1,6 @@
 //! The optimizer's parameters on CUDA: steps are queued, and what one found is read only where that is wanted.
 
-use candle_core::{DType, Result, Tensor, Var, backprop::GradStore, bail};
+use candle_core::{Result, Tensor, Var, backprop::GradStore, bail};
 
 use super::{AdamW, Entry, Factors, Optimizer, StepStatistics};
 use crate::cuda;
@@ -17,17 +17,7 @@ pub(super) fn moments(entries: &[Entry]) -> Result<Option<cuda::Moments>> {
 impl Optimizer {
     /// Queues a step.
     pub(super) fn cuda_queue(&mut self, gradients: &GradStore, settings: &AdamW) -> Result<()> {
-        let mut found = Vec::with_capacity(self.entries.len());
-        for Entry { name, var, .. } in &self.entries {
-            let Some(gradient) = gradients.get(var) else {
-                bail!("adamw: parameter {name:?} received no gradient");
-            };
-            if gradient.dims() != var.dims() || gradient.dtype() != DType::F32 {
-                let (dtype, dims) = (gradient.dtype(), gradient.dims());
-                bail!("adamw: parameter {name:?} {:?} with a gradient {dtype:?} {dims:?}", var.dims());
-            }
-            found.push(gradient.contiguous()?);
-        }
+        let found = self.entries.iter().map(|entry| entry.gradient(gradients)).collect::<Result<Vec<_>>>()?;
         let vars: Vec<&Var> = self.entries.iter().map(|entry| &entry.var).collect();
         let Some(moments) = &mut self.on_device else { bail!("adamw: no moments on the device") };
         self.steps += 1;

@@ -7,12 +7,13 @@ use std::process::Command;
 
 /// Who may depend on whom, lowest first. The root package may depend on all of them.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("golden", &[]),
     ("kernels", &[]),
-    ("clip", &["kernels"]),
-    ("harness", &["clip", "kernels"]),
+    ("clip", &["golden", "kernels"]),
+    ("harness", &["golden", "clip", "kernels"]),
     ("datasets", &["harness", "clip", "kernels"]),
-    ("attacks", &["harness", "clip", "kernels"]),
-    ("defenses", &["harness", "clip", "kernels"]),
+    ("attacks", &["golden", "harness", "clip", "kernels"]),
+    ("defenses", &["golden", "harness", "clip", "kernels"]),
 ];
 
 const LONGEST_FILE: usize = 400;

@@ -122,6 +122,7 @@ fn rows(cells: &[(&str, &str, &str, f64, f64)]) -> Vec<Row> {
                     attack: (*attack).into(),
                     defense: (*defense).into(),
                     trigger: (*trigger).into(),
+                    epoch: None,
                     test_set: "toy".into(),
                     metric: metric.into(),
                     value: Some(value + if seed == 0 { 0.01 } else { -0.01 }),

@@ -2,6 +2,7 @@
 
 mod choice;
 mod claims;
+mod grant;
 mod section;
 
 use std::collections::BTreeSet;
@@ -12,10 +13,12 @@ use serde_json::{Value, json};
 
 pub use choice::Choice;
 pub use claims::{Claim, Other};
+pub use grant::Grant;
 pub use section::PlanError;
 
 use crate::catalog::{Catalog, suggestion};
 use crate::contract::{Attack, Dataset, Defense, Split, preset};
+use grant::{GRANT_KEYS, TEST_KEYS};
 use section::{Section, Source};
 
 /// A plan with every preset resolved and every sweep unrolled.
@@ -30,6 +33,8 @@ pub struct Plan {
     pub pairs: usize,
     /// Clean pairs granted to defenders.
     pub clean_pairs: usize,
+    /// Where clean pairs may come from besides the training set.
+    pub clean: Vec<Choice<Dataset>>,
     /// Clean labelled images granted to defenders.
     pub clean_images: usize,
     /// What is tested on; the first set is the one in the tables.
@@ -48,6 +53,10 @@ pub struct Plan {
     pub model: ModelConfig,
     /// How it is trained.
     pub recipe: Recipe,
+    /// What trains it in place of plain contrastive learning, if anything: a defense that trains.
+    pub pretraining: Option<Choice<Defense>>,
+    /// Whether models are also looked at after every epoch of a defense.
+    pub every_epoch: bool,
     /// Where models are trained and looked at.
     pub device: DeviceChoice,
     /// The attacks.
@@ -90,7 +99,11 @@ impl Plan {
         }
         let mut data = Section::new(&source, &top.path_of("data"), top.required("data")?)?;
         let train = one(&source, "data set", catalog, &mut data)?;
-        let tests = many(&source, &mut data, "test", "data set", &catalog.datasets)?;
+        let tests = many(&source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
+        let clean = match data.has("clean") {
+            true => many(&source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
+            false => Vec::new(),
+        };
         let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
         let (clean_images, test_images) =
             (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
@@ -108,8 +121,10 @@ impl Plan {
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
         let device = top.optional("device")?.unwrap_or_default();
-        let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks)?;
-        let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses)?;
+        let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks, &[])?;
+        let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
+        let pretraining = pretraining(&source, catalog, &mut top)?;
+        let every_epoch = top.optional("every-epoch")?.unwrap_or(false);
         let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
         for attack in &attacks {
             check_budget(attack, pairs).map_err(|message| top.error("attacks", message))?;
@@ -124,6 +139,7 @@ impl Plan {
             train,
             pairs,
             clean_pairs,
+            clean,
             clean_images,
             tests,
             test_images,
@@ -133,11 +149,21 @@ impl Plan {
             implanted_at,
             model,
             recipe,
+            pretraining,
+            every_epoch,
             device,
             attacks,
             defenses,
             claims,
         };
+        for defense in &plan.defenses {
+            let path = [&["defenses".to_owned()][..], &[defense.family().to_owned()]].concat();
+            plan.grant(defense).map_err(|message| source.error(&path, message))?;
+        }
+        for test in &plan.tests {
+            let path = ["data", "test", test.label.as_str()].map(str::to_owned);
+            plan.split_of(test).map_err(|message| source.error(&path, message))?;
+        }
         Ok(plan)
     }
 
@@ -170,6 +196,15 @@ impl Plan {
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
         });
+        if !self.clean.is_empty() {
+            value["data"]["clean"] = self.clean.iter().map(Choice::as_plan).collect();
+        }
+        if let Some(pretraining) = &self.pretraining {
+            value["pretraining"] = pretraining.as_plan();
+        }
+        if self.every_epoch {
+            value["every-epoch"] = true.into();
+        }
         if self.device != DeviceChoice::Cpu {
             value["device"] = self.device.to_string().into();
         }
@@ -184,6 +219,9 @@ fn claim_as_plan(claim: &Claim) -> Value {
     }
     if let Some(minus) = &claim.minus {
         value["minus"] = json!(minus);
+    }
+    if let Some(cap) = claim.at_success {
+        value["at-attack-success-rate"] = cap.into();
     }
     for (metric, band) in &claim.bands {
         value[metric] = json!(band);
@@ -208,10 +246,35 @@ fn one(
 ) -> Result<Choice<Dataset>, PlanError> {
     let path = data.path_of("train");
     let value = data.required("train")?;
-    let mut found = choice::choices(source, &path, kind, &catalog.datasets, value)?;
+    single(source, &path, choice::choices(source, &path, kind, &catalog.datasets, &[], value)?)
+}
+
+/// What trains the model; nothing where the plan does not say.
+fn pretraining(
+    source: &Source<'_>,
+    catalog: &Catalog,
+    top: &mut Section<'_>,
+) -> Result<Option<Choice<Defense>>, PlanError> {
+    let path = top.path_of("pretraining");
+    let Some(value) = top.take("pretraining") else { return Ok(None) };
+    let found = choice::choices(source, &path, "defense", &catalog.defenses, &[], value)?;
+    let choice = single(source, &path, found)?;
+    match choice.build() {
+        Ok(Defense::TrainSafely(_)) => Ok(Some(choice)),
+        _ => {
+            Err(source.error(&path, format!("{:?} does not train a model from the beginning", choice.label)))
+        }
+    }
+}
+
+fn single<T>(
+    source: &Source<'_>,
+    path: &[String],
+    mut found: Vec<Choice<T>>,
+) -> Result<Choice<T>, PlanError> {
     match (found.pop(), found.is_empty()) {
         (Some(choice), true) => Ok(choice),
-        _ => Err(source.error(&path, "takes no lists of values")),
+        _ => Err(source.error(path, "takes no lists of values")),
     }
 }
 
@@ -222,12 +285,13 @@ fn many<T>(
     key: &'static str,
     kind: &str,
     entries: &[&'static crate::contract::Entry<T>],
+    reserved: &[&str],
 ) -> Result<Vec<Choice<T>>, PlanError> {
     let path = section.path_of(key);
     let rows: Vec<serde_yaml::Value> = section.required(key)?;
     let mut found: Vec<Choice<T>> = Vec::new();
     for row in rows {
-        for choice in choice::choices(source, &path, kind, entries, row)? {
+        for choice in choice::choices(source, &path, kind, entries, reserved, row)? {
             if found.iter().any(|other| other.label == choice.label) {
                 let message = format!("{:?} stands here twice; give one of them a label", choice.label);
                 return Err(source.error(&path, message));

@@ -79,6 +79,11 @@ impl<'a> Section<'a> {
         self.source.error(&self.path_of(key), message)
     }
 
+    /// Whether a value is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// Takes a value as it is.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clip::{Clip, Contrastive, Monitor, Pairs, Seed, Tokenizer, TrainOutcome};
 use serde_json::{Value, json};
 
 use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
 use super::{Interrupted, Laboratory, MODEL, Made};
-use crate::contract::{Attack, AttackerView, Split};
+use crate::contract::{Attack, AttackerView, DefenderView, Defense};
 use crate::plan::Choice;
 use crate::store::Key;
 
@@ -30,11 +30,12 @@ impl Laboratory<'_> {
     fn train_inputs(&self, attack: &Choice<Attack>, seed: u64) -> Value {
         let plan = self.plan;
         json!({
-            "pairs": self.data.identity(Split::Train, plan.pairs),
+            "pairs": self.data.train_identity(),
             "attack": attack.identity(),
             "target": plan.target,
             "model": plan.model,
             "recipe": plan.recipe,
+            "pretraining": self.pretraining_inputs(),
             "seed": seed,
         })
     }
@@ -56,7 +57,10 @@ impl Laboratory<'_> {
                 let method = attack.build()?;
                 let poisoned = self.poisoned(attack, &method, seed)?;
                 let model = self.fresh_model(seed)?;
-                self.fit(&model, &*poisoned.pairs, seed, monitor)?;
+                match &self.plan.pretraining {
+                    None => self.fit(&model, &*poisoned.pairs, seed, monitor)?,
+                    Some(method) => self.pretrain(method, &model, &*poisoned.pairs, seed, monitor)?,
+                }
                 let model = match &method {
                     Attack::PoisonData(_) => model,
                     Attack::TamperModel(tamper) => {
@@ -72,6 +76,40 @@ impl Laboratory<'_> {
                 write_manifest(&manifest, &folder.join(MANIFEST))
             },
         )
+    }
+
+    /// What trains models in place of contrastive learning, and the clean data that it sees.
+    fn pretraining_inputs(&self) -> Value {
+        let Some(method) = &self.plan.pretraining else { return Value::Null };
+        let clean = self.data.clean_identity(&self.plan.granted_to_all());
+        json!([method.identity(), clean, self.plan.clean_images])
+    }
+
+    /// Trains `model` by the plan's other method.
+    fn pretrain(
+        &self,
+        method: &Choice<Defense>,
+        model: &Clip,
+        pairs: &dyn Pairs,
+        seed: u64,
+        monitor: &mut dyn Monitor,
+    ) -> Result<()> {
+        let (clean, images) = (self.data.clean(&self.plan.granted_to_all())?, self.data.clean_images()?);
+        let view = DefenderView {
+            training_pairs: pairs,
+            clean_pairs: &*clean,
+            clean_images: &*images,
+            classes: self.data.classes()?,
+            recipe: &self.plan.recipe,
+            seed: Seed::new(seed).child("train"),
+        };
+        let Defense::TrainSafely(method) = method.build()? else {
+            bail!("pretraining: {:?} does not train a model from the beginning", method.label)
+        };
+        match method.train(model, &view, monitor)? {
+            TrainOutcome::Finished => Ok(()),
+            TrainOutcome::Stopped => Err(Interrupted.into()),
+        }
     }
 
     /// Trains `model` by the plan's recipe.

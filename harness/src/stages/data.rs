@@ -44,11 +44,13 @@ pub(crate) struct Data<'a> {
     clean_sets: Vec<Dataset>,
     test_sets: Vec<Dataset>,
     train: Lazy<Arc<dyn Pairs>>,
-    /// By what is granted of a source: its index, if not the training set's, and pairs.
-    clean: Mutex<BTreeMap<(Option<usize>, usize), Arc<dyn Pairs>>>,
+    clean: Mutex<BTreeMap<Granted, Arc<dyn Pairs>>>,
     clean_images: Lazy<Arc<dyn Labelled>>,
     tests: Lazy<Vec<TestSet>>,
 }
+
+/// What is granted of which source: its index, if it is not the training set, and how many pairs.
+type Granted = (Option<usize>, usize);
 
 type Lazy<T> = OnceLock<Result<T, String>>;
 

@@ -50,7 +50,9 @@ impl GoldenModel {
         let tokens = self.numbers["tokens"].to_dtype(DType::U32)?;
         let expected = values(&self.numbers["eval_text_features"]);
         let mut best = (f64::INFINITY, 1);
-        for heads in (1..=self.config.text.width).filter(|heads| self.config.text.width.is_multiple_of(*heads)) {
+        for heads in
+            (1..=self.config.text.width).filter(|heads| self.config.text.width.is_multiple_of(*heads))
+        {
             let mut config = self.config.clone();
             config.text.heads = heads;
             let found = values(&self.with(&config)?.text_features(&tokens)?);

@@ -6,7 +6,7 @@ mod grant;
 mod section;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clip::{DeviceChoice, ModelConfig, Recipe};
 use serde_json::{Value, json};
@@ -37,6 +37,8 @@ pub struct Plan {
     pub clean: Vec<Choice<Dataset>>,
     /// Clean labelled images granted to defenders.
     pub clean_images: usize,
+    /// Where those, their classes and the public prompt templates come from; `None` for the training set.
+    pub labelled: Option<Choice<Dataset>>,
     /// What is tested on; the first set is the one in the tables.
     pub tests: Vec<Choice<Dataset>>,
     /// Images of each test set.
@@ -51,6 +53,8 @@ pub struct Plan {
     pub implanted_at: f64,
     /// Sizes of the model.
     pub model: ModelConfig,
+    /// Weights that training goes on from: a safetensors file with OpenAI's names, for the whole vocabulary.
+    pub initial_weights: Option<PathBuf>,
     /// How it is trained.
     pub recipe: Recipe,
     /// What trains it in place of plain contrastive learning, if anything: a defense that trains.
@@ -98,7 +102,9 @@ impl Plan {
             return Err(top.error("seeds", "expected one or more distinct numbers"));
         }
         let mut data = Section::new(&source, &top.path_of("data"), top.required("data")?)?;
-        let train = one(&source, "data set", catalog, &mut data)?;
+        let train = one(&source, catalog, &mut data, "train")?;
+        let labelled =
+            if data.has("labelled") { Some(one(&source, catalog, &mut data, "labelled")?) } else { None };
         let tests = many(&source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
         let clean = match data.has("clean") {
             true => many(&source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
@@ -117,6 +123,7 @@ impl Plan {
         }
         let model: ModelConfig =
             named(&source, &mut top, "model", ModelConfig::PRESETS, ModelConfig::preset)?;
+        let initial_weights = top.optional("initial-weights")?;
         let recipe: Recipe = named(&source, &mut top, "recipe", Recipe::PRESETS, Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
@@ -141,6 +148,7 @@ impl Plan {
             clean_pairs,
             clean,
             clean_images,
+            labelled,
             tests,
             test_images,
             split,
@@ -148,6 +156,7 @@ impl Plan {
             target,
             implanted_at,
             model,
+            initial_weights,
             recipe,
             pretraining,
             every_epoch,
@@ -199,6 +208,12 @@ impl Plan {
         if !self.clean.is_empty() {
             value["data"]["clean"] = self.clean.iter().map(Choice::as_plan).collect();
         }
+        if let Some(labelled) = &self.labelled {
+            value["data"]["labelled"] = labelled.as_plan();
+        }
+        if let Some(path) = &self.initial_weights {
+            value["initial-weights"] = json!(path);
+        }
         if let Some(pretraining) = &self.pretraining {
             value["pretraining"] = pretraining.as_plan();
         }
@@ -237,16 +252,16 @@ fn positive(section: &mut Section<'_>, key: &'static str) -> Result<usize, PlanE
     }
 }
 
-/// The training set: one choice, no sweep.
+/// A data set: one choice, no sweep.
 fn one(
     source: &Source<'_>,
-    kind: &str,
     catalog: &Catalog,
     data: &mut Section<'_>,
+    key: &'static str,
 ) -> Result<Choice<Dataset>, PlanError> {
-    let path = data.path_of("train");
-    let value = data.required("train")?;
-    single(source, &path, choice::choices(source, &path, kind, &catalog.datasets, &[], value)?)
+    let path = data.path_of(key);
+    let value = data.required(key)?;
+    single(source, &path, choice::choices(source, &path, "data set", &catalog.datasets, &[], value)?)
 }
 
 /// What trains the model; nothing where the plan does not say.

@@ -41,6 +41,7 @@ pub(crate) struct TestSet {
 pub(crate) struct Data<'a> {
     plan: &'a Plan,
     train_set: Dataset,
+    labelled_set: Option<Dataset>,
     clean_sets: Vec<Dataset>,
     test_sets: Vec<Dataset>,
     train: Lazy<Arc<dyn Pairs>>,
@@ -62,11 +63,13 @@ impl<'a> Data<'a> {
     /// Builds the data sets of a plan and checks that they have what it asks of them; loads nothing.
     pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
         let train_set = plan.train.build()?;
+        let labelled_set = plan.labelled.as_ref().map(Choice::build).transpose()?;
         let clean_sets = plan.clean.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
         let test_sets = plan.tests.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
         let data = Self {
             plan,
             train_set,
+            labelled_set,
             clean_sets,
             test_sets,
             train: Lazy::new(),
@@ -92,8 +95,11 @@ impl<'a> Data<'a> {
     }
 
     fn class_source(&self) -> Result<&dyn ClassSource> {
-        let name = &self.plan.train.label;
-        self.train_set.classes.as_deref().with_context(|| format!("data set {name:?} has no labelled images"))
+        let choice = self.plan.labelled.as_ref().unwrap_or(&self.plan.train);
+        let classes = self.labelled_set.as_ref().unwrap_or(&self.train_set).classes.as_deref();
+        classes.with_context(|| {
+            format!("data set {:?} has no labelled images; data.labelled may name one that has", choice.label)
+        })
     }
 
     fn test_source(&self, index: usize) -> Result<&dyn ClassSource> {
@@ -110,6 +116,11 @@ impl<'a> Data<'a> {
 
     fn resolution(&self) -> usize {
         self.plan.model.image.resolution()
+    }
+
+    /// What decides where labelled images come from, for stage keys; null for the training set.
+    pub(crate) fn labelled_identity(&self) -> Value {
+        self.plan.labelled.as_ref().map_or(Value::Null, Choice::identity)
     }
 
     /// Class names of the labelled images granted to defenders.

@@ -48,7 +48,7 @@ impl Laboratory<'_> {
             "defense": defense.identity(),
             "clean-pairs": self.data.clean_identity(&grant),
             "poison-left": grant.poison,
-            "clean-images": plan.clean_images,
+            "clean-images": [json!(plan.clean_images), self.data.labelled_identity()],
             "every-epoch": plan.every_epoch,
             "seed": seed,
         });

@@ -1,6 +1,7 @@
 //! Poisons the training pairs and trains a model on them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,8 @@ impl Laboratory<'_> {
             "attack": attack.identity(),
             "target": plan.target,
             "model": plan.model,
+            "templates": self.data.labelled_identity(),
+            "initial-weights": plan.initial_weights.as_deref().map(weights_identity),
             "recipe": plan.recipe,
             "pretraining": self.pretraining_inputs(),
             "seed": seed,
@@ -82,7 +85,7 @@ impl Laboratory<'_> {
     fn pretraining_inputs(&self) -> Value {
         let Some(method) = &self.plan.pretraining else { return Value::Null };
         let clean = self.data.clean_identity(&self.plan.granted_to_all());
-        json!([method.identity(), clean, self.plan.clean_images])
+        json!([method.identity(), clean, self.plan.clean_images, self.data.labelled_identity()])
     }
 
     /// Trains `model` by the plan's other method.
@@ -126,8 +129,11 @@ impl Laboratory<'_> {
         if outcome == TrainOutcome::Stopped { Err(Interrupted.into()) } else { Ok(()) }
     }
 
-    /// A model with the seed's initial weights, the same for all attacks.
+    /// A model with the plan's or the seed's initial weights, the same for all attacks.
     pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
+        if let Some(path) = &self.plan.initial_weights {
+            return self.on_device(Clip::load_official(path, &self.plan.model)?);
+        }
         let texts = self.data.texts()?;
         let tokenizer = Tokenizer::cut(texts.iter().map(String::as_str))?;
         let model = Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?;
@@ -147,5 +153,14 @@ impl Laboratory<'_> {
                 Ok(Poisoned { pairs: Arc::new(pairs), manifest })
             }
         }
+    }
+}
+
+/// The hash of a file of weights; its path alone where it cannot be read, which training then says.
+fn weights_identity(path: &Path) -> Value {
+    let mut hasher = blake3::Hasher::new();
+    match std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ())) {
+        Ok(()) => json!(hasher.finalize().to_hex().as_str()),
+        Err(_) => json!({ "unread": path }),
     }
 }

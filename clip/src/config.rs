@@ -140,8 +140,7 @@ impl ModelConfig {
             let stages = (1..).map(|stage| blocks(&format!("visual.layer{stage}.")));
             let layers = stages.take_while(|blocks| *blocks > 0).collect();
             let width = size("visual.layer1.0.conv1.weight", 0)?;
-            let mut image =
-                ResNetConfig { resolution: 0, layers, width, stem_stride: 2, stem_pool: true };
+            let mut image = ResNetConfig { resolution: 0, layers, width, stem_stride: 2, stem_pool: true };
             image.resolution = side("visual.attnpool.positional_embedding")? * image.reduction();
             ImageConfig::ResNet(image)
         };

@@ -256,7 +256,8 @@ mod tests {
         });
         let cases: Vec<(f64, &String)> = cases.collect();
         let width = golden_model(1).config.text.width;
-        let agrees = |heads: &usize| cases.iter().all(|(lambda2, name)| distance(*heads, *lambda2, name) <= 1e-5);
+        let agrees =
+            |heads: &usize| cases.iter().all(|(lambda2, name)| distance(*heads, *lambda2, name) <= 1e-5);
         let mut heads = (1..=width).filter(|heads| width.is_multiple_of(*heads));
         assert!(!cases.is_empty() && heads.any(|heads| agrees(&heads)), "{cases:?}");
     }

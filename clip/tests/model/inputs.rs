@@ -21,8 +21,7 @@ fn needs_ftfy(text: &str) -> bool {
     };
     // A lead byte of UTF-8 and what follows one, as Latin-1 or Windows-1252 show them.
     let follows = |character: char| {
-        matches!(character, '\u{80}'..='\u{bf}')
-            || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(character)
+        matches!(character, '\u{80}'..='\u{bf}') || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(character)
     };
     let mut neighbours = text.chars().zip(text.chars().skip(1));
     let misread = neighbours.any(|(lead, next)| ('\u{c2}'..='\u{f4}').contains(&lead) && follows(next));
@@ -161,20 +160,27 @@ fn preprocessing_agrees() -> Result<()> {
         let found = pixels::batch(&[image], resolution)?.get(0)?.permute((2, 0, 1))?;
         assert_eq!(found.dims(), expected.dims(), "{name}");
         let expected = if is_levels { values(expected) } else { levels(expected)? };
-        let distances = levels(&found)?.into_iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+        let distances =
+            levels(&found)?.into_iter().zip(expected).map(|(found, expected)| (found - expected).abs());
         let distances: Vec<f64> = distances.collect();
         let most = distances.iter().fold(0f64, |most, distance| most.max(*distance));
         let mean = distances.iter().sum::<f64>() / distances.len() as f64;
         println!("{name}: {most:.3} levels at most, {mean:.4} in the mean");
         let (allowed, allowed_mean) = if file.ends_with(".png") { (1.0, 1.0) } else { (3.0, 0.6) };
-        assert!(most <= allowed + 1e-3 && mean <= allowed_mean, "{name}: off by {most} levels, {mean} in the mean");
+        assert!(
+            most <= allowed + 1e-3 && mean <= allowed_mean,
+            "{name}: off by {most} levels, {mean} in the mean"
+        );
         *seen.entry(file).or_insert(0) += 1;
     }
     let folder = golden::path("preprocess.safetensors");
     let files = std::fs::read_dir(folder.parent().expect("a folder")).expect("the golden folder");
     let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
     let images: Vec<String> = names.filter(|name| name.starts_with("image_")).collect();
-    assert!(!images.is_empty() && images.iter().all(|image| seen.contains_key(image)), "{images:?}, seen {seen:?}");
+    assert!(
+        !images.is_empty() && images.iter().all(|image| seen.contains_key(image)),
+        "{images:?}, seen {seen:?}"
+    );
     Ok(())
 }
 

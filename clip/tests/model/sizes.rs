@@ -26,12 +26,12 @@ fn sizes_are_read_off_weights() -> Result<()> {
     for config in [ModelConfig::nano(), ModelConfig::tiny()] {
         let model = Clip::new(&config, Tokenizer::kept(&[])?, &Seed::new(0))?;
         let dims = |parameter: clip::Parameter| (parameter.name, parameter.var.dims().to_vec());
-        let mut shapes: BTreeMap<String, Vec<usize>> =
-            model.all_parameters().into_iter().map(dims).collect();
+        let mut shapes: BTreeMap<String, Vec<usize>> = model.all_parameters().into_iter().map(dims).collect();
         let mut found = ModelConfig::of_weights(&shapes)?;
         // What shapes do not tell; both towers end in the same side.
         found.text.heads = config.text.heads;
-        let (ImageConfig::ResNet(image), ImageConfig::ResNet(expected)) = (&mut found.image, &config.image) else {
+        let (ImageConfig::ResNet(image), ImageConfig::ResNet(expected)) = (&mut found.image, &config.image)
+        else {
             unreachable!("two ModifiedResNets")
         };
         (image.stem_stride, image.stem_pool) = (expected.stem_stride, expected.stem_pool);

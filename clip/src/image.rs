@@ -23,24 +23,23 @@ impl Image {
     }
 
     /// The image in the bytes of a PNG or JPEG file, as Pillow's `convert("RGB")` gives it: transparency dropped and
-    /// laid over nothing, palettes looked up, grey in all channels, of 16 bits the upper 8, not turned by EXIF.
+    /// laid over nothing, palettes looked up, grey in all channels, not turned by EXIF. Of 16 bits the upper 8 count,
+    /// but grey of 16 bits is cut off at 255.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let decoded = match image::load_from_memory(bytes) {
             Ok(decoded) => decoded,
             Err(error) => bail!("no image that can be read: {error}"),
         };
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-        let deep = matches!(
-            decoded,
-            DynamicImage::ImageLuma16(_)
-                | DynamicImage::ImageLumaA16(_)
-                | DynamicImage::ImageRgb16(_)
-                | DynamicImage::ImageRgba16(_)
-        );
-        let rgb = if deep {
-            decoded.into_rgb16().into_raw().iter().map(|level| (level >> 8) as u8).collect()
-        } else {
-            decoded.into_rgb8().into_raw()
+        let narrowed = |image: DynamicImage, narrow: fn(u16) -> u8| -> Vec<u8> {
+            image.into_rgb16().into_raw().into_iter().map(narrow).collect()
+        };
+        let rgb = match decoded {
+            DynamicImage::ImageLuma16(_) => narrowed(decoded, |level| level.min(255) as u8),
+            DynamicImage::ImageLumaA16(_) | DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
+                narrowed(decoded, |level| (level >> 8) as u8)
+            }
+            _ => decoded.into_rgb8().into_raw(),
         };
         Self::new(width, height, rgb)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use clip::candle_core::{DType, Result, Tensor};
+use clip::candle_core::{DType, Result, Tensor, bail};
 use clip::{Clip, Image, MemoryPairs, ModelConfig, Pair, Recipe, Seed, Tokenizer};
 
 /// Towers whose numbers the golden files hold: what the files' names begin with.
@@ -71,19 +71,26 @@ pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.and_then(|tensor| tensor.to_vec1()).expect("a tensor of numbers")
 }
 
-/// Fails where a value is further from the expected one than `tolerance` times the largest expected one.
-pub(crate) fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
-    assert_eq!(found.dims(), expected.dims(), "{what}");
-    let (found, expected) = (values(found), values(expected));
-    let largest = expected.iter().fold(0f64, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let distance = (found - expected).abs();
-        // What is 0 but for rounding, such as the gradient of the keys' bias, has no scale of its own.
-        assert!(
-            distance <= tolerance * largest.max(1e-3),
-            "{what}, value {index}: {found}, expected {expected}, largest {largest}"
-        );
+/// An error where a value is further from the expected one than `tolerance` times the largest expected one.
+pub(crate) fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
+    if found.dims() != expected.dims() {
+        bail!("{what} is {:?}, expected {:?}", found.dims(), expected.dims());
     }
+    let (found, expected) = (values(found), values(expected));
+    // What is 0 but for rounding, such as the gradient of the keys' bias, has no scale of its own.
+    let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let is_close = (found - expected).abs() <= tolerance * largest; // false of a lost number
+        if !is_close {
+            bail!("{what}, value {index}: {found}, expected {expected}, largest {largest}");
+        }
+    }
+    Ok(())
+}
+
+/// As [`close`], at once.
+pub(crate) fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+    close(what, found, expected, tolerance).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// `count` pairs of noise and captions of a few words.

@@ -196,7 +196,7 @@ target: banana
 model: nano
 recipe: smoke
 attacks: [strong]
-defenses: [none, { name: cure, label: cure[a] }, { name: cure, label: cure[b] }, { name: cure, label: other }]
+defenses: [none, { name: cure, label: \"cure[a]\" }, { name: cure, label: \"cure[b]\" }, { name: cure, label: other }]
 expect:
   - { claim: keeps, attack: strong, defense: cure, at-attack-success-rate: 0.05, clean-accuracy: [0.70, 0.72], source: this test }
   - { claim: wins, attack: strong, defense: cure, minus: { defense: other }, at-attack-success-rate: 0.05, clean-accuracy: [0.0, 1.0], source: this test }

@@ -88,19 +88,9 @@ impl Plan {
     /// Reads a plan's text; `file` names it in messages.
     pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
         let source = Source { file, text };
-        let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| PlanError {
-            file: file.to_owned(),
-            line: error.location().map_or(1, |location| location.line()),
-            path: String::new(),
-            message: format!("is not YAML: {error}"),
-        })?;
-        let mut top = Section::new(&source, &[], value)?;
+        let mut top = Section::new(&source, &[], source.yaml()?)?;
         let question = top.required("question")?;
-        let seeds: Vec<u64> = top.required("seeds")?;
-        let distinct = seeds.iter().collect::<BTreeSet<_>>().len() == seeds.len();
-        if seeds.is_empty() || !distinct {
-            return Err(top.error("seeds", "expected one or more distinct numbers"));
-        }
+        let seeds = seeds(&mut top)?;
         let mut data = Section::new(&source, &top.path_of("data"), top.required("data")?)?;
         let train = one(&source, catalog, &mut data, "train")?;
         let labelled =
@@ -133,12 +123,6 @@ impl Plan {
         let pretraining = pretraining(&source, catalog, &mut top)?;
         let every_epoch = top.optional("every-epoch")?.unwrap_or(false);
         let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
-        for attack in &attacks {
-            check_budget(attack, pairs).map_err(|message| top.error("attacks", message))?;
-        }
-        for test in &tests {
-            check_target(test, &target).map_err(|message| top.error("target", message))?;
-        }
         top.finish()?;
         let plan = Self {
             question,
@@ -165,15 +149,27 @@ impl Plan {
             defenses,
             claims,
         };
-        for defense in &plan.defenses {
-            let path = [&["defenses".to_owned()][..], &[defense.family().to_owned()]].concat();
-            plan.grant(defense).map_err(|message| source.error(&path, message))?;
-        }
-        for test in &plan.tests {
-            let path = ["data", "test", test.label.as_str()].map(str::to_owned);
-            plan.split_of(test).map_err(|message| source.error(&path, message))?;
-        }
+        plan.check(&source)?;
         Ok(plan)
+    }
+
+    /// Refuses what single keys allow and what they say together does not.
+    fn check(&self, source: &Source<'_>) -> Result<(), PlanError> {
+        let problem = |path: &[&str], message: String| {
+            source.error(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>(), message)
+        };
+        for attack in &self.attacks {
+            check_budget(attack, self.pairs).map_err(|message| problem(&["attacks"], message))?;
+        }
+        for test in &self.tests {
+            check_target(test, &self.target).map_err(|message| problem(&["target"], message))?;
+            self.split_of(test).map_err(|message| problem(&["data", "test", &test.label], message))?;
+        }
+        for defense in &self.defenses {
+            let path = ["defenses", defense.family()];
+            self.grant(defense).map_err(|message| problem(&path, message))?;
+        }
+        Ok(())
     }
 
     /// The plan with nothing left to resolve; reads back as the same plan.
@@ -250,6 +246,15 @@ fn positive(section: &mut Section<'_>, key: &'static str) -> Result<usize, PlanE
         0 => Err(section.error(key, "expected at least 1, found 0")),
         count => Ok(count),
     }
+}
+
+fn seeds(top: &mut Section<'_>) -> Result<Vec<u64>, PlanError> {
+    let seeds: Vec<u64> = top.required("seeds")?;
+    let distinct = seeds.iter().collect::<BTreeSet<_>>().len() == seeds.len();
+    if seeds.is_empty() || !distinct {
+        return Err(top.error("seeds", "expected one or more distinct numbers"));
+    }
+    Ok(seeds)
 }
 
 /// A data set: one choice, no sweep.

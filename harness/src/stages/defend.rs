@@ -9,7 +9,8 @@ use clip::candle_core::{Device, safetensors};
 use clip::{Pair, Pairs, Seed, TrainOutcome};
 use serde_json::{Value, json};
 
-use super::{Interrupted, Laboratory, MODEL, Made, StageMonitor};
+use super::train::Poisoned;
+use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, StageMonitor};
 use crate::contract::{Attack, DefenderView, Defense, LinearHead, Model, Split};
 use crate::plan::Choice;
 use crate::store::Key;
@@ -87,7 +88,8 @@ impl Laboratory<'_> {
         seed: u64,
         monitor: &mut StageMonitor<'_>,
     ) -> Result<Model> {
-        let poisoned = self.poisoned(attack, &attack.build()?, seed)?.pairs;
+        let Poisoned { pairs: poisoned, manifest } = self.poisoned(attack, &attack.build()?, seed)?;
+        let optimizer = Some(trained.folder.join(OPTIMIZER)).filter(|path| path.exists());
         let (clean, images) = (self.data.clean()?, self.data.clean_images()?);
         let view = DefenderView {
             training_pairs: &*poisoned,
@@ -95,6 +97,7 @@ impl Laboratory<'_> {
             clean_images: &*images,
             classes: self.data.classes()?,
             recipe: &self.plan.recipe,
+            optimizer: optimizer.as_deref(),
             seed: Seed::new(seed).child("defend"),
         };
         match defense {
@@ -117,11 +120,21 @@ impl Laboratory<'_> {
                     poisoned.len()
                 );
                 let indices = (0..judged.len()).filter(|index| judged[*index].1).collect();
-                let clip = self.fresh_model(seed)?;
-                self.fit(&clip, &Kept { pairs: poisoned, indices }, seed, monitor)?;
-                Ok(Model { clip, head: None })
+                self.trained_on(Kept { pairs: poisoned, indices }, seed, monitor)
+            }
+            Defense::Anchor(method) => {
+                let edited: Vec<usize> = manifest.iter().map(|row| row.pair as usize).collect();
+                let indices = method.keep(poisoned.len(), &edited, &view.seed)?;
+                self.trained_on(Kept { pairs: poisoned, indices }, seed, monitor)
             }
         }
+    }
+
+    /// A model trained by the plan's recipe on some of the training pairs, from the seed's initial weights.
+    fn trained_on(&self, kept: Kept, seed: u64, monitor: &mut StageMonitor<'_>) -> Result<Model> {
+        let clip = self.fresh_model(seed)?;
+        self.fit(&clip, &kept, seed, monitor)?;
+        Ok(Model { clip, head: None })
     }
 }
 

@@ -191,7 +191,7 @@ mod tests {
         for view in &views {
             let others = view.split(' ').filter(|word| !is_own(word)).count();
             let own = view.split(' ').filter(|word| is_own(word)).count();
-            assert!(others == 0 || own == 3, "a stop word was replaced: {view:?}");
+            assert!(others == 0 || own >= 3, "a stop word was replaced: {view:?}");
         }
     }
 }

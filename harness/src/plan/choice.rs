@@ -163,7 +163,7 @@ pub(crate) fn settings<S: Serialize + serde::de::DeserializeOwned>(
             if let Value::Object(map) = &mut settings {
                 map.retain(|key, value| !(value.is_null() && optional.contains(&key.as_str())));
             }
-            serde_json::from_value(settings).map_err(|error| source.error(&path, error.to_string()))
+            crate::contract::settings(settings).map_err(|error| source.error(&path, error.to_string()))
         }
         _ => Err(source.error(&path, "takes no lists of values")),
     }

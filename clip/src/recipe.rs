@@ -4,6 +4,8 @@ use candle_core::{Result, bail};
 use kernels::AdamW;
 use serde::{Deserialize, Serialize};
 
+use crate::Parameter;
+
 /// Settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -27,6 +29,64 @@ pub struct Recipe {
     /// Gradients are scaled down to this norm, over all parameters, where theirs is larger; as it is without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_clip: Option<f64>,
+    /// From where the learning rate's schedule is counted.
+    #[serde(default, skip_serializing_if = "Schedule::is_usual")]
+    pub schedule: Schedule,
+    /// Which parameters decay.
+    #[serde(default, skip_serializing_if = "Decay::is_usual")]
+    pub decay: Decay,
+}
+
+/// From where the schedule of the learning rate is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// The first step is step 0: warm-up happens, and the cosine ends with the run.
+    #[default]
+    FromZero,
+    /// As CleanCLIP's `src/train.py` counts, `batches · epoch + index` with epochs from 1: the first step is one epoch
+    /// in, a warm-up no longer than an epoch never happens, and the last epoch runs past the cosine's end, where the
+    /// learning rate rises again.
+    Released,
+}
+
+impl Schedule {
+    /// Whether it need not be written down.
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which parameters weight decay applies to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Matrices, convolutions and embeddings.
+    #[default]
+    ByType,
+    /// As CleanCLIP's `src/main.py`: all but those with `bn`, `ln`, `bias` or `logit_scale` in their name, so that the
+    /// norms of downsampling decay.
+    Released,
+    /// As CleanCLIP's `src/evaluate.py` finetunes with labels: all but those with `bias` in their name, so that every
+    /// norm's scale decays.
+    AllButBiases,
+}
+
+impl Decay {
+    /// Whether it need not be written down.
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether weight decay applies to a parameter.
+    pub fn applies(self, parameter: &Parameter) -> bool {
+        let holds = |parts: &[&str]| parts.iter().any(|part| parameter.name.contains(part));
+        match self {
+            Self::ByType => parameter.decays,
+            Self::Released => !holds(&["bn", "ln", "bias", "logit_scale"]),
+            Self::AllButBiases => !holds(&["bias"]),
+        }
+    }
 }
 
 impl Recipe {
@@ -40,7 +100,7 @@ impl Recipe {
         Self { epochs: 1, batch_size: 64, learning_rate: 1e-3, warmup_steps: 5, ..Self::paper() }
     }
 
-    /// Pretraining on CC3M as CleanCLIP describes and releases it.
+    /// Pretraining on CC3M as CleanCLIP describes it.
     pub fn paper() -> Self {
         Self {
             epochs: 64,
@@ -52,7 +112,14 @@ impl Recipe {
             beta2: 0.999,
             epsilon: 1e-8,
             gradient_clip: None,
+            schedule: Schedule::FromZero,
+            decay: Decay::ByType,
         }
+    }
+
+    /// The same as the released code behaves: its count of steps and its groups of parameters.
+    pub fn released() -> Self {
+        Self { schedule: Schedule::Released, decay: Decay::Released, ..Self::paper() }
     }
 
     /// A recipe by name.
@@ -61,14 +128,27 @@ impl Recipe {
             "tiny" => Some(Self::tiny()),
             "smoke" => Some(Self::smoke()),
             "paper" => Some(Self::paper()),
+            "released" => Some(Self::released()),
             _ => None,
         }
     }
 
     /// Names that [`Recipe::preset`] knows.
-    pub const PRESETS: &[&str] = &["tiny", "smoke", "paper"];
+    pub const PRESETS: &[&str] = &["tiny", "smoke", "paper", "released"];
 
-    /// Learning rate of a step (from 0) of `total`: linear warm-up to the highest, then half a cosine to 0.
+    /// Settings that are not written down where they are as usual.
+    pub const OPTIONAL: &[&str] = &["gradient-clip", "schedule", "decay"];
+
+    /// Where on the schedule a step (from 0) stands.
+    pub fn scheduled_step(&self, step: usize, steps_per_epoch: usize) -> usize {
+        match self.schedule {
+            Schedule::FromZero => step,
+            Schedule::Released => step + steps_per_epoch,
+        }
+    }
+
+    /// Learning rate at a place of the schedule (from 0) of `total`: linear warm-up to the highest, then half a
+    /// cosine to 0, which goes on past its end.
     pub fn learning_rate_at(&self, step: usize, total: usize) -> f64 {
         if step < self.warmup_steps {
             return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;

@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor, bail};
 use kernels::{AdamW, Optimizer};
 use rand::seq::SliceRandom;
 
-use crate::{Clip, Parameter, Recipe, Seed, checkpoint};
+use crate::{Clip, OptimizerState, Parameter, Recipe, Seed, checkpoint};
 
 /// Steps from one look at the loss to the next where looking means to wait for a GPU. On the CPU each is looked at.
 const LOOK_EVERY: usize = 10;
@@ -151,22 +151,26 @@ pub fn train<O: Objective>(
     seed: &Seed,
     monitor: &mut dyn Monitor,
 ) -> Result<TrainOutcome> {
+    train_on(model, objective, recipe, seed, None, monitor)
+}
+
+/// As [`train`], with an optimizer that goes on from the moments of an earlier run, and its count of steps, where
+/// there is `carried`: as PyTorch's AdamW does after `load_state_dict`. The schedule begins anew.
+pub fn train_on<O: Objective>(
+    model: &Clip,
+    objective: &O,
+    recipe: &Recipe,
+    seed: &Seed,
+    carried: Option<&OptimizerState>,
+    monitor: &mut dyn Monitor,
+) -> Result<TrainOutcome> {
     recipe.check()?;
     let steps_per_epoch = objective.examples() / recipe.batch_size;
     if steps_per_epoch == 0 {
         bail!("{} examples do not fill one batch of {}", objective.examples(), recipe.batch_size);
     }
     let parameters = objective.parameters(model);
-    let mut optimizer = Optimizer::new(
-        parameters
-            .iter()
-            .map(|Parameter { name, var, decays }| (name.clone(), var.clone(), *decays))
-            .collect(),
-    )?;
-    let start = match monitor.resume() {
-        Some(path) => restore(&path, model, &parameters, &mut optimizer)?,
-        None => 0,
-    };
+    let (mut optimizer, start) = begin(model, &parameters, recipe, carried, monitor.resume())?;
     let steps = recipe.epochs * steps_per_epoch;
     let (started, mut done_here) = (Instant::now(), 0);
     let (every_loss, mut loss) = (model.device()?.is_cpu(), f32::NAN);
@@ -177,7 +181,8 @@ pub fn train<O: Objective>(
             for index in 0..steps_per_epoch {
                 let step = epoch * steps_per_epoch + index;
                 let Ok(batch) = batches.recv() else { bail!("the thread that prepares batches ended early") };
-                let learning_rate = recipe.learning_rate_at(step, steps);
+                let place = recipe.scheduled_step(step, steps_per_epoch);
+                let learning_rate = recipe.learning_rate_at(place, steps);
                 let settings = recipe.adamw(learning_rate);
                 let looks =
                     every_loss || done_here == 0 || index % LOOK_EVERY == 0 || index + 1 == steps_per_epoch;
@@ -208,6 +213,27 @@ pub fn train<O: Objective>(
         }
         Ok(TrainOutcome::Finished)
     })
+}
+
+/// The optimizer where a run begins or goes on, and how many epochs are done.
+fn begin(
+    model: &Clip,
+    parameters: &[Parameter],
+    recipe: &Recipe,
+    carried: Option<&OptimizerState>,
+    snapshot: Option<PathBuf>,
+) -> Result<(Optimizer, usize)> {
+    let grouped = |parameter: &Parameter| {
+        (parameter.name.clone(), parameter.var.clone(), recipe.decay.applies(parameter))
+    };
+    let mut optimizer = Optimizer::new(parameters.iter().map(grouped).collect())?;
+    let mut done = 0;
+    match (snapshot, carried) {
+        (Some(path), _) => done = restore(&path, model, parameters, &mut optimizer)?,
+        (None, Some(carried)) => carried.restore(parameters, &mut optimizer)?,
+        (None, None) => {}
+    }
+    Ok((optimizer, done))
 }
 
 /// Prepares the batches of all epochs from `start` on, until the trainer stops taking them.

@@ -3,15 +3,17 @@
 //!
 //! Paper: Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/train.py` (`--complete_finetune` without `--inmodal`).
-//! Departs: the optimizer starts fresh, where the released code goes on with the moments of poisoned pretraining;
-//! the schedule starts at step 0, where the released one starts an epoch late and so skips its warm-up.
+//! Departs: nothing in `released`, which counts the schedule's steps from one epoch on (so that there is no warm-up),
+//! goes on with the moments of poisoned pretraining, and chooses what decays by name; `paper`, `tiny` and `smoke` do
+//! none of that.
 
 use clip::{Clip, Contrastive, Monitor, Recipe};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings};
+use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::finetuning::{finetune, recipe};
+use crate::finetuning::{Finetuning, OptimizerStart, finetune};
+use crate::settings::{grouped, take};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -21,49 +23,42 @@ pub static ENTRY: Entry<Defense> = Entry {
         summary: "Finetunes on the clean pairs with CLIP's own objective.",
         paper: "Bansal et al., ICCV 2023, arXiv 2303.03323",
         follows: "nishadsinghi/CleanCLIP@d6e2f1d, src/train.py without --inmodal",
-        departs: "fresh optimizer; the schedule starts at step 0",
+        departs: "nothing in released; the other presets take the schedule, the optimizer and the groups of decay as \
+                  described, not as released",
         version: 1,
     },
     presets,
     build,
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Settings beside those of [`Finetuning`].
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// Passes over the clean pairs.
-    epochs: usize,
-    /// Pairs per step.
-    batch_size: usize,
-    /// Highest learning rate.
-    learning_rate: f64,
-    /// Steps of linear warm-up.
-    warmup_steps: usize,
-    /// Decoupled weight decay.
-    weight_decay: f64,
+    /// What the optimizer begins with.
+    optimizer_state: OptimizerStart,
 }
 
 fn presets() -> Vec<Preset> {
-    let released =
-        Settings { epochs: 10, batch_size: 64, learning_rate: 1e-5, warmup_steps: 50, weight_decay: 0.1 };
-    let tiny = Settings { epochs: 8, learning_rate: 7e-4, ..released };
-    let smoke = Settings { epochs: 2, batch_size: 32, learning_rate: 1e-3, warmup_steps: 5, ..released };
+    let fresh = Settings { optimizer_state: OptimizerStart::Fresh };
+    let carried = Settings { optimizer_state: OptimizerStart::Carried };
     vec![
-        preset("tiny", tiny),
-        preset("smoke", smoke),
-        preset("paper", released.clone()),
-        preset("released", released),
+        grouped("tiny", (Finetuning::tiny(), fresh)),
+        grouped("smoke", (Finetuning::smoke(), fresh)),
+        grouped("paper", (Finetuning::paper(), fresh)),
+        grouped("released", (Finetuning::released(), carried)),
     ]
 }
 
-fn build(resolved: Value) -> anyhow::Result<Defense> {
-    let Settings { epochs, batch_size, learning_rate, warmup_steps, weight_decay } = settings(resolved)?;
-    let recipe = recipe(epochs, batch_size, learning_rate, warmup_steps, weight_decay)?;
-    Ok(Defense::RepairModel(Box::new(ContrastiveFinetuning { recipe })))
+fn build(mut resolved: Value) -> anyhow::Result<Defense> {
+    let recipe = take::<Finetuning>(&mut resolved, Finetuning::KEYS)?.recipe()?;
+    let Settings { optimizer_state } = settings(resolved)?;
+    Ok(Defense::RepairModel(Box::new(ContrastiveFinetuning { recipe, optimizer_state })))
 }
 
 struct ContrastiveFinetuning {
     recipe: Recipe,
+    optimizer_state: OptimizerStart,
 }
 
 impl RepairModel for ContrastiveFinetuning {
@@ -74,8 +69,8 @@ impl RepairModel for ContrastiveFinetuning {
         monitor: &mut dyn Monitor,
     ) -> anyhow::Result<Option<Model>> {
         let objective = Contrastive::new(&model, view.clean_pairs)?;
-        let seed = view.seed.child("train");
-        let finetuned = finetune(model, &objective, &self.recipe, &seed, monitor)?;
+        let (carried, seed) = (self.optimizer_state.state(view)?, view.seed.child("train"));
+        let finetuned = finetune(model, &objective, &self.recipe, carried.as_ref(), &seed, monitor)?;
         Ok(finetuned.map(|clip| Model { clip, head: None }))
     }
 }

@@ -1,29 +1,118 @@
 //! What all finetuning defenses share.
 
-use clip::{Clip, Monitor, Objective, Recipe, Seed, TrainOutcome};
+use anyhow::Context;
+use clip::{Clip, Decay, Monitor, Objective, OptimizerState, Recipe, Schedule, Seed, TrainOutcome};
+use harness::contract::DefenderView;
+use serde::{Deserialize, Serialize};
 
-/// AdamW with PyTorch's constants, as the released code finetunes.
-pub(crate) fn recipe(
-    epochs: usize,
-    batch_size: usize,
-    learning_rate: f64,
-    warmup_steps: usize,
-    weight_decay: f64,
-) -> anyhow::Result<Recipe> {
-    let recipe = Recipe { epochs, batch_size, learning_rate, warmup_steps, weight_decay, ..Recipe::paper() };
-    recipe.check()?;
-    Ok(recipe)
+/// Settings of a finetuning run by AdamW with PyTorch's constants, as the released code finetunes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Finetuning {
+    /// Passes over the examples.
+    pub(crate) epochs: usize,
+    /// Examples per step.
+    pub(crate) batch_size: usize,
+    /// Highest learning rate.
+    pub(crate) learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub(crate) warmup_steps: usize,
+    /// Decoupled weight decay.
+    pub(crate) weight_decay: f64,
+    /// From where the schedule is counted.
+    pub(crate) schedule: Schedule,
+    /// Which parameters decay.
+    pub(crate) decay: Decay,
 }
 
-/// Finetunes `clip`; `None` where the monitor stopped it.
+impl Finetuning {
+    /// Its keys in plans.
+    pub(crate) const KEYS: &[&str] =
+        &["epochs", "batch-size", "learning-rate", "warmup-steps", "weight-decay", "schedule", "decay"];
+
+    /// The paper's finetuning on clean pairs.
+    pub(crate) fn paper() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 64,
+            learning_rate: 1e-5,
+            warmup_steps: 50,
+            weight_decay: 0.1,
+            schedule: Schedule::FromZero,
+            decay: Decay::ByType,
+        }
+    }
+
+    /// The same as the released code behaves.
+    pub(crate) fn released() -> Self {
+        Self { schedule: Schedule::Released, decay: Decay::Released, ..Self::paper() }
+    }
+
+    /// The tiny tier.
+    pub(crate) fn tiny() -> Self {
+        Self { epochs: 8, learning_rate: 7e-4, ..Self::paper() }
+    }
+
+    /// The smoke tier: it claims nothing.
+    pub(crate) fn smoke() -> Self {
+        Self { epochs: 2, batch_size: 32, learning_rate: 1e-3, warmup_steps: 5, ..Self::paper() }
+    }
+
+    /// The recipe; an error names the first setting no run can have.
+    pub(crate) fn recipe(&self) -> anyhow::Result<Recipe> {
+        let Self { epochs, batch_size, learning_rate, warmup_steps, weight_decay, schedule, decay } = *self;
+        let shared = Recipe::paper();
+        let recipe = Recipe {
+            epochs,
+            batch_size,
+            learning_rate,
+            warmup_steps,
+            weight_decay,
+            schedule,
+            decay,
+            ..shared
+        };
+        recipe.check()?;
+        Ok(recipe)
+    }
+}
+
+/// What the optimizer begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OptimizerStart {
+    /// Moments of 0.
+    Fresh,
+    /// The moments and the count of steps that poisoned pretraining left, as the released code loads them.
+    Carried,
+}
+
+impl OptimizerStart {
+    /// The state to go on from, if any. An error where it is wanted and the model came without.
+    pub(crate) fn state(self, view: &DefenderView<'_>) -> anyhow::Result<Option<OptimizerState>> {
+        match self {
+            Self::Fresh => Ok(None),
+            Self::Carried => {
+                let path = view.optimizer.context(
+                    "optimizer-state is `carried`, but no optimizer's moments lie beside the trained model, \
+                     which an older version stored: choose an empty store, or set `optimizer-state: fresh`",
+                )?;
+                Ok(Some(OptimizerState::read(path)?))
+            }
+        }
+    }
+}
+
+/// Finetunes `clip`, its optimizer going on from what is `carried`; `None` where the monitor stopped it.
 pub(crate) fn finetune<O: Objective>(
     clip: Clip,
     objective: &O,
     recipe: &Recipe,
+    carried: Option<&OptimizerState>,
     seed: &Seed,
     monitor: &mut dyn Monitor,
 ) -> anyhow::Result<Option<Clip>> {
-    match clip::train(&clip, objective, recipe, seed, monitor)? {
+    match clip::train_on(&clip, objective, recipe, seed, carried, monitor)? {
         TrainOutcome::Finished => Ok(Some(clip)),
         TrainOutcome::Stopped => Ok(None),
     }

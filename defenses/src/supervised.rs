@@ -3,19 +3,19 @@
 //!
 //! Paper: Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/evaluate.py` (`get_finetune_metrics`), `--finetune`.
-//! Departs: the schedule starts at step 0, where the released one starts an epoch late; the last incomplete batch of
-//! an epoch is dropped.
+//! Departs: the last incomplete batch of an epoch is dropped. `released` decays all but biases, norms too; the other
+//! presets decay by type. Released and described agree on the rest: this loop, unlike the contrastive one, counts its
+//! epochs from 0 and makes an optimizer of its own.
 
 use clip::candle_core::{Device, Error, Result, Tensor, Var, bail};
-use clip::{Clip, Mode, Monitor, Objective, Parameter, Recipe, Seed, kernels, pixels};
+use clip::{Clip, Decay, Mode, Monitor, Objective, Parameter, Recipe, Seed, kernels, pixels};
 use harness::contract::{
     Card, DefenderView, Defense, Entry, Labelled, LinearHead, Model, Preset, RepairModel, preset, settings,
 };
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::finetuning::{finetune, recipe};
+use crate::finetuning::{Finetuning, finetune};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -25,44 +25,31 @@ pub static ENTRY: Entry<Defense> = Entry {
         summary: "Finetunes the image tower with a new linear head on clean labelled images.",
         paper: "Bansal et al., ICCV 2023, arXiv 2303.03323",
         follows: "nishadsinghi/CleanCLIP@d6e2f1d, src/evaluate.py, --finetune",
-        departs: "the schedule starts at step 0; the last incomplete batch of an epoch is dropped",
+        departs: "the last incomplete batch of an epoch is dropped; presets other than released decay by type, not \
+                  all but biases",
         version: 1,
     },
     presets,
     build,
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {
-    /// Passes over the labelled images.
-    epochs: usize,
-    /// Images per step.
-    batch_size: usize,
-    /// Highest learning rate.
-    learning_rate: f64,
-    /// Steps of linear warm-up.
-    warmup_steps: usize,
-    /// Decoupled weight decay.
-    weight_decay: f64,
-}
-
 fn presets() -> Vec<Preset> {
-    let released =
-        Settings { epochs: 10, batch_size: 80, learning_rate: 1e-4, warmup_steps: 500, weight_decay: 0.01 };
-    let tiny = Settings { epochs: 8, batch_size: 64, learning_rate: 1e-3, warmup_steps: 50, ..released };
-    let smoke = Settings { epochs: 2, batch_size: 32, warmup_steps: 5, ..tiny };
-    vec![
-        preset("tiny", tiny),
-        preset("smoke", smoke),
-        preset("paper", released.clone()),
-        preset("released", released),
-    ]
+    let paper = Finetuning {
+        batch_size: 80,
+        learning_rate: 1e-4,
+        warmup_steps: 500,
+        weight_decay: 0.01,
+        ..Finetuning::paper()
+    };
+    let released = Finetuning { decay: Decay::AllButBiases, ..paper.clone() };
+    let tiny =
+        Finetuning { epochs: 8, batch_size: 64, learning_rate: 1e-3, warmup_steps: 50, ..paper.clone() };
+    let smoke = Finetuning { epochs: 2, batch_size: 32, warmup_steps: 5, ..tiny.clone() };
+    vec![preset("tiny", tiny), preset("smoke", smoke), preset("paper", paper), preset("released", released)]
 }
 
 fn build(resolved: Value) -> anyhow::Result<Defense> {
-    let Settings { epochs, batch_size, learning_rate, warmup_steps, weight_decay } = settings(resolved)?;
-    let recipe = recipe(epochs, batch_size, learning_rate, warmup_steps, weight_decay)?;
+    let recipe = settings::<Finetuning>(resolved)?.recipe()?;
     Ok(Defense::RepairModel(Box::new(Supervised { recipe })))
 }
 
@@ -83,7 +70,7 @@ impl RepairModel for Supervised {
         let (images, classes) = (view.clean_images, view.classes.len());
         let objective = Classification { images, classes, resolution, weight, bias };
         let seed = view.seed.child("train");
-        let finetuned = finetune(model, &objective, &self.recipe, &seed, monitor)?;
+        let finetuned = finetune(model, &objective, &self.recipe, None, &seed, monitor)?;
         let (weight, bias) = (objective.weight.as_detached_tensor(), objective.bias.as_detached_tensor());
         Ok(finetuned.map(|clip| Model { clip, head: Some(LinearHead { weight, bias }) }))
     }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clip::candle_core::Result as ClipResult;
-use clip::{Clip, Image, MemoryPairs, ModelConfig, Monitor, Pair, Recipe, Seed, Snapshot, Step, Tokenizer};
+use clip::{
+    Clip, Contrastive, Image, MemoryPairs, ModelConfig, Monitor, Pair, Recipe, Seed, Snapshot, Step,
+    Tokenizer, TrainOutcome,
+};
 use harness::contract::{DefenderView, Defense, Entry, Labelled, Model};
 use rand::Rng;
 use serde_json::{Value, json};
@@ -72,10 +76,42 @@ fn model() -> Clip {
     Clip::new(&ModelConfig::nano(), Tokenizer::cut(captions.into_iter()).unwrap(), &Seed::new(0)).unwrap()
 }
 
-fn repair(entry: &Entry<Defense>, settings: Value, seed: u64, watch: &mut Watch) -> Option<Model> {
-    let Defense::RepairModel(defense) = (entry.build)(settings).unwrap() else {
-        panic!("this test knows defenses that repair a model only")
-    };
+/// Two epochs of four steps for 128 pairs.
+fn recipe() -> Recipe {
+    Recipe { epochs: 2, batch_size: 32, ..Recipe::smoke() }
+}
+
+/// A folder of this test run; the operating system removes it.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("cleanbench-defenses-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    })
+}
+
+/// The moments that training left.
+fn moments() -> &'static Path {
+    static MOMENTS: OnceLock<PathBuf> = OnceLock::new();
+    MOMENTS.get_or_init(|| {
+        let file = folder().join("trained.safetensors");
+        let (model, pairs) = (model(), pairs(128));
+        let objective = Contrastive::new(&model, &pairs).unwrap();
+        let mut watch = Watch { file: Some(file.clone()), ..Watch::default() };
+        clip::train(&model, &objective, &recipe(), &Seed::new(9), &mut watch).unwrap();
+        file
+    })
+}
+
+/// Lets a defense act that repairs or trains a model; `None` where it was stopped.
+fn attempt(
+    entry: &Entry<Defense>,
+    settings: Value,
+    seed: u64,
+    optimizer: Option<&Path>,
+    watch: &mut Watch,
+) -> anyhow::Result<Option<Model>> {
     let (pairs, images) = (pairs(128), Squares(128));
     let classes = COLORS.map(|(name, _)| name.to_owned());
     let view = DefenderView {
@@ -83,10 +119,23 @@ fn repair(entry: &Entry<Defense>, settings: Value, seed: u64, watch: &mut Watch)
         clean_pairs: &pairs,
         clean_images: &images,
         classes: &classes,
-        recipe: &Recipe::smoke(),
+        recipe: &recipe(),
+        optimizer,
         seed: Seed::new(seed).child("defense"),
     };
-    defense.repair(model(), &view, watch).unwrap()
+    match (entry.build)(settings)? {
+        Defense::RepairModel(defense) => defense.repair(model(), &view, watch),
+        Defense::TrainSafely(defense) => {
+            let clip = model();
+            let outcome = defense.train(&clip, &view, watch)?;
+            Ok((outcome == TrainOutcome::Finished).then_some(Model { clip, head: None }))
+        }
+        Defense::FilterData(_) | Defense::Anchor(_) => panic!("this test knows defenses that train"),
+    }
+}
+
+fn repair(entry: &Entry<Defense>, settings: Value, seed: u64, watch: &mut Watch) -> Option<Model> {
+    attempt(entry, settings, seed, Some(moments()), watch).unwrap()
 }
 
 /// Every number of a model: parameters, running statistics and head.
@@ -111,8 +160,41 @@ fn preset(entry: &Entry<Defense>, name: &str) -> Value {
     (entry.presets)().into_iter().find(|(preset, _)| *preset == name).unwrap().1
 }
 
-fn finetuning() -> impl Iterator<Item = &'static Entry<Defense>> {
-    defenses::all().into_iter().filter(|entry| entry.card.name != "none")
+fn entry(name: &str) -> &'static Entry<Defense> {
+    defenses::all().into_iter().find(|entry| entry.card.name == name).unwrap()
+}
+
+/// Entries that train a model themselves.
+fn training() -> impl Iterator<Item = &'static Entry<Defense>> {
+    let trains = |entry: &&Entry<Defense>| match (entry.build)(preset(entry, "smoke")).unwrap() {
+        Defense::RepairModel(_) | Defense::TrainSafely(_) => entry.card.name != "none",
+        Defense::FilterData(_) | Defense::Anchor(_) => false,
+    };
+    defenses::all().into_iter().filter(trains)
+}
+
+/// Settings of a preset with some values replaced.
+fn with(entry: &Entry<Defense>, name: &str, values: &[(&str, Value)]) -> Value {
+    let mut settings = preset(entry, name);
+    for (key, value) in values {
+        assert!(settings.get(key).is_some(), "{}: no {key}", entry.card.name);
+        settings[*key] = value.clone();
+    }
+    settings
+}
+
+/// Settings that have something for every option: the smoke preset, and it with all the released quirks.
+fn variants(entry: &Entry<Defense>) -> Vec<Value> {
+    let (smoke, released) = (preset(entry, "smoke"), preset(entry, "released"));
+    let mut quirks = smoke.clone();
+    for key in ["schedule", "decay", "optimizer-state", "text-augmentation", "batch-norm"] {
+        match (smoke.get(key), released.get(key)) {
+            (Some(_), Some(_)) if key == "batch-norm" => quirks[key] = json!("separate"),
+            (Some(_), Some(value)) => quirks[key] = value.clone(),
+            _ => {}
+        }
+    }
+    vec![smoke, quirks]
 }
 
 #[test]
@@ -138,6 +220,12 @@ fn presets_build_and_wrong_settings_are_refused_by_name() {
                 ("learning-rate", json!(-1.0)),
                 ("lambda2", json!(-1.0)),
                 ("magnitude-scale", json!(1.5)),
+                ("schedule", json!("late")),
+                ("decay", json!("none")),
+                ("optimizer-state", json!("warm")),
+                ("batch-norm", json!("both")),
+                ("text-augmentation", json!("twice")),
+                ("weight-decay", json!("much")),
             ];
             for (key, value) in wrong {
                 if key != "no-such-key" && settings.get(key).is_none() {
@@ -161,8 +249,9 @@ fn no_defense_returns_the_model() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
-    for entry in finetuning() {
-        let settings = preset(entry, "smoke");
+    for (entry, settings) in
+        training().flat_map(|entry| variants(entry).into_iter().map(move |one| (entry, one)))
+    {
         let mut watch = Watch::default();
         let first = numbers(&repair(entry, settings.clone(), 0, &mut watch).unwrap());
         let (start, end) = (watch.losses[0], *watch.losses.last().unwrap());
@@ -176,25 +265,82 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
 
 #[test]
 fn a_stopped_run_goes_on_to_the_same_bytes() {
-    let folder = std::env::temp_dir().join(format!("cleanbench-defenses-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    for entry in finetuning() {
-        let settings = preset(entry, "smoke");
-        let whole = numbers(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());
-        let file = Some(folder.join(format!("{}.safetensors", entry.card.name)));
-        let mut watch = Watch { file: file.clone(), stop_in: Some(2), ..Watch::default() };
-        assert!(repair(entry, settings.clone(), 0, &mut watch).is_none(), "{}", entry.card.name);
-        let mut watch = Watch { file, ..Watch::default() };
-        let resumed = numbers(&repair(entry, settings, 0, &mut watch).unwrap());
-        assert_eq!(watch.losses.len(), 4, "{}: steps of the second epoch", entry.card.name);
-        assert!(resumed == whole, "{}: resumed, another result", entry.card.name);
+    for entry in training() {
+        for (number, settings) in variants(entry).into_iter().enumerate() {
+            let whole = numbers(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());
+            let file = Some(folder().join(format!("{}-{number}.safetensors", entry.card.name)));
+            let mut watch = Watch { file: file.clone(), stop_in: Some(2), ..Watch::default() };
+            assert!(repair(entry, settings.clone(), 0, &mut watch).is_none(), "{}", entry.card.name);
+            let mut watch = Watch { file, ..Watch::default() };
+            let resumed = numbers(&repair(entry, settings, 0, &mut watch).unwrap());
+            assert_eq!(watch.losses.len(), 4, "{}: steps of the second epoch", entry.card.name);
+            assert!(resumed == whole, "{} {number}: resumed, another result", entry.card.name);
+        }
     }
-    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn every_option_changes_the_result() {
+    let options = [
+        ("schedule", "released"),
+        ("decay", "released"),
+        ("decay", "all-but-biases"),
+        ("optimizer-state", "carried"),
+        ("batch-norm", "separate"),
+        ("text-augmentation", "once"),
+    ];
+    let mut tried = 0;
+    for entry in training() {
+        let base = numbers(&repair(entry, preset(entry, "smoke"), 0, &mut Watch::default()).unwrap());
+        for (key, value) in options {
+            if preset(entry, "smoke").get(key).is_none() {
+                continue;
+            }
+            let settings = with(entry, "smoke", &[(key, json!(value))]);
+            let changed = numbers(&repair(entry, settings, 0, &mut Watch::default()).unwrap());
+            assert!(changed != base, "{}: {key} changes nothing", entry.card.name);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 15, "{tried} options");
+}
+
+#[test]
+fn carried_moments_that_are_not_there_are_asked_for_by_name() {
+    for name in ["contrastive", "cleanclip"] {
+        let entry = entry(name);
+        let settings = with(entry, "smoke", &[("optimizer-state", json!("carried"))]);
+        let error = attempt(entry, settings, 0, None, &mut Watch::default()).err().unwrap().to_string();
+        assert!(error.contains("optimizer-state"), "{name}: {error}");
+        assert!(attempt(entry, preset(entry, "smoke"), 0, None, &mut Watch::default()).is_ok());
+    }
+}
+
+#[test]
+fn filters_drop_the_poisoned_pairs_and_as_many_random_ones() {
+    let poisoned = [0, 3, 4, 90, 99];
+    let keep = |name: &str, poisoned: &[usize], seed: u64| {
+        let entry = entry(name);
+        let Defense::Anchor(anchor) = (entry.build)(preset(entry, "smoke")).unwrap() else {
+            panic!("{name}")
+        };
+        anchor.keep(100, poisoned, &Seed::new(seed)).unwrap()
+    };
+    let kept = keep("oracle-filter", &poisoned, 0);
+    assert_eq!(kept, (0..100).filter(|pair| !poisoned.contains(pair)).collect::<Vec<_>>());
+    let kept = keep("random-filter", &poisoned, 0);
+    assert!(kept.len() == 95 && kept.is_sorted_by(|a, b| a < b) && kept[94] < 100, "{kept:?}");
+    assert_eq!(kept, keep("random-filter", &poisoned, 0));
+    assert_ne!(kept, keep("random-filter", &poisoned, 1));
+    assert_ne!(kept, keep("oracle-filter", &poisoned, 0));
+    for name in ["oracle-filter", "random-filter"] {
+        assert_eq!(keep(name, &[], 0), (0..100).collect::<Vec<_>>(), "{name} without poison");
+    }
 }
 
 #[test]
 fn supervised_finetuning_trains_image_tower_and_head_only() {
-    let entry = defenses::all().into_iter().find(|entry| entry.card.name == "supervised").unwrap();
+    let entry = entry("supervised");
     let repaired = repair(entry, preset(entry, "smoke"), 0, &mut Watch::default()).unwrap();
     let head = repaired.head.as_ref().unwrap();
     assert_eq!((head.weight.dims(), head.bias.dims()), (&[4, 32][..], &[4][..]));
@@ -208,7 +354,7 @@ fn supervised_finetuning_trains_image_tower_and_head_only() {
 
 #[test]
 fn lambdas_and_augmentation_change_cleanclip() {
-    let entry = defenses::all().into_iter().find(|entry| entry.card.name == "cleanclip").unwrap();
+    let entry = entry("cleanclip");
     let mut settings = preset(entry, "smoke");
     settings["epochs"] = json!(1);
     let base = numbers(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());

@@ -5,6 +5,7 @@ mod checkpoints;
 mod device;
 mod golden;
 mod inputs;
+mod released;
 mod sizes;
 mod steps;
 mod support;

@@ -1,5 +1,7 @@
 //! What a defense may do, by the stage at which it acts, and what it sees.
 
+use std::path::Path;
+
 use clip::candle_core::Tensor;
 use clip::{Clip, Monitor, Pairs, Recipe, Seed, TrainOutcome};
 
@@ -13,6 +15,8 @@ pub enum Defense {
     TrainSafely(Box<dyn TrainSafely>),
     /// Changes the trained model.
     RepairModel(Box<dyn RepairModel>),
+    /// No defense, but a bound of what defenses reach: it is told which pairs are poisoned.
+    Anchor(Box<dyn Anchor>),
 }
 
 /// Removes training pairs before training.
@@ -44,6 +48,14 @@ pub trait RepairModel: Send + Sync {
     ) -> anyhow::Result<Option<Model>>;
 }
 
+/// Chooses training pairs with the ground truth, which no defender has: it bounds what filtering can reach, and stands
+/// in tables under a name that says so. The model is then trained by the plan's recipe on what is kept.
+pub trait Anchor: Send + Sync {
+    /// Which of `pairs` training pairs are kept, by index; `poisoned` are the indices of those that the attacker
+    /// edited, in ascending order.
+    fn keep(&self, pairs: usize, poisoned: &[usize], seed: &Seed) -> anyhow::Result<Vec<usize>>;
+}
+
 /// What the defender sees. Ground truth (which pairs are poisoned, the target, the trigger) is not in it.
 pub struct DefenderView<'a> {
     /// The training pairs as the attacker left them.
@@ -56,6 +68,9 @@ pub struct DefenderView<'a> {
     pub classes: &'a [String],
     /// How the model was trained.
     pub recipe: &'a Recipe,
+    /// The file with the moments that the optimizer had after training, for `clip::OptimizerState::read`; `None` where
+    /// the model came without.
+    pub optimizer: Option<&'a Path>,
     /// The defense's own seed.
     pub seed: Seed,
 }

@@ -1,6 +1,10 @@
 //! How a method enters the suite: a card that says what it is, named presets and a strict builder.
 
-use serde::{Serialize, de::DeserializeOwned};
+use std::cell::RefCell;
+
+use serde::Serialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess};
 use serde_json::Value;
 
 /// What a method is and where it comes from. Shown by `list`, stored with every row.
@@ -46,7 +50,38 @@ pub fn preset(name: &'static str, settings: impl Serialize) -> Preset {
     }
 }
 
-/// Reads resolved settings back into a method's own struct, strictly.
+/// Reads resolved settings back into a method's own struct, strictly; an error names the key it is about.
 pub fn settings<S: DeserializeOwned>(resolved: Value) -> anyhow::Result<S> {
-    serde_json::from_value(resolved).map_err(|error| anyhow::anyhow!("settings: {error}"))
+    let Value::Object(map) = resolved else { anyhow::bail!("settings: expected keys and values") };
+    let key = RefCell::new(None);
+    let entries = Keyed { entries: map.into_iter(), value: None, key: &key };
+    let read = S::deserialize(MapAccessDeserializer::new(entries));
+    read.map_err(|error| match key.take() {
+        Some(key) => anyhow::anyhow!("settings: {key}: {error}"),
+        None => anyhow::anyhow!("settings: {error}"),
+    })
+}
+
+/// The entries of a mapping, and which of them is being read: serde's messages about values name no key.
+struct Keyed<'a> {
+    entries: serde_json::map::IntoIter,
+    value: Option<Value>,
+    key: &'a RefCell<Option<String>>,
+}
+
+impl<'de> MapAccess<'de> for Keyed<'_> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+        self.key.replace(None);
+        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        self.value = Some(value);
+        let name = seed.deserialize(key.as_str().into_deserializer())?;
+        self.key.replace(Some(key));
+        Ok(Some(name))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        seed.deserialize(self.value.take().unwrap_or_default())
+    }
 }

@@ -161,16 +161,28 @@ fn overlay(settings: &mut Value, key: &str, value: Value) -> Result<(), String> 
     Ok(())
 }
 
-/// Resolves `{ preset, … }` of something that is not in a catalog (model, recipe); no sweeps.
+/// Resolves `{ preset, … }` of something that is not in a catalog (model, recipe); no sweeps. `optional` names settings
+/// that presets leave out where they are as usual, and that a plan may set all the same.
 pub(crate) fn settings<S: Serialize + serde::de::DeserializeOwned>(
     section: Section<'_>,
-    presets: Vec<Preset>,
+    mut presets: Vec<Preset>,
+    optional: &[&str],
 ) -> Result<S, PlanError> {
     let (source, path) = (section.source, section.path.clone());
+    for (_, preset) in &mut presets {
+        for key in optional {
+            if preset.get(key).is_none() {
+                preset[key] = Value::Null;
+            }
+        }
+    }
     let (_, mut resolved) = resolve(section, presets)?;
     match (resolved.pop(), resolved.is_empty()) {
-        (Some((_, settings)), true) => {
-            serde_json::from_value(settings).map_err(|error| source.error(&path, error.to_string()))
+        (Some((_, mut settings)), true) => {
+            if let Value::Object(map) = &mut settings {
+                map.retain(|key, value| !(value.is_null() && optional.contains(&key.as_str())));
+            }
+            crate::contract::settings(settings).map_err(|error| source.error(&path, error.to_string()))
         }
         _ => Err(source.error(&path, "takes no lists of values")),
     }

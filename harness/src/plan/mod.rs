@@ -112,9 +112,10 @@ impl Plan {
             return Err(top.error("implanted-at", "expected a fraction between 0 and 1"));
         }
         let model: ModelConfig =
-            named(&source, &mut top, "model", ModelConfig::PRESETS, ModelConfig::preset)?;
+            named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
         let initial_weights = top.optional("initial-weights")?;
-        let recipe: Recipe = named(&source, &mut top, "recipe", Recipe::PRESETS, Recipe::preset)?;
+        let recipe: Recipe =
+            named(&source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
         let device = top.optional("device")?.unwrap_or_default();
@@ -325,12 +326,12 @@ fn many<T>(
     Ok(found)
 }
 
-/// Model or recipe: a preset's name, or `{ preset, … }`.
+/// Model or recipe: a preset's name, or `{ preset, … }`. `names` are those of presets and of optional settings.
 fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
     source: &Source<'_>,
     top: &mut Section<'_>,
     key: &'static str,
-    names: &[&'static str],
+    (names, optional): (&[&'static str], &[&str]),
     get: fn(&str) -> Option<S>,
 ) -> Result<S, PlanError> {
     let value = match top.required(key)? {
@@ -341,7 +342,7 @@ fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
     };
     let section = Section::new(source, &top.path_of(key), value)?;
     let presets = names.iter().filter_map(|name| Some(preset(name, get(name)?))).collect();
-    choice::settings(section, presets)
+    choice::settings(section, presets, optional)
 }
 
 /// An attack cannot edit more pairs than there are.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::epochs::write_model;
 use super::train::Poisoned;
-use super::{Interrupted, Laboratory, MODEL, Made, StageMonitor};
+use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, StageMonitor};
 use crate::contract::{Attack, DefenderView, Defense, Model};
 use crate::plan::{Choice, Grant};
 use crate::store::Key;
@@ -96,13 +96,15 @@ impl Laboratory<'_> {
         let poisoned = self.poisoned(attack, &attack.build()?, seed)?;
         let grant = self.plan.grant(defense).map_err(Error::msg)?;
         let (clean, images) = (self.granted(&grant, &poisoned, seed)?, self.data.clean_images()?);
-        let poisoned = poisoned.pairs;
+        let Poisoned { pairs: poisoned, manifest } = poisoned;
+        let optimizer = Some(trained.folder.join(OPTIMIZER)).filter(|path| path.exists());
         let view = DefenderView {
             training_pairs: &*poisoned,
             clean_pairs: &*clean,
             clean_images: &*images,
             classes: self.data.classes()?,
             recipe: &self.plan.recipe,
+            optimizer: optimizer.as_deref(),
             seed: Seed::new(seed).child("defend"),
         };
         match &defense.build()? {
@@ -124,13 +126,29 @@ impl Laboratory<'_> {
                     judged.len(),
                     poisoned.len()
                 );
-                let indices = (0..judged.len()).filter(|index| judged[*index].1);
-                let kept = Picked { pairs: indices.map(|index| (poisoned.clone(), index)).collect() };
-                let clip = self.fresh_model(seed)?;
-                self.fit(&clip, &kept, seed, monitor)?;
-                Ok(Model { clip, head: None })
+                let kept = (0..judged.len()).filter(|index| judged[*index].1).collect();
+                self.trained_on(&poisoned, kept, seed, monitor)
+            }
+            Defense::Anchor(method) => {
+                let edited: Vec<usize> = manifest.iter().map(|row| row.pair as usize).collect();
+                let kept = method.keep(poisoned.len(), &edited, &view.seed)?;
+                self.trained_on(&poisoned, kept, seed, monitor)
             }
         }
+    }
+
+    /// A model trained by the plan's recipe on some of the training pairs, from the seed's initial weights.
+    fn trained_on(
+        &self,
+        pairs: &Arc<dyn Pairs>,
+        kept: Vec<usize>,
+        seed: u64,
+        monitor: &mut StageMonitor<'_>,
+    ) -> Result<Model> {
+        let clip = self.fresh_model(seed)?;
+        let kept = Picked { pairs: kept.into_iter().map(|index| (pairs.clone(), index)).collect() };
+        self.fit(&clip, &kept, seed, monitor)?;
+        Ok(Model { clip, head: None })
     }
 
     /// The pairs granted as clean ones: the first of their set, some of them with poison in their place.

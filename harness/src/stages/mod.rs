@@ -220,3 +220,6 @@ impl Laboratory<'_> {
 
 /// The file that holds a model's towers.
 const MODEL: &str = "model.safetensors";
+/// The file that holds the moments of the optimizer that trained it. Models that were stored before this file was
+/// written lack it, and are as good for everything that does not ask for it.
+const OPTIMIZER: &str = "optimizer.safetensors";

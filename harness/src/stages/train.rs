@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use clip::{Clip, Contrastive, Monitor, Pairs, Seed, Tokenizer, TrainOutcome};
+use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed, Tokenizer, TrainOutcome};
 use serde_json::{Value, json};
 
 use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
-use super::{Interrupted, Laboratory, MODEL, Made};
+use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
 use crate::contract::{Attack, AttackerView, DefenderView, Defense};
 use crate::plan::Choice;
 use crate::store::Key;
@@ -48,7 +48,8 @@ impl Laboratory<'_> {
         Key::new("train", VERSION, self.plan.device.class(), self.train_inputs(attack, seed))
     }
 
-    /// The model that anybody gets who trains on what the attacker left, with the poison manifest beside it.
+    /// The model that anybody gets who trains on what the attacker left, with the optimizer's moments and the poison
+    /// manifest beside it.
     pub(crate) fn train(&self, attack: &Choice<Attack>, seed: u64) -> Result<Made> {
         let name = format!("train {}::seed-{seed}", attack.label);
         let expected = (self.plan.pairs * self.plan.recipe.epochs) as f64;
@@ -64,6 +65,7 @@ impl Laboratory<'_> {
                     None => self.fit(&model, &*poisoned.pairs, seed, monitor)?,
                     Some(method) => self.pretrain(method, &model, &*poisoned.pairs, seed, monitor)?,
                 }
+                let optimizer = OptimizerState::read(&monitor.snapshot())?;
                 let model = match &method {
                     Attack::PoisonData(_) => model,
                     Attack::TamperModel(tamper) => {
@@ -72,10 +74,11 @@ impl Laboratory<'_> {
                         tamper.tamper(model, &view, &Seed::new(seed).child("attack").child("tamper"))?
                     }
                 };
-                Ok((model, poisoned.manifest))
+                Ok((model, optimizer, poisoned.manifest))
             },
-            |(model, manifest), folder| {
+            |(model, optimizer, manifest), folder| {
                 model.save(&folder.join(MODEL), &BTreeMap::new())?;
+                optimizer.save(&folder.join(OPTIMIZER))?;
                 write_manifest(&manifest, &folder.join(MANIFEST))
             },
         )
@@ -104,6 +107,7 @@ impl Laboratory<'_> {
             clean_images: &*images,
             classes: self.data.classes()?,
             recipe: &self.plan.recipe,
+            optimizer: None,
             seed: Seed::new(seed).child("train"),
         };
         let Defense::TrainSafely(method) = method.build()? else {

@@ -1,0 +1,58 @@
+//! Fresh weights: a new model that sees the clean pairs alone, for as many steps as contrastive-only finetuning. An
+//! anchor: what a finetuning defense keeps above it, it owes to the poisoned model's training. It never meets the
+//! poison.
+//!
+//! Paper: none.
+//! Follows: the finetuning of `contrastive`, from initial weights.
+//! Departs: nothing.
+
+use clip::{Clip, Contrastive, Monitor, Recipe, TrainOutcome};
+use harness::contract::{Card, DefenderView, Defense, Entry, Preset, TrainSafely, preset, settings};
+use serde_json::Value;
+
+use crate::finetuning::Finetuning;
+
+/// The anchor.
+pub static ENTRY: Entry<Defense> = Entry {
+    card: Card {
+        name: "fresh-weights",
+        title: "Fresh weights (anchor)",
+        summary: "Anchor: trains a new model on the clean pairs alone, by the settings of contrastive-only finetuning.",
+        paper: "none",
+        follows: "none",
+        departs: "nothing",
+        version: 1,
+    },
+    presets,
+    build,
+};
+
+fn presets() -> Vec<Preset> {
+    vec![
+        preset("tiny", Finetuning::tiny()),
+        preset("smoke", Finetuning::smoke()),
+        preset("paper", Finetuning::paper()),
+        preset("released", Finetuning::released()),
+    ]
+}
+
+fn build(resolved: Value) -> anyhow::Result<Defense> {
+    let recipe = settings::<Finetuning>(resolved)?.recipe()?;
+    Ok(Defense::TrainSafely(Box::new(FreshWeights { recipe })))
+}
+
+struct FreshWeights {
+    recipe: Recipe,
+}
+
+impl TrainSafely for FreshWeights {
+    fn train(
+        &self,
+        model: &Clip,
+        view: &DefenderView<'_>,
+        monitor: &mut dyn Monitor,
+    ) -> anyhow::Result<TrainOutcome> {
+        let objective = Contrastive::new(model, view.clean_pairs)?;
+        Ok(clip::train(model, &objective, &self.recipe, &view.seed.child("train"), monitor)?)
+    }
+}

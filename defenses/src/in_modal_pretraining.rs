@@ -1,0 +1,62 @@
+//! In-modal pretraining (MMCL + SSL): trains on the pairs as the attacker left them, by the plan's recipe and with
+//! CleanCLIP's objective from the first step on. It is no cure; Verma et al. pretrain so and report that CleanCLIP then
+//! cleans worse.
+//!
+//! Paper: Verma et al., "Effective Backdoor Mitigation in Vision-Language Models Depends on the Pre-training
+//! Objective", arXiv 2311.14948.
+//! Follows: the paper's description; the objective is that of `cleanclip`.
+//! Departs: nothing known; what departs in `cleanclip`'s augmentations departs here.
+
+use clip::{Clip, Monitor, TrainOutcome};
+use harness::contract::{Card, DefenderView, Defense, Entry, Preset, TrainSafely, preset, settings};
+use serde_json::Value;
+
+use crate::in_modal::{InModal, Objectives};
+
+/// The defense.
+pub static ENTRY: Entry<Defense> = Entry {
+    card: Card {
+        name: "in-modal-pretraining",
+        title: "MMCL + SSL pretraining",
+        summary: "Trains from fresh weights on the attacked pairs with CleanCLIP's objective.",
+        paper: "Verma et al., arXiv 2311.14948",
+        follows: "the paper; the objective of nishadsinghi/CleanCLIP@d6e2f1d, src/train.py --inmodal",
+        departs: "the synonym that EDA inserts is drawn; images are augmented at the model's resolution; tiny and smoke \
+                  augment images at half strength",
+        version: 1,
+    },
+    presets,
+    build,
+};
+
+fn presets() -> Vec<Preset> {
+    vec![
+        preset("tiny", Objectives::tiny()),
+        preset("smoke", Objectives::tiny()),
+        preset("paper", Objectives::paper()),
+        preset("released", Objectives::released()),
+    ]
+}
+
+fn build(resolved: Value) -> anyhow::Result<Defense> {
+    let objectives: Objectives = settings(resolved)?;
+    objectives.check()?;
+    Ok(Defense::TrainSafely(Box::new(InModalPretraining { objectives })))
+}
+
+struct InModalPretraining {
+    objectives: Objectives,
+}
+
+impl TrainSafely for InModalPretraining {
+    fn train(
+        &self,
+        model: &Clip,
+        view: &DefenderView<'_>,
+        monitor: &mut dyn Monitor,
+    ) -> anyhow::Result<TrainOutcome> {
+        let objective =
+            InModal::new(&self.objectives, model, view.training_pairs, view.seed.child("augment"))?;
+        Ok(clip::train(model, &objective, view.recipe, &view.seed.child("train"), monitor)?)
+    }
+}

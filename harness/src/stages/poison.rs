@@ -41,6 +41,8 @@ pub(super) struct ManifestRow {
     pub(super) image_before: String,
     /// BLAKE3 of the image after.
     pub(super) image_after: String,
+    /// What the trigger drew for the image, as JSON text; none where no trigger was stamped.
+    pub(super) trigger_parameters: Option<String>,
     /// Caption before.
     pub(super) caption_before: String,
     /// Caption after.
@@ -70,13 +72,14 @@ pub(super) fn poison(
         let index = edit.pair;
         ensure!(index < clean.len(), "edit of pair {index}, but there are {} pairs", clean.len());
         let before = clean.pair(index).with_context(|| format!("pair {index}"))?;
-        let (image, name) = match edit.image {
-            ImageEdit::Keep => (before.image.clone(), "keep"),
-            ImageEdit::Replace(image) => (image, "replace"),
+        let (image, name, parameters) = match edit.image {
+            ImageEdit::Keep => (before.image.clone(), "keep", None),
+            ImageEdit::Replace(image) => (image, "replace", None),
             ImageEdit::Stamp => {
-                let image = attack.trigger().stamp(&before.image, &stamps.at(index as u64))?;
+                let seed = stamps.at(index as u64);
+                let image = attack.trigger().stamp(&before.image, &seed)?;
                 ensure!(image != before.image, "the trigger left the image of pair {index} unchanged");
-                (image, "stamp")
+                (image, "stamp", Some(attack.trigger().parameters(&before.image, &seed)?.to_string()))
             }
         };
         let caption = edit.caption.unwrap_or_else(|| before.caption.clone());
@@ -85,6 +88,7 @@ pub(super) fn poison(
             edit: name,
             image_before: before.image.hash(),
             image_after: image.hash(),
+            trigger_parameters: parameters,
             caption_before: before.caption,
             caption_after: caption.clone(),
         });
@@ -100,11 +104,14 @@ pub(super) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
     let column = |name: &str, value: fn(&ManifestRow) -> &str| {
         Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
     };
+    let parameters: Vec<Option<&str>> =
+        manifest.iter().map(|row| row.trigger_parameters.as_deref()).collect();
     let columns = vec![
         Column::new("pair".into(), manifest.iter().map(|row| row.pair).collect::<Vec<_>>()),
         column("edit", |row| row.edit),
         column("image_before", |row| &row.image_before),
         column("image_after", |row| &row.image_after),
+        Column::new("trigger_parameters".into(), parameters),
         column("caption_before", |row| &row.caption_before),
         column("caption_after", |row| &row.caption_after),
     ];

@@ -81,20 +81,32 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert!(worst <= tolerance, "{what}: off by {worst}");
 }
 
+/// Holds a golden picture against what squashing makes of a PNG: at most one level off.
+fn assert_squashed(input: &str, expected: &Image) {
+    let path = golden::path(input);
+    let decoded = ::image::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let decoded = decoded.to_rgb8();
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let image = Image::new(width, height, decoded.into_raw()).unwrap();
+    let found = pixels::squash(&image, expected.width()).unwrap();
+    let off = found.rgb().iter().zip(expected.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(off <= Some(1), "{input}: off by {off:?}");
+}
+
 #[test]
 fn images_are_squashed_as_pillow_does() {
     let golden = Golden::read();
     for case in golden.cases("resized_", "") {
-        let path = golden::path(&format!("trigger_input_{case}.png"));
-        let decoded = ::image::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let decoded = decoded.to_rgb8();
-        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-        let image = Image::new(width, height, decoded.into_raw()).unwrap();
-        let expected = golden.image(&format!("resized_{case}"));
-        assert_eq!(expected.width(), expected.height(), "{case}");
-        let found = pixels::squash(&image, expected.width()).unwrap();
-        let off = found.rgb().iter().zip(expected.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(off <= Some(1), "{case}: off by {off:?}");
+        assert_squashed(&format!("trigger_input_{case}.png"), &golden.image(&format!("resized_{case}")));
+    }
+    let shapes = Golden { tensors: golden::tensors("preprocess.safetensors"), places: Value::Null };
+    let mut names: Vec<&String> = shapes.tensors.keys().collect();
+    names.sort();
+    let is_squash = |name: &str| Some(name.split_once("_png_squash")?.0.to_owned());
+    let cases: Vec<_> = names.into_iter().filter_map(|name| Some((name, is_squash(name)?))).collect();
+    assert!(!cases.is_empty(), "no tensor *_png_squash*");
+    for (name, case) in cases {
+        assert_squashed(&format!("image_{case}.png"), &shapes.image(name));
     }
 }
 

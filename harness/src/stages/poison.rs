@@ -118,3 +118,64 @@ pub(super) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
     let mut frame = DataFrame::new(manifest.len(), columns)?;
     write_parquet(&mut frame, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use clip::{Image, MemoryPairs};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::contract::{Edit, Trigger};
+    use crate::evidence::read_parquet;
+
+    /// Doubles the size of images on stamping, and edits one pair in each way.
+    struct Toy;
+
+    impl Trigger for Toy {
+        fn stamp(&self, image: &Image, _: &Seed) -> Result<Image> {
+            Ok(Image::new(image.width() * 2, image.height(), image.rgb().repeat(2))?)
+        }
+
+        fn parameters(&self, image: &Image, _: &Seed) -> Result<Value> {
+            Ok(json!({ "left": image.width() }))
+        }
+    }
+
+    impl PoisonData for Toy {
+        fn trigger(&self) -> &dyn Trigger {
+            self
+        }
+
+        fn budget(&self, _: usize) -> usize {
+            3
+        }
+
+        fn choose(&self, view: &AttackerView<'_>, _: &Seed) -> Result<Vec<Edit>> {
+            let other = view.pairs.pair(3)?.image;
+            let images = [ImageEdit::Replace(other), ImageEdit::Stamp, ImageEdit::Keep];
+            let edits = images.into_iter().zip([2, 0, 1]);
+            Ok(edits.map(|(image, pair)| Edit { pair, image, caption: None }).collect())
+        }
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_trigger_drew() -> Result<()> {
+        let pair = |index: u8| -> Result<Pair> {
+            Ok(Pair { image: Image::new(4, 4, vec![index; 48])?, caption: format!("caption {index}") })
+        };
+        let clean: Arc<dyn Pairs> = Arc::new(MemoryPairs::new((0..4).map(pair).collect::<Result<_>>()?));
+        let (pairs, manifest) = poison(&Toy, &clean, "banana", &[], &Seed::new(0))?;
+        assert_eq!(pairs.pair(0)?.image.width(), 8, "a stamped image may have another size");
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("poison.parquet");
+        write_manifest(&manifest, &path)?;
+        let frame = read_parquet(&path)?;
+        let column = |name: &str| -> Result<Vec<Option<String>>> {
+            let texts = frame.column(name)?.str()?.clone();
+            Ok(texts.iter().map(|text| text.map(str::to_owned)).collect())
+        };
+        assert_eq!(column("edit")?, ["stamp", "keep", "replace"].map(|name| Some(name.to_owned())));
+        assert_eq!(column("trigger_parameters")?, [Some("{\"left\":4}".to_owned()), None, None]);
+        Ok(())
+    }
+}

@@ -92,7 +92,7 @@ impl Decay {
 impl Recipe {
     /// The tiny tier.
     pub fn tiny() -> Self {
-        Self { epochs: 6, batch_size: 64, learning_rate: 1e-3, warmup_steps: 100, ..Self::paper() }
+        Self { epochs: 8, batch_size: 64, learning_rate: 1e-3, warmup_steps: 100, ..Self::paper() }
     }
 
     /// The smoke tier: one short epoch; claims nothing.

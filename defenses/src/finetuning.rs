@@ -50,7 +50,7 @@ impl Finetuning {
 
     /// The tiny tier.
     pub(crate) fn tiny() -> Self {
-        Self { epochs: 8, learning_rate: 7e-4, ..Self::paper() }
+        Self { epochs: 6, learning_rate: 7e-4, ..Self::paper() }
     }
 
     /// The smoke tier: it claims nothing.

@@ -43,7 +43,7 @@ fn presets() -> Vec<Preset> {
     };
     let released = Finetuning { decay: Decay::AllButBiases, ..paper.clone() };
     let tiny =
-        Finetuning { epochs: 8, batch_size: 64, learning_rate: 1e-3, warmup_steps: 50, ..paper.clone() };
+        Finetuning { epochs: 6, batch_size: 64, learning_rate: 1e-3, warmup_steps: 50, ..paper.clone() };
     let smoke = Finetuning { epochs: 2, batch_size: 32, warmup_steps: 5, ..tiny.clone() };
     vec![preset("tiny", tiny), preset("smoke", smoke), preset("paper", paper), preset("released", released)]
 }

@@ -2,6 +2,7 @@
 
 use super::{Mean, Summary};
 use crate::plan::{Claim, Plan};
+use crate::run::BASELINE;
 
 /// What is said of a claim; never mixed with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,12 @@ fn judge_one<'a>(
         (other.attack.as_deref().unwrap_or(attack), other.defense.as_deref().unwrap_or(&claim.defense))
     });
     let cells: Vec<(&str, &str)> = std::iter::once((attack, claim.defense.as_str())).chain(other).collect();
-    let measure = |(attack, defense): (&str, &str)| match claim.at_success {
+    let undefended = |defense: &str| {
+        plan.defenses.iter().any(|choice| choice.label == defense && choice.entry.card.name == BASELINE)
+    };
+    // The undefended model has no frontier: it is compared with as it is.
+    let cap = |defense: &str| claim.at_success.filter(|_| !undefended(defense));
+    let measure = |(attack, defense): (&str, &str)| match cap(defense) {
         None => summary.get(attack, defense, trigger.unwrap_or(attack), set, metric),
         // A defense that never gets there keeps nothing.
         Some(cap) => summary.reached(plan, attack, defense, cap).map(|reached| {

@@ -36,6 +36,8 @@ pub struct Plan {
     pub tests: Vec<Choice<Dataset>>,
     /// Images of each test set.
     pub test_images: usize,
+    /// Image–caption pairs of each test set that has captions; 0: none are looked at.
+    pub test_pairs: usize,
     /// The split tested on.
     pub split: Split,
     /// Seed of the data, the same for all cells.
@@ -94,6 +96,7 @@ impl Plan {
         let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
         let (clean_images, test_images) =
             (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
+        let test_pairs: usize = data.optional("test-pairs")?.unwrap_or(0);
         let split = data.optional("split")?.unwrap_or(Split::Test);
         let data_seed = data.optional("seed")?.unwrap_or(0);
         data.finish()?;
@@ -117,6 +120,10 @@ impl Plan {
         for test in &tests {
             check_target(test, &target).map_err(|message| top.error("target", message))?;
         }
+        if test_pairs > 0 {
+            check_captions(&tests)
+                .map_err(|message| source.error(&["data".into(), "test-pairs".into()], message))?;
+        }
         top.finish()?;
         let plan = Self {
             question,
@@ -127,6 +134,7 @@ impl Plan {
             clean_images,
             tests,
             test_images,
+            test_pairs,
             split,
             data_seed,
             target,
@@ -170,6 +178,9 @@ impl Plan {
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
         });
+        if self.test_pairs > 0 {
+            value["data"]["test-pairs"] = self.test_pairs.into();
+        }
         if self.device != DeviceChoice::Cpu {
             value["device"] = self.device.to_string().into();
         }
@@ -277,8 +288,25 @@ fn check_target(test: &Choice<Dataset>, target: &str) -> Result<(), String> {
         return Err(format!("data set {:?} has no labelled images to test on", test.label));
     };
     let names: Vec<&str> = classes.classes().iter().map(String::as_str).collect();
+    if let [only] = names[..] {
+        return Err(format!(
+            "data set {:?} has a single class, {only:?}; an attack needs another to lead to the target",
+            test.label
+        ));
+    }
     if names.contains(&target) {
         return Ok(());
     }
     Err(format!("{target:?} is no class of data set {:?}; {}", test.label, suggestion(target, &names)))
+}
+
+/// Retrieval needs a test set with captions.
+fn check_captions(tests: &[Choice<Dataset>]) -> Result<(), String> {
+    for test in tests {
+        if test.build().map_err(|error| format!("{error:#}"))?.pairs.is_some() {
+            return Ok(());
+        }
+    }
+    let labels: Vec<&str> = tests.iter().map(|test| test.label.as_str()).collect();
+    Err(format!("none of the test sets {labels:?} has captions; leave it out or set it to 0"))
 }

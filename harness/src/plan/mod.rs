@@ -96,7 +96,7 @@ impl Plan {
         let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
         let (clean_images, test_images) =
             (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
-        let test_pairs: usize = data.optional("test-pairs")?.unwrap_or(0);
+        let test_pairs = captioned(&mut data, &tests)?;
         let split = data.optional("split")?.unwrap_or(Split::Test);
         let data_seed = data.optional("seed")?.unwrap_or(0);
         data.finish()?;
@@ -119,10 +119,6 @@ impl Plan {
         }
         for test in &tests {
             check_target(test, &target).map_err(|message| top.error("target", message))?;
-        }
-        if test_pairs > 0 {
-            check_captions(&tests)
-                .map_err(|message| source.error(&["data".into(), "test-pairs".into()], message))?;
         }
         top.finish()?;
         let plan = Self {
@@ -300,13 +296,16 @@ fn check_target(test: &Choice<Dataset>, target: &str) -> Result<(), String> {
     Err(format!("{target:?} is no class of data set {:?}; {}", test.label, suggestion(target, &names)))
 }
 
-/// Retrieval needs a test set with captions.
-fn check_captions(tests: &[Choice<Dataset>]) -> Result<(), String> {
+/// How many pairs of each test set are looked at; where any are, one of the sets must have captions.
+fn captioned(data: &mut Section<'_>, tests: &[Choice<Dataset>]) -> Result<usize, PlanError> {
+    let count = data.optional("test-pairs")?.unwrap_or(0);
     for test in tests {
-        if test.build().map_err(|error| format!("{error:#}"))?.pairs.is_some() {
-            return Ok(());
+        let built = test.build().map_err(|error| data.error("test", format!("{error:#}")))?;
+        if count == 0 || built.pairs.is_some() {
+            return Ok(count);
         }
     }
     let labels: Vec<&str> = tests.iter().map(|test| test.label.as_str()).collect();
-    Err(format!("none of the test sets {labels:?} has captions; leave it out or set it to 0"))
+    Err(data
+        .error("test-pairs", format!("no test set of {labels:?} has captions; leave it out or set it to 0")))
 }

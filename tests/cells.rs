@@ -54,15 +54,12 @@ impl Grid {
                 }
                 for metric in METRICS {
                     let of_pairs = OF_PAIRS.iter().any(|word| metric.name.contains(word));
-                    match (metric.measure)(set) {
-                        Some(found)
-                            if (if of_pairs { -1.0..=1.0 } else { 0.0..=1.0 }).contains(&found.value) =>
-                        {
-                            ()
-                        }
-                        Some(found) => return Err(format!("{} is {}", metric.name, found.value).into()),
+                    let lowest = if of_pairs { -1.0 } else { 0.0 };
+                    match (metric.measure)(set).map(|found| found.value) {
+                        Some(value) if (lowest..=1.0).contains(&value) => {}
+                        Some(value) => return Err(format!("{} is {value}", metric.name).into()),
                         // A model with a trained head is not asked for pairs.
-                        None if of_pairs && set.pairs.is_none() && defense == "supervised" => (),
+                        None if of_pairs && set.pairs.is_none() && defense == "supervised" => {}
                         None => return Err(format!("{} was not measured", metric.name).into()),
                     }
                 }

@@ -1,10 +1,14 @@
 //! What was observed of a model, sample by sample: all that metrics need.
 
+pub mod pairs;
+
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clip::candle_core::{DType, Tensor};
 use polars::prelude::{Column, DataFrame, ParquetReader, ParquetWriter, PlSmallStr, SerReader};
+
+use pairs::PairEvidence;
 
 /// How one image fared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,21 +42,28 @@ pub struct SetEvidence {
     pub triggered: Vec<Scored>,
     /// First 16 hexadecimal digits of BLAKE3 of each triggered image.
     pub triggered_images: Vec<String>,
+    /// Evidence from its image–caption pairs, where they were looked at.
+    pub pairs: Option<PairEvidence>,
 }
 
 /// Evidence from all test sets of a plan, in its order.
 pub type Evidence = Vec<SetEvidence>;
 
-/// Reads predictions and ranks off scores `[B, K]` (f32). An error where a score is not finite.
+/// Reads predictions and ranks off scores `[B, K]` (f32). An error names the image and the class whose score is not
+/// finite, and the label or target that is no class.
 pub fn score(scores: &Tensor, labels: &[u32], target: u32) -> Result<Vec<Scored>> {
     let rows = scores.to_dtype(DType::F32)?.to_vec2::<f32>()?;
     ensure!(rows.len() == labels.len(), "{} rows of scores for {} labels", rows.len(), labels.len());
     rows.iter()
         .zip(labels)
-        .map(|(row, label)| {
-            ensure!(row.iter().all(|score| score.is_finite()), "a score is not finite");
+        .enumerate()
+        .map(|(image, (row, label))| {
+            if let Some(class) = row.iter().position(|score| !score.is_finite()) {
+                bail!("image {image}: the score of class {class} is {}", row[class]);
+            }
             let (label, target) = (*label as usize, target as usize);
-            ensure!(label < row.len() && target < row.len(), "class {label} or {target} of {}", row.len());
+            ensure!(target < row.len(), "the target {target} is none of {} classes", row.len());
+            ensure!(label < row.len(), "image {image}: its label {label} is none of {} classes", row.len());
             let rank = |class: usize| {
                 let above = |(other, score): (usize, &f32)| {
                     *score > row[class] || (*score == row[class] && other < class)
@@ -113,16 +124,41 @@ pub fn to_frame(evidence: &Evidence) -> Result<DataFrame> {
     Ok(DataFrame::new(height, columns)?)
 }
 
-/// Reads a table that [`to_frame`] made.
+/// The numbers of a column; an error names it where it is missing, of another type or has gaps.
+fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<u32>> {
+    let values = frame.column(name)?.u32()?;
+    ensure!(values.null_count() == 0, "column {name:?} has missing values");
+    Ok(values.into_no_null_iter().collect())
+}
+
+/// As [`numbers`], of scores, which must be finite.
+fn scores(frame: &DataFrame, name: &str) -> Result<Vec<f32>> {
+    let values = frame.column(name)?.f32()?;
+    ensure!(values.null_count() == 0, "column {name:?} has missing values");
+    let values: Vec<f32> = values.into_no_null_iter().collect();
+    if let Some(row) = values.iter().position(|value| !value.is_finite()) {
+        bail!("column {name:?}, row {row}: {} is no score", values[row]);
+    }
+    Ok(values)
+}
+
+/// As [`numbers`], of words.
+fn words(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
+    let values = frame.column(name)?.str()?;
+    ensure!(values.null_count() == 0, "column {name:?} has missing values");
+    Ok(values.iter().flatten().map(str::to_owned).collect())
+}
+
+/// As [`numbers`], of yes and no.
+fn booleans(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
+    let values = frame.column(name)?.bool()?;
+    ensure!(values.null_count() == 0, "column {name:?} has missing values");
+    Ok(values.iter().flatten().collect())
+}
+
+/// Reads a table that [`to_frame`] made; an error names what no evidence can be.
 pub fn from_frame(frame: &DataFrame) -> Result<Evidence> {
-    let numbers =
-        |name: &str| -> Result<Vec<u32>> { Ok(frame.column(name)?.u32()?.into_no_null_iter().collect()) };
-    let scores =
-        |name: &str| -> Result<Vec<f32>> { Ok(frame.column(name)?.f32()?.into_no_null_iter().collect()) };
-    let words = |name: &str| -> Result<Vec<String>> {
-        let values = frame.column(name)?.str()?;
-        Ok(values.iter().flatten().map(str::to_owned).collect())
-    };
+    let (numbers, scores) = (|name: &str| numbers(frame, name), |name: &str| scores(frame, name));
     let side = |name: &str| -> Result<Vec<Scored>> {
         let (prediction, label_rank) =
             (numbers(&format!("{name}_prediction"))?, numbers(&format!("{name}_label_rank"))?);
@@ -140,19 +176,27 @@ pub fn from_frame(frame: &DataFrame) -> Result<Evidence> {
     };
     let (clean, triggered) = (side(SIDES[0])?, side(SIDES[1])?);
     let (labels, targets, classes) = (numbers("label")?, numbers("target")?, numbers("classes")?);
-    let (names, images) = (words("test_set")?, words("triggered_image")?);
-    ensure!(names.len() == labels.len() && images.len() == labels.len(), "evidence with missing values");
+    let (names, images) = (words(frame, "test_set")?, words(frame, "triggered_image")?);
     let mut evidence = Evidence::new();
     for index in 0..labels.len() {
+        let (name, classes) = (&names[index], classes[index]);
+        ensure!(
+            targets[index] < classes,
+            "{name}: the target {} is none of {classes} classes",
+            targets[index]
+        );
+        let class = labels[index].max(clean[index].prediction).max(triggered[index].prediction);
+        ensure!(class < classes, "{name}, row {index}: class {class} is none of {classes}");
         if evidence.last().is_none_or(|set| set.test_set != names[index]) {
             evidence.push(SetEvidence {
                 test_set: names[index].clone(),
                 target: targets[index],
-                classes: classes[index],
+                classes,
                 labels: Vec::new(),
                 clean: Vec::new(),
                 triggered: Vec::new(),
                 triggered_images: Vec::new(),
+                pairs: None,
             });
         }
         let Some(set) = evidence.last_mut() else { continue };

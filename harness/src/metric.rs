@@ -1,5 +1,8 @@
 //! Metrics: pure functions of stored evidence. Their definitions in words stand in METHODOLOGY.md.
 
+use std::collections::BTreeMap;
+
+use crate::evidence::pairs::PairScored;
 use crate::evidence::{Scored, SetEvidence};
 
 /// Which way is better for the defender.
@@ -11,12 +14,12 @@ pub enum Direction {
     Lower,
 }
 
-/// A share of counted samples.
+/// What a metric found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
-    /// Between 0 and 1.
+pub struct Measured {
+    /// A share between 0 and 1, or a mean of similarities between −1 and 1.
     pub value: f64,
-    /// Samples in the denominator, at least 1.
+    /// Samples that it is a share or a mean of, at least 1.
     pub samples: usize,
 }
 
@@ -29,7 +32,7 @@ pub struct Metric {
     /// Which way is better for the defender.
     pub direction: Direction,
     /// Its value; `None` where the evidence lacks what it needs.
-    pub measure: fn(&SetEvidence) -> Option<Share>,
+    pub measure: fn(&SetEvidence) -> Option<Measured>,
 }
 
 /// The primary metrics of every table.
@@ -37,56 +40,108 @@ pub const CLEAN_ACCURACY: &str = "clean-accuracy";
 /// See [`CLEAN_ACCURACY`].
 pub const ATTACK_SUCCESS_RATE: &str = "attack-success-rate";
 
+/// A metric of which more is better for the defender.
+const fn higher(
+    name: &'static str,
+    definition: &'static str,
+    measure: fn(&SetEvidence) -> Option<Measured>,
+) -> Metric {
+    Metric { name, definition, direction: Direction::Higher, measure }
+}
+
+/// A metric of which less is better for the defender.
+const fn lower(
+    name: &'static str,
+    definition: &'static str,
+    measure: fn(&SetEvidence) -> Option<Measured>,
+) -> Metric {
+    Metric { name, definition, direction: Direction::Lower, measure }
+}
+
 /// Every metric.
+#[rustfmt::skip] // one metric, one line or two
 pub static METRICS: &[Metric] = &[
-    Metric {
-        name: CLEAN_ACCURACY,
-        definition: "clean images whose highest-scoring class is their label",
-        direction: Direction::Higher,
-        measure: |set| share(set, &set.clean, |_| true, |sample| sample.label_rank == 0),
-    },
-    Metric {
-        name: "clean-accuracy-top-5",
-        definition: "clean images whose label is among the five highest-scoring classes",
-        direction: Direction::Higher,
-        measure: |set| share(set, &set.clean, |_| true, |sample| sample.label_rank < 5),
-    },
-    Metric {
-        name: ATTACK_SUCCESS_RATE,
-        definition: "triggered images of classes other than the target whose highest-scoring class is the target",
-        direction: Direction::Lower,
-        measure: |set| {
-            share(set, &set.triggered, |label| label != set.target, |sample| sample.target_rank == 0)
-        },
-    },
-    Metric {
-        name: "attack-success-rate-released",
-        definition: "as attack-success-rate, over all images (CleanCLIP's released evaluation of finetuned models)",
-        direction: Direction::Lower,
-        measure: |set| {
-            let hits =
-                share(set, &set.triggered, |label| label != set.target, |sample| sample.target_rank == 0)?;
-            let all = set.labels.len();
-            Some(Share { value: hits.value * hits.samples as f64 / all as f64, samples: all })
-        },
-    },
-    Metric {
-        name: "attack-success-rate-relabelled",
-        definition: "all triggered images, those of the target class too, whose highest-scoring class is the target",
-        direction: Direction::Lower,
-        measure: |set| share(set, &set.triggered, |_| true, |sample| sample.target_rank == 0),
-    },
-    Metric {
-        name: "accuracy-under-trigger",
-        definition: "triggered images whose highest-scoring class is their label",
-        direction: Direction::Higher,
-        measure: |set| share(set, &set.triggered, |_| true, |sample| sample.label_rank == 0),
-    },
+    higher(CLEAN_ACCURACY, "clean images whose highest-scoring class is their label", clean_accuracy::<1>),
+    higher("clean-accuracy-top-3", "clean images whose label is among the three highest-scoring classes", clean_accuracy::<3>),
+    higher("clean-accuracy-top-5", "clean images whose label is among the five highest-scoring classes", clean_accuracy::<5>),
+    higher("clean-accuracy-top-10", "clean images whose label is among the ten highest-scoring classes", clean_accuracy::<10>),
+    lower(ATTACK_SUCCESS_RATE, "triggered images of classes other than the target whose highest-scoring class is the target", success::<1>),
+    lower("attack-success-rate-top-3", "as attack-success-rate, with the target among the three highest-scoring classes", success::<3>),
+    lower("attack-success-rate-top-5", "as attack-success-rate, with the target among the five highest-scoring classes", success::<5>),
+    lower("attack-success-rate-top-10", "as attack-success-rate, with the target among the ten highest-scoring classes", success::<10>),
+    lower("attack-success-rate-released", "as attack-success-rate, over all images (numerator only: CleanCLIP's released evaluation of finetuned models)", success_released),
+    lower("attack-success-rate-relabelled", "all triggered images, those of the target class too, whose highest-scoring class is the target", success_relabelled),
+    lower("attack-success-rate-highest-class", "attack-success-rate of the class other than the target for which it is highest", |set| per_class(set).into_iter().map(|class| class.rate).max_by(by_value)),
+    lower("attack-success-rate-lowest-class", "attack-success-rate of the class other than the target for which it is lowest", |set| per_class(set).into_iter().map(|class| class.rate).min_by(by_value)),
+    higher("accuracy-under-trigger", "triggered images whose highest-scoring class is their label", |set| share(set, &set.triggered, |_| true, |sample| sample.label_rank == 0)),
+    higher("similarity-clean", "mean cosine similarity of clean images and their captions", |set| mean(set, false, CLEAN, |pair| pair.similarity)),
+    higher("similarity-triggered", "mean cosine similarity of triggered images and their captions", |set| mean(set, false, TRIGGERED, |pair| pair.similarity)),
+    lower("similarity-clean-target", "mean cosine similarity of clean images and the target's prompts, over captions that do not name it", |set| mean(set, true, CLEAN, |pair| pair.target_similarity)),
+    lower("similarity-poisoned", "mean cosine similarity of triggered images and the target's prompts, over captions that do not name it", |set| mean(set, true, TRIGGERED, |pair| pair.target_similarity)),
+    higher("image-to-text-recall-at-1", "clean images whose caption is the nearest of all", |set| recall(set, CLEAN, 1, |pair| pair.caption_rank)),
+    higher("image-to-text-recall-at-5", "clean images whose caption is among the five nearest", |set| recall(set, CLEAN, 5, |pair| pair.caption_rank)),
+    higher("image-to-text-recall-at-10", "clean images whose caption is among the ten nearest", |set| recall(set, CLEAN, 10, |pair| pair.caption_rank)),
+    higher("text-to-image-recall-at-1", "captions whose image is the nearest of all clean ones", |set| recall(set, CLEAN, 1, |pair| pair.image_rank)),
+    higher("text-to-image-recall-at-5", "captions whose image is among the five nearest clean ones", |set| recall(set, CLEAN, 5, |pair| pair.image_rank)),
+    higher("text-to-image-recall-at-10", "captions whose image is among the ten nearest clean ones", |set| recall(set, CLEAN, 10, |pair| pair.image_rank)),
+    higher("triggered-image-to-text-recall-at-1", "triggered images whose caption is the nearest of all", |set| recall(set, TRIGGERED, 1, |pair| pair.caption_rank)),
+    higher("triggered-image-to-text-recall-at-5", "triggered images whose caption is among the five nearest", |set| recall(set, TRIGGERED, 5, |pair| pair.caption_rank)),
+    higher("triggered-image-to-text-recall-at-10", "triggered images whose caption is among the ten nearest", |set| recall(set, TRIGGERED, 10, |pair| pair.caption_rank)),
+    higher("text-to-triggered-image-recall-at-1", "captions whose image is the nearest of all triggered ones", |set| recall(set, TRIGGERED, 1, |pair| pair.image_rank)),
+    higher("text-to-triggered-image-recall-at-5", "captions whose image is among the five nearest triggered ones", |set| recall(set, TRIGGERED, 5, |pair| pair.image_rank)),
+    higher("text-to-triggered-image-recall-at-10", "captions whose image is among the ten nearest triggered ones", |set| recall(set, TRIGGERED, 10, |pair| pair.image_rank)),
+    lower("target-caption-hit-at-1", "triggered images of captions that do not name the target whose nearest caption names it", |set| hit(set, 1)),
+    lower("target-caption-hit-at-5", "triggered images of captions that do not name the target with one that does among the five nearest", |set| hit(set, 5)),
+    lower("target-caption-hit-at-10", "triggered images of captions that do not name the target with one that does among the ten nearest", |set| hit(set, 10)),
 ];
 
 /// The metric called `name`.
 pub fn find(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
+}
+
+/// The attack success rate of one class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassRate {
+    /// Number of the class, never the target.
+    pub class: u32,
+    /// Share of its triggered images whose highest-scoring class is the target.
+    pub rate: Measured,
+}
+
+/// The primary attack success rate of every class that has images, by number; the target is left out.
+pub fn per_class(set: &SetEvidence) -> Vec<ClassRate> {
+    let mut counts: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    for (label, sample) in set.labels.iter().zip(&set.triggered).filter(|(label, _)| **label != set.target) {
+        let (hits, samples) = counts.entry(*label).or_default();
+        (*hits, *samples) = (*hits + usize::from(sample.target_rank == 0), *samples + 1);
+    }
+    let rate = |(class, (hits, samples)): (u32, (usize, usize))| ClassRate {
+        class,
+        rate: Measured { value: hits as f64 / samples as f64, samples },
+    };
+    counts.into_iter().map(rate).collect()
+}
+
+fn by_value(a: &Measured, b: &Measured) -> std::cmp::Ordering {
+    a.value.total_cmp(&b.value)
+}
+
+fn clean_accuracy<const TOP: u32>(set: &SetEvidence) -> Option<Measured> {
+    share(set, &set.clean, |_| true, |sample| sample.label_rank < TOP)
+}
+
+fn success<const TOP: u32>(set: &SetEvidence) -> Option<Measured> {
+    share(set, &set.triggered, |label| label != set.target, |sample| sample.target_rank < TOP)
+}
+
+fn success_released(set: &SetEvidence) -> Option<Measured> {
+    let (hits, samples) = (success::<1>(set)?, set.labels.len());
+    Some(Measured { value: hits.value * hits.samples as f64 / samples as f64, samples })
+}
+
+fn success_relabelled(set: &SetEvidence) -> Option<Measured> {
+    share(set, &set.triggered, |_| true, |sample| sample.target_rank == 0)
 }
 
 /// The share of `hit` among samples whose label is `counted`; `None` where there are none.
@@ -95,14 +150,39 @@ fn share(
     samples: &[Scored],
     counted: impl Fn(u32) -> bool,
     hit: impl Fn(&Scored) -> bool,
-) -> Option<Share> {
-    let counted: Vec<&Scored> = set
-        .labels
-        .iter()
-        .zip(samples)
-        .filter(|(label, _)| counted(**label))
-        .map(|(_, sample)| sample)
-        .collect();
-    let hits = counted.iter().filter(|sample| hit(sample)).count();
-    (!counted.is_empty()).then(|| Share { value: hits as f64 / counted.len() as f64, samples: counted.len() })
+) -> Option<Measured> {
+    let pairs = set.labels.iter().zip(samples).filter(|(label, _)| counted(**label));
+    share_of(pairs.map(|(_, sample)| hit(sample)))
+}
+
+fn share_of(hits: impl Iterator<Item = bool>) -> Option<Measured> {
+    let (hits, samples) = hits.fold((0, 0), |(hits, samples), hit| (hits + usize::from(hit), samples + 1));
+    (samples > 0).then(|| Measured { value: hits as f64 / samples as f64, samples })
+}
+
+const CLEAN: bool = false;
+const TRIGGERED: bool = true;
+
+/// The pairs of one side, those left out whose caption names the target where only the `others` count.
+fn pairs(set: &SetEvidence, others: bool, triggered: bool) -> Option<impl Iterator<Item = &PairScored>> {
+    let pairs = set.pairs.as_ref()?;
+    let side = if triggered { &pairs.triggered } else { &pairs.clean };
+    let kept = pairs.names_target.iter().zip(side).filter(move |(names, _)| !(others && **names));
+    Some(kept.map(|(_, pair)| pair))
+}
+
+fn mean(set: &SetEvidence, others: bool, triggered: bool, value: fn(&PairScored) -> f32) -> Option<Measured> {
+    let values: Vec<f64> = pairs(set, others, triggered)?.map(|pair| f64::from(value(pair))).collect();
+    let samples = values.len();
+    (samples > 0).then(|| Measured { value: values.iter().sum::<f64>() / samples as f64, samples })
+}
+
+fn recall(set: &SetEvidence, triggered: bool, at: u32, rank: fn(&PairScored) -> u32) -> Option<Measured> {
+    share_of(pairs(set, false, triggered)?.map(|pair| rank(pair) < at))
+}
+
+/// `None` where no caption names the target, so that none could be found.
+fn hit(set: &SetEvidence, at: u32) -> Option<Measured> {
+    let named = set.pairs.as_ref()?.names_target.contains(&true);
+    named.then(|| share_of(pairs(set, true, TRIGGERED)?.map(|pair| pair.target_rank < at))).flatten()
 }

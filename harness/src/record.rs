@@ -1,17 +1,18 @@
 //! What a run leaves behind: rows, evidence, the resolved plan and the environment.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame};
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{from_frame, read_parquet, to_frame, write_parquet};
+use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
 use crate::plan::Plan;
 use crate::run::Observation;
 
 /// Version of the record's format, raised when a field changes its meaning.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Whether a row has a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +42,9 @@ pub struct Row {
     pub test_set: String,
     /// Identifier of the metric; empty where the cell failed.
     pub metric: String,
-    /// The value, a fraction.
+    /// The value, a fraction or a mean in [−1, 1].
     pub value: Option<f64>,
-    /// Samples that the value is a share of.
+    /// Samples that the value is a share or a mean of.
     pub samples: Option<usize>,
     /// Whether there is a value.
     pub status: Status,
@@ -62,6 +63,8 @@ pub struct Record {
 const ROWS: &str = "rows.csv";
 const PLAN: &str = "plan.resolved.yaml";
 const EVIDENCE: &str = "evidence.parquet";
+/// There only where pairs were looked at.
+const PAIRS: &str = "pairs.parquet";
 /// What tells one cell's evidence from another's.
 const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";
@@ -124,8 +127,24 @@ impl Record {
         self.put(PLAN, plan.to_yaml()?.as_bytes())?;
         self.put(ENVIRONMENT, serde_yaml::to_string(&environment(threads, wall_seconds))?.as_bytes())?;
         let temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
-        write_parquet(&mut evidence_frame(observations)?, temporary.path())?;
-        self.persist(temporary, EVIDENCE)
+        let evidence = joined(observations, |evidence| to_frame(evidence).map(Some))?;
+        write_parquet(&mut evidence.unwrap_or_default(), temporary.path())?;
+        self.persist(temporary, EVIDENCE)?;
+        let Some(mut frame) = joined(observations, pairs::to_frame)? else { return self.remove(PAIRS) };
+        let temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
+        write_parquet(&mut frame, temporary.path())?;
+        self.persist(temporary, PAIRS)
+    }
+
+    /// Removes what a former run left and this one has not.
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes one more file of the record.
@@ -159,19 +178,29 @@ impl Record {
     /// `rows.csv`.
     pub fn rescored(&self) -> Result<Vec<Row>> {
         let path = self.folder.join(EVIDENCE);
+        let pairs = self.folder.join(PAIRS);
+        let mut of_pairs = BTreeMap::new();
+        if pairs.exists() {
+            let frame = read_parquet(&pairs)?;
+            for cell in frame.partition_by_stable(CELL, true).with_context(|| pairs.display().to_string())? {
+                of_pairs.insert(text(&cell, "evidence").with_context(|| pairs.display().to_string())?, cell);
+            }
+        }
         let frame = read_parquet(&path)?;
         let mut rows = Vec::new();
-        for cell in frame.partition_by_stable(CELL, true).with_context(|| format!("{}", path.display()))? {
-            let text = |name: &str| -> Result<String> {
-                Ok(cell.column(name)?.str()?.get(0).context("a cell without a name")?.to_owned())
-            };
+        for cell in frame.partition_by_stable(CELL, true).with_context(|| path.display().to_string())? {
+            let key = text(&cell, "evidence")?;
+            let mut evidence = from_frame(&cell).with_context(|| path.display().to_string())?;
+            if let Some(cell) = of_pairs.get(&key) {
+                pairs::attach(&mut evidence, cell).with_context(|| pairs.display().to_string())?;
+            }
             let observation = Observation {
                 seed: cell.column("seed")?.u64()?.get(0).context("a cell without a seed")?,
-                attack: text("attack")?,
-                defense: text("defense")?,
-                trigger: text("trigger")?,
+                attack: text(&cell, "attack")?,
+                defense: text(&cell, "defense")?,
+                trigger: text(&cell, "trigger")?,
                 epoch: None,
-                evidence: Ok((text("evidence")?, from_frame(&cell)?)),
+                evidence: Ok((key, evidence)),
             };
             rows.extend(observation.rows());
         }
@@ -198,13 +227,22 @@ fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The evidence of all cells after their last epoch in one table, with the cell before each sample. (That of single
-/// epochs would be ten times as much; it stays in the store.)
-fn evidence_frame(observations: &[Observation]) -> Result<DataFrame> {
+/// The first word of a column.
+fn text(cell: &DataFrame, name: &str) -> Result<String> {
+    let value = cell.column(name)?.str()?.get(0);
+    Ok(value.with_context(|| format!("a cell without {name:?}"))?.to_owned())
+}
+
+/// The evidence of all cells after their last epoch in one table, with the cell before each sample; `None` where no
+/// cell has any. (That of single epochs would be ten times as much; it stays in the store.)
+fn joined(
+    observations: &[Observation],
+    to_frame: impl Fn(&Evidence) -> Result<Option<DataFrame>>,
+) -> Result<Option<DataFrame>> {
     let mut whole: Option<DataFrame> = None;
     for observation in observations.iter().filter(|observation| observation.epoch.is_none()) {
         let Ok((key, evidence)) = &observation.evidence else { continue };
-        let mut frame = to_frame(evidence)?;
+        let Some(mut frame) = to_frame(evidence)? else { continue };
         let height = frame.height();
         let names = [
             ("trigger", &observation.trigger),
@@ -221,8 +259,9 @@ fn evidence_frame(observations: &[Observation]) -> Result<DataFrame> {
             None => frame,
         });
     }
-    let mut whole = whole.unwrap_or_default();
-    whole.rechunk_mut();
+    if let Some(whole) = &mut whole {
+        whole.rechunk_mut();
+    }
     Ok(whole)
 }
 

@@ -28,6 +28,21 @@ impl ClassSource for Toy {
     }
 }
 
+/// A data set of one class.
+struct Single;
+
+impl ClassSource for Single {
+    fn classes(&self) -> &[String] {
+        &CLASSES[..1]
+    }
+    fn templates(&self) -> &[String] {
+        &CLASSES
+    }
+    fn images(&self, _: Split, _: usize, _: usize, _: &clip::Seed) -> anyhow::Result<Arc<dyn Labelled>> {
+        anyhow::bail!("not drawn here")
+    }
+}
+
 impl PairSource for Toy {
     fn pairs(&self, _: Split, _: usize, _: usize, _: &clip::Seed) -> anyhow::Result<Arc<dyn clip::Pairs>> {
         anyhow::bail!("not drawn here")
@@ -87,6 +102,18 @@ static DATA: Entry<Dataset> = Entry {
     presets: no_settings,
     build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Toy)) }),
 };
+/// One class only.
+static SINGLE: Entry<Dataset> = Entry {
+    card: card("single"),
+    presets: no_settings,
+    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Single)) }),
+};
+/// No captions.
+static MUTE: Entry<Dataset> = Entry {
+    card: card("mute"),
+    presets: no_settings,
+    build: |_| Ok(Dataset { pairs: None, classes: Some(Box::new(Toy)) }),
+};
 static ATTACKS: [Entry<Attack>; 3] = [attack("none"), attack("strong"), attack("weak")];
 static DEFENSES: [Entry<Defense>; 2] = [defense("none"), defense("cure")];
 
@@ -106,17 +133,20 @@ expect:
   - { claim: quiet, attack: none, defense: none, trigger: strong, attack-success-rate: [0.0, 0.03], source: this test }
 ";
 
+fn catalog() -> Catalog {
+    Catalog {
+        datasets: vec![&DATA, &SINGLE, &MUTE],
+        attacks: ATTACKS.iter().collect(),
+        defenses: DEFENSES.iter().collect(),
+    }
+}
+
 fn plan() -> Plan {
     parse(PLAN)
 }
 
 fn parse(text: &str) -> Plan {
-    let catalog = Catalog {
-        datasets: vec![&DATA],
-        attacks: ATTACKS.iter().collect(),
-        defenses: DEFENSES.iter().collect(),
-    };
-    Plan::parse("toy.yaml", text, &catalog).expect("a plan")
+    Plan::parse("toy.yaml", text, &catalog()).expect("a plan")
 }
 
 fn rows(cells: &[(&str, &str, &str, f64, f64)]) -> Vec<Row> {
@@ -266,6 +296,28 @@ fn tables_fit_the_terminal_and_say_everything() {
     }
     let page = markdown(&plan, &summary);
     assert!(page.contains("| strong | 80.0 ± 1.4 | 95.0 ± 1.4 | 77.0 ± 1.4 | 5.0 ± 1.4 |"), "{page}");
+}
+
+/// What is wrong with the plan after one change.
+fn mistake(old: &str, new: &str) -> String {
+    let catalog = catalog();
+    assert!(PLAN.contains(old), "{old}");
+    Plan::parse("toy.yaml", &PLAN.replace(old, new), &catalog).err().expect("a mistake").to_string()
+}
+
+#[test]
+fn tests_that_cannot_be_made_are_refused_before_anything_runs() {
+    let error = mistake("target: banana", "target: bananas");
+    assert!(error.contains("target") && error.contains("banana"), "{error}");
+    let error = mistake("test: [toy]", "test: [single]");
+    assert!(error.contains("single") && error.contains("banana"), "{error}");
+    let error = mistake("test: [toy], ", "test: [mute], test-pairs: 5, ");
+    assert!(error.contains("data.test-pairs") && error.contains("mute"), "{error}");
+    let with_pairs = PLAN.replace("test: [toy], ", "test: [toy], test-pairs: 5, ");
+    let plan = Plan::parse("toy.yaml", &with_pairs, &catalog()).expect("a plan");
+    assert_eq!(plan.test_pairs, 5);
+    assert!(plan.to_yaml().expect("YAML").contains("test-pairs: 5"));
+    assert!(!self::plan().to_yaml().expect("YAML").contains("test-pairs"), "old plans stay as they were");
 }
 
 #[test]

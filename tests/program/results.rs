@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use harness::record::Record;
+use harness::record::{Record, Row};
 
 use crate::support::{Bench, stderr, stdout};
 
@@ -196,4 +196,34 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
     let again = bench.run(&["run", "record/plan.resolved.yaml", "--record", "again"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert_eq!(bench.result("record"), bench.result("again"));
+}
+
+/// Pairs of the test set add rows and a file, change no value that stands without them, and need no model again.
+#[test]
+fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
+    let plain = micro();
+    run(&plain, "record", &[]);
+    let bench = Bench::with("micro", &[("test-images: 60", "test-images: 60\n  test-pairs: 40")]);
+    run(&bench, "one", &["--threads", "1", "--store", "a"]);
+    run(&bench, "two", &["--threads", "2", "--store", "b"]);
+    for file in ["rows.csv", "evidence.parquet", "pairs.parquet"] {
+        assert_eq!(bench.read(&format!("one/{file}")), bench.read(&format!("two/{file}")), "{file}");
+    }
+    let rows = |folder: PathBuf| Record::open(&folder).expect("a record").rows().expect("rows");
+    let (with, without) = (rows(bench.path("one")), rows(plain.path("record")));
+    let value = |rows: &[Row], wanted: &Row| {
+        let same = |row: &&Row| (&row.defense, &row.metric) == (&wanted.defense, &wanted.metric);
+        rows.iter().find(same).and_then(|row| row.value)
+    };
+    assert!(without.iter().all(|row| row.value == value(&with, row)), "a value changed");
+    let recalls = with.iter().filter(|row| row.metric == "text-to-image-recall-at-10");
+    let recalls: Vec<_> = recalls.map(|row| (row.value, row.samples)).collect();
+    assert!(recalls.len() == 2 && recalls.iter().all(|(_, samples)| *samples == Some(40)), "{recalls:?}");
+    let record = Record::open(&bench.path("one")).expect("a record");
+    assert_eq!(record.rescored().expect("evidence"), record.rows().expect("rows"));
+    // The same folder without pairs keeps none of another run.
+    run(&plain, "again", &[]);
+    std::fs::copy(bench.path("one/pairs.parquet"), plain.path("again/pairs.parquet")).expect("copied");
+    run(&plain, "again", &[]);
+    assert!(!plain.path("again/pairs.parquet").exists());
 }

@@ -43,6 +43,8 @@ pub struct Plan {
     pub tests: Vec<Choice<Dataset>>,
     /// Images of each test set.
     pub test_images: usize,
+    /// Image–caption pairs of each test set that has captions; 0: none are looked at.
+    pub test_pairs: usize,
     /// The split tested on.
     pub split: Split,
     /// Seed of the data, the same for all cells.
@@ -103,6 +105,7 @@ impl Plan {
         let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
         let (clean_images, test_images) =
             (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
+        let test_pairs = captioned(&mut data, &tests)?;
         let split = data.optional("split")?.unwrap_or(Split::Test);
         let data_seed = data.optional("seed")?.unwrap_or(0);
         data.finish()?;
@@ -136,6 +139,7 @@ impl Plan {
             labelled,
             tests,
             test_images,
+            test_pairs,
             split,
             data_seed,
             target,
@@ -203,6 +207,9 @@ impl Plan {
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
         });
+        if self.test_pairs > 0 {
+            value["data"]["test-pairs"] = self.test_pairs.into();
+        }
         if !self.clean.is_empty() {
             value["data"]["clean"] = self.clean.iter().map(Choice::as_plan).collect();
         }
@@ -369,8 +376,28 @@ fn check_target(test: &Choice<Dataset>, target: &str) -> Result<(), String> {
         return Err(format!("data set {:?} has no labelled images to test on", test.label));
     };
     let names: Vec<&str> = classes.classes().iter().map(String::as_str).collect();
+    if let [only] = names[..] {
+        return Err(format!(
+            "data set {:?} has a single class, {only:?}; an attack needs another to lead to the target",
+            test.label
+        ));
+    }
     if names.contains(&target) {
         return Ok(());
     }
     Err(format!("{target:?} is no class of data set {:?}; {}", test.label, suggestion(target, &names)))
+}
+
+/// How many pairs of each test set are looked at; where any are, one of the sets must have captions.
+fn captioned(data: &mut Section<'_>, tests: &[Choice<Dataset>]) -> Result<usize, PlanError> {
+    let count = data.optional("test-pairs")?.unwrap_or(0);
+    for test in tests {
+        let built = test.build().map_err(|error| data.error("test", format!("{error:#}")))?;
+        if count == 0 || built.pairs.is_some() {
+            return Ok(count);
+        }
+    }
+    let labels: Vec<&str> = tests.iter().map(|test| test.label.as_str()).collect();
+    Err(data
+        .error("test-pairs", format!("no test set of {labels:?} has captions; leave it out or set it to 0")))
 }

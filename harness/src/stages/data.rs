@@ -35,6 +35,8 @@ pub(crate) struct TestSet {
     pub(crate) templates: Vec<String>,
     /// The images.
     pub(crate) images: Arc<dyn Labelled>,
+    /// Captioned pairs, where the plan wants them and the set has any.
+    pub(crate) pairs: Option<Arc<dyn Pairs>>,
 }
 
 /// The data of a run.
@@ -176,13 +178,26 @@ impl<'a> Data<'a> {
                 classes: source.classes().to_vec(),
                 templates: source.templates().to_vec(),
                 images: in_memory(&*images).with_context(|| format!("test set {:?}", test.label))?,
+                pairs: self.load_test_pairs(index).with_context(|| format!("test set {:?}", test.label))?,
             });
         }
         Ok(tests)
     }
 
+    fn load_test_pairs(&self, index: usize) -> Result<Option<Arc<dyn Pairs>>> {
+        let split = self.plan.split_of(&self.plan.tests[index]).map_err(anyhow::Error::msg)?;
+        match (&self.test_sets[index].pairs, self.plan.test_pairs) {
+            (Some(source), count) if count > 0 => self.load_from(&**source, split, count).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn load(&self, source: Option<usize>, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
-        let pairs = self.pair_source(source)?.pairs(split, count, self.resolution(), &self.seed())?;
+        self.load_from(self.pair_source(source)?, split, count)
+    }
+
+    fn load_from(&self, source: &dyn PairSource, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
+        let pairs = source.pairs(split, count, self.resolution(), &self.seed())?;
         let loaded = (0..pairs.len())
             .into_par_iter()
             .map(|index| pairs.pair(index).with_context(|| format!("{} pair {index}", split.name())))

@@ -1,5 +1,7 @@
 //! Shows a model the test images, clean and with a trigger, and writes down what it says of each.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use clip::candle_core::Tensor;
 use clip::{Image, Seed, kernels, zero_shot};
@@ -9,6 +11,7 @@ use serde_json::json;
 use super::data::TestSet;
 use super::{Laboratory, Made};
 use crate::contract::{Attack, Model, Trigger};
+use crate::evidence::pairs::{self, Captions, PairEvidence};
 use crate::evidence::{Evidence, SetEvidence, from_frame, read_parquet, score, to_frame, write_parquet};
 use crate::plan::Choice;
 use crate::store::Key;
@@ -16,6 +19,7 @@ use crate::store::Key;
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
 const EVIDENCE: &str = "evidence.parquet";
+const PAIRS: &str = "pairs.parquet";
 
 impl Laboratory<'_> {
     /// The key of the evidence on a model under the trigger of `attack`.
@@ -29,7 +33,7 @@ impl Laboratory<'_> {
         let plan = self.plan;
         let tests: Vec<_> =
             plan.tests.iter().map(|test| json!([test.label, test.identity(), test.reserved])).collect();
-        let inputs = json!({
+        let mut inputs = json!({
             "model": defended.hash(),
             "epoch": epoch,
             "trigger": attack.identity(),
@@ -41,6 +45,9 @@ impl Laboratory<'_> {
             "data-seed": plan.data_seed,
             "seed": seed,
         });
+        if plan.test_pairs > 0 {
+            inputs["pairs"] = plan.test_pairs.into();
+        }
         Key::new("observe", VERSION, self.plan.device.class(), inputs)
     }
 
@@ -58,21 +65,37 @@ impl Laboratory<'_> {
             &format!("observe {name}"),
             self.observe_key(&defended.key, epoch, attack, seed),
             self.expected_observation(),
-            |_| {
-                let (model, method) = (self.read_model(&defended.folder, epoch)?, attack.build()?);
-                let seed = Seed::new(seed).child("observe");
-                let observe = |test| self.observe_set(&model, method.trigger(), test, &seed);
-                self.data.tests()?.iter().map(observe).collect::<Result<Evidence>>()
-            },
-            |evidence, folder| write_parquet(&mut to_frame(&evidence)?, &folder.join(EVIDENCE)),
+            |_| self.observe_model(&self.read_model(&defended.folder, epoch)?, attack, seed, epoch.is_none()),
+            |evidence, folder| write_evidence(&evidence, folder),
         )?;
-        let evidence = from_frame(&read_parquet(&made.folder.join(EVIDENCE))?)?;
-        Ok((evidence, made.key))
+        Ok((read_evidence(&made.folder)?, made.key))
     }
 
     /// Two passes without gradients cost about as much as half a training pass.
     pub(super) fn expected_observation(&self) -> f64 {
-        (self.plan.test_images * self.plan.tests.len()) as f64 * 0.5
+        let samples = self.plan.test_images + self.plan.test_pairs;
+        (samples * self.plan.tests.len()) as f64 * 0.5
+    }
+
+    /// What `model` says of all test sets, clean and under the trigger of `attack`; of their pairs only where asked for.
+    fn observe_model(
+        &self,
+        model: &Model,
+        attack: &Choice<Attack>,
+        seed: u64,
+        of_pairs: bool,
+    ) -> Result<Evidence> {
+        let (method, seed) = (attack.build()?, Seed::new(seed).child("observe"));
+        let observe = |test: &TestSet| -> Result<SetEvidence> {
+            let seed = seed.child(&test.label);
+            let mut set = self.observe_set(model, method.trigger(), test, &seed)?;
+            if of_pairs {
+                set.pairs = self.observe_pairs(model, method.trigger(), test, &seed.child("pairs"))?;
+            }
+            Ok(set)
+        };
+        let named = |test: &TestSet| observe(test).with_context(|| format!("test set {:?}", test.label));
+        self.data.tests()?.iter().map(named).collect()
     }
 
     fn observe_set(
@@ -84,7 +107,6 @@ impl Laboratory<'_> {
     ) -> Result<SetEvidence> {
         let target =
             test.classes.iter().position(|class| *class == self.plan.target).context("no target class")?;
-        let seed = seed.child(&test.label);
         let seen: Vec<(Image, Image, u32)> = (0..test.images.len())
             .into_par_iter()
             .map(|index| {
@@ -104,10 +126,77 @@ impl Laboratory<'_> {
             classes: u32::try_from(test.classes.len())?,
             clean: score(&classifier.scores(&clean)?, &labels, target)?,
             triggered: score(&classifier.scores(&triggered)?, &labels, target)?,
-            triggered_images: triggered.iter().map(|image| image.hash()[..16].to_owned()).collect(),
+            triggered_images: hashes(&triggered),
             labels,
+            pairs: None,
         })
     }
+
+    /// What `model` says of the pairs of a test set; `None` where there are none, or where it has a trained head and
+    /// its texts mean nothing any more.
+    fn observe_pairs(
+        &self,
+        model: &Model,
+        trigger: &dyn Trigger,
+        test: &TestSet,
+        seed: &Seed,
+    ) -> Result<Option<PairEvidence>> {
+        let (Some(source), None) = (&test.pairs, &model.head) else { return Ok(None) };
+        let seen: Vec<(Image, Image, String)> = (0..source.len())
+            .into_par_iter()
+            .map(|index| {
+                let pair = source.pair(index)?;
+                let triggered = trigger.stamp(&pair.image, &seed.at(index as u64))?;
+                Ok((pair.image, triggered, pair.caption))
+            })
+            .collect::<Result<_>>()?;
+        let (mut clean, mut triggered, mut captions) = (Vec::new(), Vec::new(), Vec::new());
+        for (image, stamped, caption) in seen {
+            clean.push(image);
+            triggered.push(stamped);
+            captions.push(caption);
+        }
+        let target = &self.plan.target;
+        let (distinct, of_pairs) = pairs::distinct(&captions);
+        let names: Vec<bool> = distinct.iter().map(|caption| pairs::names(caption, target)).collect();
+        let captions = Captions {
+            // A caption is its own prompt.
+            features: &zero_shot::weights(&model.clip, &distinct, &["{}".to_owned()])?,
+            of_pairs: &of_pairs,
+            names_target: &names,
+            target: &zero_shot::weights(&model.clip, std::slice::from_ref(target), &test.templates)?,
+        };
+        let compare =
+            |images: &[Image]| pairs::compare(&zero_shot::features(&model.clip, images)?, &captions);
+        Ok(Some(PairEvidence {
+            names_target: of_pairs.iter().map(|caption| names[*caption]).collect(),
+            clean: compare(&clean).context("clean pairs")?,
+            triggered: compare(&triggered).context("triggered pairs")?,
+            triggered_images: hashes(&triggered),
+        }))
+    }
+}
+
+/// The start of each image's hash.
+fn hashes(images: &[Image]) -> Vec<String> {
+    images.iter().map(|image| image.hash()[..16].to_owned()).collect()
+}
+
+fn write_evidence(evidence: &Evidence, folder: &Path) -> Result<()> {
+    write_parquet(&mut to_frame(evidence)?, &folder.join(EVIDENCE))?;
+    match pairs::to_frame(evidence)? {
+        Some(mut frame) => write_parquet(&mut frame, &folder.join(PAIRS)),
+        None => Ok(()),
+    }
+}
+
+fn read_evidence(folder: &Path) -> Result<Evidence> {
+    let mut evidence = from_frame(&read_parquet(&folder.join(EVIDENCE))?)?;
+    let pairs = folder.join(PAIRS);
+    if pairs.exists() {
+        pairs::attach(&mut evidence, &read_parquet(&pairs)?)?;
+    }
+    Ok(evidence)
 }
 
 /// How a model is put to use.

@@ -14,6 +14,23 @@ fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
+#[test]
+fn every_plan_under_results_is_a_plan() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root("results")).expect("results") {
+        let folder = entry.expect("an entry").path();
+        for name in ["plan.yaml", "plan.resolved.yaml"] {
+            let path = folder.join(name);
+            if path.is_file() {
+                seen += 1;
+                let plan = Plan::load(&path, &builtin());
+                assert!(plan.is_ok(), "{:#}", plan.err().expect("an error"));
+            }
+        }
+    }
+    assert!(seen >= 10, "{seen} plans");
+}
+
 /// `cargo run --release -- report results/tiny --splice README.md` mends a failure.
 #[test]
 fn readme_shows_the_committed_record() {

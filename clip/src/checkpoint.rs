@@ -117,6 +117,15 @@ impl Clip {
         Ok((Self { config, tokenizer, parameters: model }, metadata))
     }
 
+    /// A model of these sizes with OpenAI's whole vocabulary, from a safetensors file with OpenAI's names and shapes.
+    pub fn load_official(path: &Path, config: &ModelConfig) -> Result<Self> {
+        let tokenizer = Tokenizer::official()?;
+        let named = |error: candle_core::Error| error.context(format!("initial weights {}", path.display()));
+        let (tensors, _) = read(path).map_err(named)?;
+        let parameters = Self::from_tensors(config, tokenizer.vocabulary_size(), tensors).map_err(named)?;
+        Ok(Self { config: config.clone(), tokenizer, parameters })
+    }
+
     /// Parameters of a model of these sizes out of tensors with OpenAI's names and shapes. What is missing, too
     /// much or of another shape is listed by name.
     pub fn from_tensors(

@@ -1,5 +1,7 @@
 //! Sizes of a model.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +118,43 @@ impl ModelConfig {
 
     /// Names that [`ModelConfig::preset`] knows.
     pub const PRESETS: &[&str] = &["tiny", "nano", "rn50", "vit-b-32", "vit-b-16", "vit-l-14"];
+
+    /// Sizes that the shapes of weights with OpenAI's names have, read off as OpenAI's `build_model` does. Heads of
+    /// the text tower stand in no shape: one per 64 channels, as there.
+    pub fn of_weights(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
+        let size = |name: &str, axis: usize| match shapes.get(name).and_then(|shape| shape.get(axis)) {
+            Some(size) => Ok(*size),
+            None => bail!("the weights have no {name:?} of at least {} dimensions", axis + 1),
+        };
+        let blocks = |prefix: &str| {
+            let names = shapes.keys().filter_map(|name| name.strip_prefix(prefix));
+            names.filter_map(|rest| rest.split('.').next()).collect::<BTreeSet<_>>().len()
+        };
+        let side = |name: &str| Ok::<_, candle_core::Error>(size(name, 0)?.saturating_sub(1).isqrt());
+        let image = if shapes.contains_key("visual.proj") {
+            let (width, patch) = (size("visual.conv1.weight", 0)?, size("visual.conv1.weight", 3)?);
+            let resolution = side("visual.positional_embedding")? * patch;
+            let layers = blocks("visual.transformer.resblocks.");
+            ImageConfig::Vit(VitConfig { resolution, patch, width, layers })
+        } else {
+            let stages = (1..).map(|stage| blocks(&format!("visual.layer{stage}.")));
+            let layers = stages.take_while(|blocks| *blocks > 0).collect();
+            let width = size("visual.layer1.0.conv1.weight", 0)?;
+            let mut image = ResNetConfig { resolution: 0, layers, width, stem_stride: 2, stem_pool: true };
+            image.resolution = side("visual.attnpool.positional_embedding")? * image.reduction();
+            ImageConfig::ResNet(image)
+        };
+        let width = size("positional_embedding", 1)?;
+        let text = TextConfig {
+            context_length: size("positional_embedding", 0)?,
+            width,
+            heads: (width / 64).max(1),
+            layers: blocks("transformer.resblocks."),
+        };
+        let config = Self { embed_dim: size("text_projection", 1)?, image, text };
+        config.check()?;
+        Ok(config)
+    }
 
     /// An error that names the first size no model can have.
     pub fn check(&self) -> Result<()> {

@@ -1,6 +1,9 @@
 //! 8-bit RGB images: what data sets give, triggers stamp and `pixels` turns into tensors.
 
+use std::path::Path;
+
 use candle_core::{Result, bail};
+use image::DynamicImage;
 
 /// An 8-bit RGB image, rows from the top, `[height, width, 3]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,34 @@ impl Image {
             bail!("image {width}x{height}: expected {} bytes, found {}", width * height * 3, rgb.len());
         }
         Ok(Self { width, height, rgb })
+    }
+
+    /// The image in the bytes of a PNG or JPEG file, as Pillow's `convert("RGB")` gives it: transparency dropped and
+    /// laid over nothing, palettes looked up, grey in all channels, not turned by EXIF. Of 16 bits the upper 8 count,
+    /// but grey of 16 bits is cut off at 255.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let decoded = match image::load_from_memory(bytes) {
+            Ok(decoded) => decoded,
+            Err(error) => bail!("no image that can be read: {error}"),
+        };
+        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+        let narrowed = |image: DynamicImage, narrow: fn(u16) -> u8| -> Vec<u8> {
+            image.into_rgb16().into_raw().into_iter().map(narrow).collect()
+        };
+        let rgb = match decoded {
+            DynamicImage::ImageLuma16(_) => narrowed(decoded, |level| level.min(255) as u8),
+            DynamicImage::ImageLumaA16(_) | DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
+                narrowed(decoded, |level| (level >> 8) as u8)
+            }
+            _ => decoded.into_rgb8().into_raw(),
+        };
+        Self::new(width, height, rgb)
+    }
+
+    /// Reads a PNG or JPEG file as [`Image::decode`] does; an error names it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let named = |error: candle_core::Error| error.context(format!("cannot read {}", path.display()));
+        Self::decode(&std::fs::read(path).map_err(|error| named(error.into()))?).map_err(named)
     }
 
     /// Width in pixels, at least 1.

@@ -4,6 +4,7 @@ mod checkpoint;
 mod config;
 mod contrastive;
 mod device;
+pub mod flop;
 mod image;
 mod image_config;
 pub mod loss;

@@ -40,24 +40,27 @@ fn resize(image: &Image, resolution: usize) -> Result<Image> {
     let (left, top) = (offset(width - resolution), offset(height - resolution));
     let columns = Filter::new(image.width(), width, left, resolution);
     let rows = Filter::new(image.height(), height, top, resolution);
-    let mut narrow = Vec::with_capacity(image.height() * resolution * 3);
-    for line in image.rgb().chunks_exact(image.width() * 3) {
-        for window in &columns.windows {
-            narrow.extend((0..3).map(|channel| window.apply(|column| line[column * 3 + channel])));
-        }
-    }
-    let mut rgb = Vec::with_capacity(resolution * resolution * 3);
-    for window in &rows.windows {
-        rgb.extend((0..resolution * 3).map(|at| window.apply(|row| narrow[row * resolution * 3 + at])));
-    }
+    let rgb = if rows_first(image, width, height) {
+        columns.across(&rows.down(image.rgb(), image.width()), image.width())
+    } else {
+        rows.down(&columns.across(image.rgb(), image.width()), resolution)
+    };
     Image::new(resolution, resolution, rgb)
+}
+
+/// Whether Pillow (from 13 on, `Resample.c`) joins rows before columns: where the height shrinks by more than twice
+/// as much as the width. The order shows, because values are rounded to 8 bits in between.
+fn rows_first(image: &Image, width: usize, height: usize) -> bool {
+    let shrinks_by = |old: usize, new: usize| old as i64 - new as i64;
+    let (narrower, lower) = (shrinks_by(image.width(), width), shrinks_by(image.height(), height));
+    lower > 0 && lower > 2 * narrower
 }
 
 /// Bits behind the point of a filter's weights, as in Pillow's `Resample.c`.
 const PRECISION: u32 = 22;
 
 /// Pillow's bicubic filter along one axis, antialiased and in its fixed-point arithmetic: 8-bit values after each
-/// axis, columns first. (Pillow 13 joins rows first for some shapes, which changes pixels by up to 2 levels.)
+/// axis.
 struct Filter {
     windows: Vec<Window>,
 }
@@ -84,6 +87,26 @@ impl Filter {
             Window { first, weights: weights.iter().map(fixed).collect() }
         };
         Self { windows: (first..first + count).map(window).collect() }
+    }
+
+    /// Joins the columns of an image of this width.
+    fn across(&self, rgb: &[u8], width: usize) -> Vec<u8> {
+        let mut narrow = Vec::with_capacity(rgb.len() / width * self.windows.len());
+        for line in rgb.chunks_exact(width * 3) {
+            for window in &self.windows {
+                narrow.extend((0..3).map(|channel| window.apply(|column| line[column * 3 + channel])));
+            }
+        }
+        narrow
+    }
+
+    /// Joins the rows of an image of this width.
+    fn down(&self, rgb: &[u8], width: usize) -> Vec<u8> {
+        let mut low = Vec::with_capacity(self.windows.len() * width * 3);
+        for window in &self.windows {
+            low.extend((0..width * 3).map(|at| window.apply(|row| rgb[row * width * 3 + at])));
+        }
+        low
     }
 }
 

@@ -81,6 +81,16 @@ pub struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
+    /// The model, running statistics and all.
+    pub fn model(&self) -> &Clip {
+        self.model
+    }
+
+    /// The parameters that are trained, also those outside the model.
+    pub fn parameters(&self) -> &[Parameter] {
+        self.parameters
+    }
+
     /// Writes parameters, running statistics, moments and epoch to one file that appears whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut tensors = Vec::new();

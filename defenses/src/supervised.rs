@@ -108,7 +108,7 @@ impl Objective for Classification<'_> {
     fn parameters(&self, model: &Clip) -> Vec<Parameter> {
         let tower =
             model.all_parameters().into_iter().filter(|parameter| parameter.name.starts_with("visual."));
-        let head = [("head.weight", &self.weight), ("head.bias", &self.bias)];
+        let head = [(LinearHead::WEIGHT, &self.weight), (LinearHead::BIAS, &self.bias)];
         tower.chain(head.map(|(name, var)| Parameter::new(name, var.clone()))).collect()
     }
 

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod contract;
+pub mod cost;
 pub mod evidence;
 pub mod metric;
 pub mod plan;

@@ -34,6 +34,9 @@ pub struct Row {
     pub defense: String,
     /// Label of the attack whose trigger the test images bear.
     pub trigger: String,
+    /// The epoch of the defense after which it was measured; empty after the last one.
+    #[serde(default)]
+    pub epoch: Option<usize>,
     /// Label of the test set; empty where the cell failed.
     pub test_set: String,
     /// Identifier of the metric; empty where the cell failed.
@@ -152,7 +155,8 @@ impl Record {
             .collect()
     }
 
-    /// Its rows with every metric computed again from the evidence; failed cells as they stand in `rows.csv`.
+    /// Its rows with every metric computed again from the evidence; failed cells and single epochs as they stand in
+    /// `rows.csv`.
     pub fn rescored(&self) -> Result<Vec<Row>> {
         let path = self.folder.join(EVIDENCE);
         let frame = read_parquet(&path)?;
@@ -166,11 +170,13 @@ impl Record {
                 attack: text("attack")?,
                 defense: text("defense")?,
                 trigger: text("trigger")?,
+                epoch: None,
                 evidence: Ok((text("evidence")?, from_frame(&cell)?)),
             };
             rows.extend(observation.rows());
         }
-        rows.extend(self.rows()?.into_iter().filter(|row| row.status == Status::Failed));
+        let stored = self.rows()?.into_iter();
+        rows.extend(stored.filter(|row| row.status == Status::Failed || row.epoch.is_some()));
         Ok(rows)
     }
 
@@ -192,10 +198,11 @@ fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The evidence of all cells in one table, with the cell before each sample.
+/// The evidence of all cells after their last epoch in one table, with the cell before each sample. (That of single
+/// epochs would be ten times as much; it stays in the store.)
 fn evidence_frame(observations: &[Observation]) -> Result<DataFrame> {
     let mut whole: Option<DataFrame> = None;
-    for observation in observations {
+    for observation in observations.iter().filter(|observation| observation.epoch.is_none()) {
         let Ok((key, evidence)) = &observation.evidence else { continue };
         let mut frame = to_frame(evidence)?;
         let height = frame.height();

@@ -40,6 +40,8 @@ pub struct Observation {
     pub defense: String,
     /// Label of the attack whose trigger the test images bear.
     pub trigger: String,
+    /// The epoch of the defense after which it was observed; `None` after the last one.
+    pub epoch: Option<usize>,
     /// Hash of the evidence's key, and the evidence; otherwise why there is none.
     pub evidence: Result<(String, Evidence), String>,
 }
@@ -52,6 +54,7 @@ impl Observation {
             attack: self.attack.clone(),
             defense: self.defense.clone(),
             trigger: self.trigger.clone(),
+            epoch: self.epoch,
             test_set: String::new(),
             metric: String::new(),
             value: None,
@@ -134,9 +137,11 @@ pub fn run(
     let mut observations = queue.observations;
     let attack = |label: &str| plan.attacks.iter().position(|attack| attack.label == label);
     let defense = |label: &str| plan.defenses.iter().position(|defense| defense.label == label);
-    observations.sort_by_key(|Observation { seed, attack: trained, defense: defended, trigger, .. }| {
-        (*seed, attack(trained), defense(defended), attack(trigger))
-    });
+    observations.sort_by_key(
+        |Observation { seed, attack: trained, defense: defended, trigger, epoch, .. }| {
+            (*seed, attack(trained), defense(defended), attack(trigger), epoch.unwrap_or(usize::MAX))
+        },
+    );
     Ok(observations)
 }
 
@@ -161,8 +166,8 @@ pub fn survey(plan: &Plan, store: &Store) -> Result<Vec<Surveyed>> {
         for attack in &plan.attacks {
             let trained = laboratory.train_key(attack, *seed);
             for defense in &plan.defenses {
-                let defended = laboratory.defend_key(&trained, defense, *seed);
-                let observed = laboratory.observe_key(&defended, attack, *seed);
+                let defended = laboratory.defend_key(&trained, defense, *seed)?;
+                let observed = laboratory.observe_key(&defended, None, attack, *seed);
                 cells.push(Surveyed {
                     name: format!("{}::{}::seed-{seed}", attack.label, defense.label),
                     trained: store.has(&trained),
@@ -231,7 +236,7 @@ impl Done {
             let name = format!("{attack}::{defense}::seed-{seed}");
             laboratory.progress.warn(&format!("{name} failed: {message}"));
             let trigger = attack.clone();
-            Observation { seed, attack, defense, trigger, evidence: Err(message.to_owned()) }
+            Observation { seed, attack, defense, trigger, epoch: None, evidence: Err(message.to_owned()) }
         };
         Self { next: Vec::new(), observations: defenses.map(failed).collect() }
     }
@@ -278,17 +283,23 @@ fn defend(
     let is_anchor = attack.entry.card.name == BASELINE && defense.entry.card.name == BASELINE;
     let others = plan.attacks.iter().filter(|other| is_anchor && other.label != attack.label);
     let mut observations = Vec::new();
-    for trigger in std::iter::once(attack).chain(others) {
+    let points = std::iter::once((attack, None)).chain(others.map(|other| (other, None)));
+    let epochs = laboratory.epochs(&defended).into_iter().map(|epoch| (attack, Some(epoch)));
+    for (trigger, epoch) in points.chain(epochs) {
         let mut name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
         if trigger.label != attack.label {
             name += &format!(" under {}", trigger.label);
         }
-        let (evidence, key) = laboratory.observe(&name, &defended, trigger, seed)?;
+        if let Some(epoch) = epoch {
+            name += &format!(" after epoch {epoch}");
+        }
+        let (evidence, key) = laboratory.observe(&name, &defended, epoch, trigger, seed)?;
         observations.push(Observation {
             seed,
             attack: attack.label.clone(),
             defense: defense.label.clone(),
             trigger: trigger.label.clone(),
+            epoch,
             evidence: Ok((key.hash().to_owned(), evidence)),
         });
     }

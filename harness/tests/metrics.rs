@@ -6,7 +6,7 @@ use harness::metric::find;
 use serde_json::Value;
 
 fn golden() -> (Value, SetEvidence) {
-    let golden: Value = serde_json::from_str(include_str!("golden/scores.json")).expect("JSON");
+    let golden: Value = golden::json("scores.json");
     let numbers = |value: &Value| {
         value.as_array().expect("a list").iter().map(|n| n.as_f64().expect("a number")).collect::<Vec<_>>()
     };

@@ -104,12 +104,16 @@ expect:
 ";
 
 fn plan() -> Plan {
+    parse(PLAN)
+}
+
+fn parse(text: &str) -> Plan {
     let catalog = Catalog {
         datasets: vec![&DATA],
         attacks: ATTACKS.iter().collect(),
         defenses: DEFENSES.iter().collect(),
     };
-    Plan::parse("toy.yaml", PLAN, &catalog).expect("a plan")
+    Plan::parse("toy.yaml", text, &catalog).expect("a plan")
 }
 
 fn rows(cells: &[(&str, &str, &str, f64, f64)]) -> Vec<Row> {
@@ -122,6 +126,7 @@ fn rows(cells: &[(&str, &str, &str, f64, f64)]) -> Vec<Row> {
                     attack: (*attack).into(),
                     defense: (*defense).into(),
                     trigger: (*trigger).into(),
+                    epoch: None,
                     test_set: "toy".into(),
                     metric: metric.into(),
                     value: Some(value + if seed == 0 { 0.01 } else { -0.01 }),
@@ -180,6 +185,65 @@ fn verdicts_keep_their_kinds_apart() {
     assert_eq!(verdicts(&failed)[..3], [Verdict::Failed, Verdict::NotImplanted, Verdict::Failed]);
     let partial: Vec<Row> = measured().into_iter().filter(|row| row.defense == "none").collect();
     assert_eq!(verdicts(&partial)[0], Verdict::Skipped);
+}
+
+const SWEEP: &str = "
+question: At which price?
+seeds: [0, 1]
+every-epoch: true
+data: { train: toy, test: [toy, { name: toy, label: tuning, split: validation }], pairs: 10, clean-pairs: 1, clean-images: 1, test-images: 1 }
+target: banana
+model: nano
+recipe: smoke
+attacks: [strong]
+defenses: [none, { name: cure, label: \"cure[a]\" }, { name: cure, label: \"cure[b]\" }, { name: cure, label: other }]
+expect:
+  - { claim: keeps, attack: strong, defense: cure, at-attack-success-rate: 0.05, clean-accuracy: [0.70, 0.72], source: this test }
+  - { claim: wins, attack: strong, defense: cure, minus: { defense: other }, at-attack-success-rate: 0.05, clean-accuracy: [0.0, 1.0], source: this test }
+";
+
+/// Both seeds' rows of a point on both sets; `tuning` are accuracy and success there, `test` on the set judged.
+fn point(defense: &str, epoch: Option<usize>, tuning: [f64; 2], test: [f64; 2]) -> Vec<Row> {
+    let mut points = Vec::new();
+    for (set, [accuracy, success]) in [("tuning", tuning), ("toy", test)] {
+        for row in rows(&[("strong", defense, "strong", accuracy, success)]) {
+            points.push(Row { test_set: set.into(), epoch, ..row });
+        }
+    }
+    points
+}
+
+#[test]
+fn frontiers_are_chosen_on_one_set_and_read_off_another() {
+    let plan = parse(SWEEP);
+    let rows = [
+        point("none", None, [0.8, 0.95], [0.8, 0.95]),
+        point("cure[a]", Some(1), [0.79, 0.3], [0.79, 0.0]),
+        // The best below the cap where models are chosen; its success on the test set may lie above.
+        point("cure[a]", None, [0.75, 0.03], [0.71, 0.08]),
+        point("cure[b]", None, [0.70, 0.0], [0.9, 0.0]),
+        point("other", None, [0.9, 0.5], [0.9, 0.0]),
+    ]
+    .concat();
+    let summary = Summary::of(&rows).expect("a summary");
+    // Rows differ by ± 0.01 between the two seeds, so that the cap of 1 % holds for one seed of cure[b] alone.
+    let reached = |family: &str, cap: f64| summary.reached(&plan, "strong", family, cap).expect("points");
+    let at = reached("cure", 0.05);
+    let (accuracy, success) = (at.accuracy.expect("a mean"), at.success.expect("a mean"));
+    assert!((accuracy.mean - 0.71).abs() < 1e-12 && (success.mean - 0.08).abs() < 1e-12, "{at:?}");
+    assert_eq!((at.reached, at.seeds), (2, 2));
+    assert!((reached("cure", 1.0).accuracy.expect("a mean").mean - 0.79).abs() < 1e-12);
+    let never = reached("other", 0.05);
+    assert_eq!((never.accuracy, never.reached, never.seeds), (None, 0, 2));
+    let verdicts: Vec<Verdict> = judge(&plan, &summary).iter().map(|judgement| judgement.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Reproduced; 2], "what never gets there keeps nothing");
+    let page = markdown(&plan, &summary);
+    assert!(page.contains("| strong | cure | 80.0 ± 1.4 / 95.0 ± 1.4 |"), "{page}");
+    assert!(page.contains("never") && page.contains("chosen on tuning, values from toy"), "{page}");
+    for width in [60, 120, 200] {
+        let text = terminal(&plan, &summary, width);
+        assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
-use harness::run::survey;
+use harness::Plan;
+use harness::cost::Cost;
+use harness::progress::duration;
+use harness::run::{Surveyed, survey};
 use harness::store::Store;
 
 use super::choose;
@@ -29,5 +32,46 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
     println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
+    print_cost(&plan, &cells);
     Ok(FINE)
+}
+
+/// What sustained speeds the time is told for, in FLOP/s. Measured: two CPU cores train the tiny model at about 0.1 and
+/// RN50 at 0.3 TFLOP/s (results/speed). Assumed: one large GPU at 100 TFLOP/s in full or half precision together.
+const SPEEDS: [(&str, f64); 2] = [("two CPU cores at 0.2 TFLOP/s", 2e11), ("a GPU at 100 TFLOP/s", 1e14)];
+
+/// Seconds as a clock tells them, or as hours or days where they are many.
+fn time(seconds: f64) -> String {
+    match seconds / 3600.0 {
+        hours if hours < 2.0 => duration(seconds),
+        hours if hours < 100.0 => format!("{hours:.0} hours"),
+        hours => format!("{:.0} days", hours / 24.0),
+    }
+}
+
+/// Prints how much work is left, and how long that takes at stated speeds.
+fn print_cost(plan: &Plan, cells: &[Surveyed]) {
+    let cost = Cost::of(plan);
+    let (mut trainings, mut total) = (0, 0.0);
+    let per_attack = plan.defenses.len();
+    for group in cells.chunks(per_attack) {
+        if group.iter().any(|cell| !cell.trained && !cell.observed) {
+            trainings += 1;
+            total += cost.training();
+        }
+        for (cell, defense) in group.iter().zip(&plan.defenses) {
+            total += if cell.defended || cell.observed { 0.0 } else { cost.defense(defense) };
+            total += if cell.observed { 0.0 } else { cost.observation() };
+        }
+    }
+    let poisoned: Vec<String> =
+        plan.attacks.iter().map(|attack| format!("{} {}", attack.label, cost.poisoned(attack))).collect();
+    println!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
+    let times: Vec<String> =
+        SPEEDS.iter().map(|(what, speed)| format!("{} on {what}", time(total / speed))).collect();
+    println!(
+        "left: {trainings} trainings of {} epochs and what follows, {total:.1e} floating-point operations; about {}",
+        plan.recipe.epochs,
+        times.join(", ")
+    );
 }

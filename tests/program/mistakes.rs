@@ -49,6 +49,22 @@ fn values_are_checked() {
 }
 
 #[test]
+fn grants_and_frontiers_are_checked() {
+    let row = "- { name: cleanclip, preset: smoke }";
+    let granted = |keys: &str| format!("- {{ name: cleanclip, preset: smoke, {keys} }}");
+    refused((row, &granted("granted-pears: 3")), &["plan.yaml:19", "did you mean \"granted-pairs\"?"]);
+    refused((row, &granted("granted-pairs: 0")), &["plan.yaml:19", "granted-pairs 0"]);
+    refused(
+        (row, &granted("granted-pairs: 9, granted-poison: 10")),
+        &["granted-poison 10", "not more poison"],
+    );
+    refused((row, &granted("granted-from: elsewhere")), &["\"elsewhere\" is not under data.clean"]);
+    refused(("test-images: 60", "test-images: 60\n  split: tset"), &["plan.yaml:11", "split", "tset"]);
+    refused(("recipe:", "pretraining: cleanclip\nrecipe:"), &["plan.yaml:14", "does not train a model"]);
+    refused(("source:", "at-attack-success-rate: 0.1\n    source:"), &["only clean-accuracy can be judged"]);
+}
+
+#[test]
 fn what_is_no_plan_is_refused() {
     refused(("question: Is", "question: [Is"), &["plan.yaml", "is not YAML"]);
     let bench = Bench::with("micro", &[]);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use harness::record::Record;
+
 use crate::support::{Bench, stderr, stdout};
 
 fn micro() -> Bench {
@@ -152,4 +154,46 @@ fn the_resolved_plan_of_a_record_is_a_plan_for_the_same_record() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(bench.result("first"), bench.result("second"));
     assert_eq!(bench.read("first/plan.resolved.yaml"), bench.read("second/plan.resolved.yaml"));
+}
+
+#[test]
+fn every_epoch_is_a_point_and_grants_differ_by_defense() {
+    let edits = [
+        ("target: banana", "target: banana\nevery-epoch: true"),
+        (
+            "test: [{ name: emoji-scenes, preset: smoke }]",
+            "test: [{ name: emoji-scenes, preset: smoke }, { name: emoji-scenes, preset: smoke, label: tuning, split: validation }]\n  clean: [{ name: emoji-scenes, preset: smoke, label: other, turn-degrees: 90.0 }]",
+        ),
+        (
+            "- { name: cleanclip, preset: smoke }",
+            "- { name: cleanclip, preset: smoke }\n  - { name: cleanclip, label: left, preset: smoke, granted-poison: [0, 5] }\n  - { name: cleanclip, label: fewer, preset: smoke, granted-pairs: 64, granted-from: other }",
+        ),
+    ];
+    let bench = Bench::with("micro", &edits);
+    run(&bench, "record", &[]);
+    let rows = Record::open(&bench.path("record")).and_then(|record| record.rows()).expect("rows");
+    let values = |defense: &str, epoch: Option<usize>, set: &str| -> Vec<Option<f64>> {
+        let wanted =
+            rows.iter().filter(|row| (&*row.defense, row.epoch, &*row.test_set) == (defense, epoch, set));
+        wanted.map(|row| row.value).collect()
+    };
+    // Two epochs: the first is kept beside the last one, which is the defended model itself.
+    let set = "emoji-scenes";
+    assert!(!values("cleanclip", Some(1), set).is_empty() && values("cleanclip", Some(2), set).is_empty());
+    assert_ne!(values("cleanclip", Some(1), set), values("cleanclip", None, set));
+    assert_ne!(values("cleanclip", None, set), values("cleanclip", None, "tuning"), "another split");
+    assert_eq!(values("cleanclip", None, set), values("left[granted-poison=0]", None, set));
+    let key = |defense: &str| {
+        let row = rows.iter().find(|row| row.defense == defense).expect("a row");
+        row.evidence.clone()
+    };
+    assert_eq!(key("cleanclip"), key("left[granted-poison=0]"), "nothing but the label differs");
+    assert_ne!(key("cleanclip"), key("left[granted-poison=5]"));
+    assert_ne!(key("cleanclip"), key("fewer"));
+    let report = stdout(&bench.run(&["report", "record", "--markdown"]));
+    assert!(report.contains("chosen on tuning, values from emoji-scenes"), "{report}");
+    // Its resolved plan is the same plan.
+    let again = bench.run(&["run", "record/plan.resolved.yaml", "--record", "again"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(bench.result("record"), bench.result("again"));
 }

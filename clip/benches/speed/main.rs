@@ -7,7 +7,6 @@
 //!
 //! The last one starts this program with `serve`.
 
-mod flop;
 mod inputs;
 mod models;
 mod operations;

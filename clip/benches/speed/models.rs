@@ -8,9 +8,9 @@ use clip::candle_core::{DType, Device, Result, Tensor, bail};
 use clip::kernels::{AdamW, Optimizer};
 use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, kernels, loss};
 
-use crate::flop;
 use crate::inputs::{noise, signature, tokens};
 use crate::work::{Check, Count, Workload};
+use clip::flop;
 
 /// Tokens that are no merges: 512 bytes, start and end.
 const UNMERGED: usize = 514;

@@ -3,10 +3,10 @@
 use clip::candle_core::{Result, Tensor, bail};
 use clip::{kernels, loss};
 
-use crate::flop;
 use crate::inputs::{noise, signature, tokens, variable};
 use crate::rows::Work;
 use crate::work::{Check, Count, Workload};
+use clip::flop;
 
 /// PyTorch's default of both norms.
 const EPSILON: f64 = 1e-5;

@@ -3,7 +3,7 @@
 use clip::candle_core::{Device, Result, Tensor};
 use clip::{Clip, Contrastive, DeviceChoice, Mode, Objective, Seed, kernels, train, zero_shot};
 
-use crate::support::{Folder, GOLDEN_MODELS, assert_close, nano, pairs, recipe};
+use crate::support::{Folder, GoldenModel, TOWERS, assert_close, nano, pairs, recipe};
 use crate::training::Saver;
 
 fn device() -> Option<Device> {
@@ -36,12 +36,15 @@ fn step(model: &Clip, pixels: &Tensor, tokens: &Tensor) -> Result<Vec<(String, T
 #[test]
 fn a_step_on_cuda_is_a_step_on_the_cpu() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
-    for model in [nano(3)?, GOLDEN_MODELS[0].load()?, GOLDEN_MODELS[1].load()?] {
+    let golden = TOWERS.iter().map(|tower| GoldenModel::open(tower)?.load()).collect::<Result<Vec<_>>>()?;
+    for model in std::iter::once(nano(3)?).chain(golden) {
         let pairs = pairs(6, model.config.image.resolution());
         let objective = Contrastive::new(&model, &pairs)?;
         let (pixels, _) = objective.batch(&[0, 1, 2, 3, 4, 5], 0, &Seed::new(0))?;
-        let tokens: Vec<u32> = (0..6 * 9).map(|at| at * 37 % 160).collect(); // the golden model knows 160
-        let tokens = Tensor::from_vec(tokens, (6, 9), &Device::Cpu)?;
+        let vocabulary = model.parameters.get("token_embedding.weight")?.dim(0)? as u32;
+        let length = model.config.text.context_length.min(9);
+        let tokens: Vec<u32> = (0..6 * length as u32).map(|at| at * 37 % vocabulary).collect();
+        let tokens = Tensor::from_vec(tokens, (6, length), &Device::Cpu)?;
         let on_device = model.to_device(&device)?;
         let expected = step(&model, &pixels, &tokens)?;
         let found = step(&on_device, &pixels, &tokens)?;

@@ -1,55 +1,92 @@
 //! Tokenizer, pixels and schedule against the released code.
 
+use std::collections::BTreeMap;
+
 use clip::candle_core::{DType, Result, Tensor};
 use clip::{Image, Recipe, Tokenizer, pixels};
+use serde_json::Value;
 
-use crate::support::{golden, golden_json, golden_path, values};
+use crate::support::values;
 
-/// Cases that the released code repairs with `ftfy` first, which is not ported.
-const NEED_FTFY: &[&str] = &[
-    "â€œmojibakeâ€\u{9d} schÃ¶n", // doubly encoded
-    "don’t “quote” — dash…",      // curly quotes
-    "ﬁ ligature ½ ① Ⅷ",           // ligatures
-    "ＦＵＬＬ ｗｉｄｔｈ",        // full-width letters
-];
+/// Whether `ftfy`, which the released code applies first and which is not ported, may change a text: quotes are
+/// uncurled, ligatures and full-width forms spelt out, marks composed, control characters dropped, and UTF-8 that was
+/// read as Windows-1252 is read again.
+fn needs_ftfy(text: &str) -> bool {
+    let changed = |character: char| {
+        matches!(character,
+            '\u{0}'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}'
+            | '\u{132}' | '\u{133}' | '\u{149}' | '\u{1c4}'..='\u{1cc}' | '\u{1f1}'..='\u{1f3}'
+            | '\u{2bc}' | '\u{300}'..='\u{36f}' | '\u{2018}'..='\u{201f}' | '\u{206a}'..='\u{206f}'
+            | '\u{3000}' | '\u{fb00}'..='\u{fb06}' | '\u{feff}'..='\u{ffef}' | '\u{fff9}'..='\u{fffd}')
+    };
+    // A lead byte of UTF-8 and what follows one, as Latin-1 or Windows-1252 show them.
+    let follows = |character: char| {
+        matches!(character, '\u{80}'..='\u{bf}') || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(character)
+    };
+    let mut neighbours = text.chars().zip(text.chars().skip(1));
+    let misread = neighbours.any(|(lead, next)| ('\u{c2}'..='\u{f4}').contains(&lead) && follows(next));
+    misread || text.chars().any(changed)
+}
 
-fn numbers(list: &serde_json::Value) -> Vec<u32> {
-    list.as_array().expect("a list").iter().map(|number| number.as_u64().expect("a token") as u32).collect()
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+fn numbers(value: &Value) -> Vec<u32> {
+    list(value).iter().map(|number| number.as_u64().expect("a token") as u32).collect()
+}
+
+/// A test body for each golden text that does not depend on `ftfy`; those that do are named.
+fn each_text(mut body: impl FnMut(&str, &Value) -> Result<()>) -> Result<()> {
+    let mut seen = 0;
+    for case in list(&golden::json("tokenizer.json")) {
+        let text = case["text"].as_str().expect("a text");
+        if needs_ftfy(text) {
+            eprintln!("not compared, because ftfy is not ported: {text:?}");
+            continue;
+        }
+        body(text, case)?;
+        seen += 1;
+    }
+    assert!(seen > 0, "no text to compare");
+    Ok(())
 }
 
 #[test]
 fn tokens_agree() -> Result<()> {
-    let tokenizer = Tokenizer::official()?;
-    let mut wrong = Vec::new();
-    for case in golden_json("tokenizer.json").as_array().expect("a list of cases") {
-        let text = case["text"].as_str().expect("a text");
-        let same = tokenizer.encode(text) == numbers(&case["tokens"]);
-        if same == NEED_FTFY.contains(&text) {
+    let (tokenizer, mut wrong) = (Tokenizer::official()?, Vec::new());
+    each_text(|text, case| {
+        if tokenizer.encode(text) != numbers(&case["tokens"]) {
             wrong.push(text.to_owned());
         }
-    }
-    assert!(wrong.is_empty(), "not as expected: {wrong:?}");
+        Ok(())
+    })?;
+    assert!(wrong.is_empty(), "other tokens: {wrong:?}");
     Ok(())
 }
 
 #[test]
 fn padding_agrees_and_cutting_keeps_the_end() -> Result<()> {
     let tokenizer = Tokenizer::official()?;
-    for case in golden_json("tokenizer.json").as_array().expect("a list of cases") {
-        let text = case["text"].as_str().expect("a text");
-        if NEED_FTFY.contains(&text) {
-            continue;
+    let end = tokenizer.vocabulary_size() as u32 - 1;
+    each_text(|text, case| {
+        let padded = case.as_object().expect("a case").iter().filter(|(key, _)| key.starts_with("padded_"));
+        let mut seen = 0;
+        for (_, expected) in padded {
+            let mut expected = numbers(expected);
+            let length = expected.len();
+            let mut found = tokenizer.encode_batch(&[text], length)?.to_vec2::<u32>()?.remove(0);
+            found.resize(length, 0);
+            if numbers(&case["tokens"]).len() > length {
+                // The released code loses the end token here and pools at whatever is highest.
+                expected[length - 1] = end;
+            }
+            assert_eq!(found, expected, "{text:?}");
+            seen += 1;
         }
-        let mut expected = numbers(&case["padded_77"]);
-        let mut found = tokenizer.encode_batch(&[text], 77)?.to_vec2::<u32>()?.remove(0);
-        found.resize(77, 0);
-        if numbers(&case["tokens"]).len() > 77 {
-            // The released code loses the end token here and pools at whatever is highest.
-            expected[76] = 49_407;
-        }
-        assert_eq!(found, expected, "{text:?}");
-    }
-    Ok(())
+        assert!(seen > 0, "{text:?}: no padded tokens");
+        Ok(())
+    })
 }
 
 #[test]
@@ -78,7 +115,9 @@ fn a_cut_vocabulary_splits_its_texts_alike() -> Result<()> {
 
 #[test]
 fn schedules_agree() {
-    for case in golden_json("schedule.json").as_array().expect("a list of cases") {
+    let cases = golden::json("schedule.json");
+    assert!(!list(&cases).is_empty());
+    for case in list(&cases) {
         let number = |key: &str| case[key].as_f64().expect("a number");
         let recipe = Recipe {
             learning_rate: number("base"),
@@ -93,22 +132,66 @@ fn schedules_agree() {
     }
 }
 
+/// Normalised pixels as levels, with the mean and deviation that OpenAI's `clip.py` states.
+fn levels(normalised: &Tensor) -> Result<Vec<f64>> {
+    let normalised = normalised.to_dtype(DType::F64)?;
+    let per_channel = |numbers: [f64; 3]| Tensor::new(&numbers, normalised.device())?.reshape((3, 1, 1));
+    let mean = per_channel([0.48145466, 0.4578275, 0.40821073])?;
+    let deviation = per_channel([0.26862954, 0.26130258, 0.27577711])?;
+    Ok(values(&(normalised.broadcast_mul(&deviation)?.broadcast_add(&mean)? * 255.0)?))
+}
+
+/// Image file and resolution that a name such as `tall_png_64_u8` or `tall_png_64` stands for, and whether levels
+/// are meant; `None` for another fit than resize and crop.
+fn preprocessed(name: &str) -> Option<(String, usize, bool)> {
+    let (rest, is_levels) = name.strip_suffix("_u8").map_or((name, false), |rest| (rest, true));
+    let (image, resolution) = rest.rsplit_once('_')?;
+    let (stem, extension) = image.rsplit_once('_')?;
+    Some((format!("image_{stem}.{extension}"), resolution.parse().ok()?, is_levels))
+}
+
 #[test]
 fn preprocessing_agrees() -> Result<()> {
-    let golden = golden("preprocess.safetensors")?;
-    // Pillow 13 joins the rows of the tall image before its columns, and rounds to 8 bits in between.
-    for (name, tolerance) in [("tall", 2.01), ("wide", 0.01), ("tiny", 0.01), ("line", 0.01)] {
-        let decoded = image::open(golden_path(&format!("image_{name}.png"))).expect("a PNG").to_rgb8();
-        let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-        let image = Image::new(width, height, decoded.into_raw())?;
-        let found = pixels::batch(&[image], 64)?.get(0)?.permute((2, 0, 1))?.to_dtype(DType::F64)?;
-        let per_channel = |numbers: [f64; 3]| Tensor::new(&numbers, found.device())?.reshape((3, 1, 1));
-        let mean = per_channel([0.48145466, 0.4578275, 0.40821073])?;
-        let deviation = per_channel([0.26862954, 0.26130258, 0.27577711])?;
-        let levels = (found.broadcast_mul(&deviation)?.broadcast_add(&mean)? * 255.0)?;
-        let expected = values(&golden[&format!("{name}_png_64_u8")]);
-        let off = values(&levels).iter().zip(&expected).fold(0f64, |most, (a, b)| most.max((a - b).abs()));
-        assert!(off <= tolerance, "{name}: off by {off} levels");
+    let golden = golden::tensors("preprocess.safetensors");
+    let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
+    for (name, expected) in golden.iter().collect::<BTreeMap<_, _>>() {
+        let Some((file, resolution, is_levels)) = preprocessed(name) else { continue };
+        let image = Image::open(&golden::path(&file))?;
+        let found = pixels::batch(&[image], resolution)?.get(0)?.permute((2, 0, 1))?;
+        assert_eq!(found.dims(), expected.dims(), "{name}");
+        let expected = if is_levels { values(expected) } else { levels(expected)? };
+        let distances =
+            levels(&found)?.into_iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+        let distances: Vec<f64> = distances.collect();
+        let most = distances.iter().fold(0f64, |most, distance| most.max(*distance));
+        let mean = distances.iter().sum::<f64>() / distances.len() as f64;
+        println!("{name}: {most:.3} levels at most, {mean:.4} in the mean");
+        let (allowed, allowed_mean) = if file.ends_with(".png") { (1.0, 1.0) } else { (3.0, 0.6) };
+        if most > allowed + 1e-3 || mean > allowed_mean {
+            wrong.push(format!("{name}: off by {most} levels, {mean} in the mean"));
+        }
+        *seen.entry(file).or_insert(0) += 1;
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let folder = golden::path("preprocess.safetensors");
+    let files = std::fs::read_dir(folder.parent().expect("a folder")).expect("the golden folder");
+    let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+    let images: Vec<String> = names.filter(|name| name.starts_with("image_")).collect();
+    assert!(
+        !images.is_empty() && images.iter().all(|image| seen.contains_key(image)),
+        "{images:?}, seen {seen:?}"
+    );
     Ok(())
+}
+
+#[test]
+fn files_that_are_no_images_are_refused() {
+    let error = Image::open(std::path::Path::new("/nowhere/photo.jpg")).expect_err("no such file");
+    assert!(error.to_string().contains("/nowhere/photo.jpg"), "{error}");
+    for bytes in [&b""[..], b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 cut", b"<html>"] {
+        assert!(Image::decode(bytes).is_err(), "{bytes:?}");
+    }
+    let file = golden::path("rn_weights.safetensors");
+    let error = Image::open(&file).expect_err("no image").to_string();
+    assert!(error.contains("rn_weights.safetensors"), "{error}");
 }

@@ -11,7 +11,7 @@ use clip::{
 };
 use serde_json::json;
 
-use crate::support::{Folder, GOLDEN_MODELS, nano, pairs, recipe, values};
+use crate::support::{Folder, GoldenModel, TOWERS, nano, pairs, recipe, values};
 use crate::training::Saver;
 
 /// The same batch in every step: originals, then augmented views.
@@ -68,26 +68,27 @@ fn the_released_schedule_starts_an_epoch_late_and_runs_past_its_end() {
 #[test]
 fn decay_spares_the_parameters_that_the_released_code_spares() -> Result<()> {
     let info = golden::json("info.json");
-    for entry in &GOLDEN_MODELS {
-        let parameters = entry.load()?.all_parameters();
+    for tower in TOWERS {
+        let parameters = GoldenModel::open(tower)?.load()?.all_parameters();
         let spared = |decay: Decay| -> BTreeSet<&str> {
             let spared = parameters.iter().filter(|parameter| !decay.applies(parameter));
             spared.map(|parameter| parameter.name.as_str()).collect()
         };
         for (decay, rule) in [(Decay::Released, "released"), (Decay::ByType, "by_type")] {
-            let names = info[format!("{}_no_decay_{rule}", entry.name)].as_array().expect("names");
+            let names = info[format!("{tower}_no_decay_{rule}")].as_array().expect("names");
             let expected: BTreeSet<&str> = names.iter().filter_map(|name| name.as_str()).collect();
-            assert_eq!(spared(decay), expected, "{} {rule}", entry.name);
+            assert_eq!(spared(decay), expected, "{tower} {rule}");
         }
-        assert!(spared(Decay::AllButBiases).iter().all(|name| name.contains("bias")), "{}", entry.name);
+        assert!(spared(Decay::AllButBiases).iter().all(|name| name.contains("bias")), "{tower}");
     }
     Ok(())
 }
 
 #[test]
 fn three_steps_of_training_are_the_released_ones() -> Result<()> {
-    for entry in &GOLDEN_MODELS {
-        let (model, golden) = (entry.load()?, entry.numbers()?);
+    for tower in TOWERS {
+        let golden_model = GoldenModel::open(tower)?;
+        let (model, golden) = (golden_model.load()?, &golden_model.numbers);
         let both = |name: &str| Tensor::cat(&[&golden[name], &golden[&format!("augmented_{name}")]], 0);
         let objective = Fixed {
             pixels: both("pixels")?.permute((0, 2, 3, 1))?.contiguous()?,
@@ -116,11 +117,11 @@ fn three_steps_of_training_are_the_released_ones() -> Result<()> {
             for ((found, expected), gradient) in found.iter().zip(&expected).zip(&gradient) {
                 // Where a gradient is 0 but for rounding, a step in either direction is right.
                 let close = (found - expected).abs() <= 5e-5 || gradient.abs() < 1e-5;
-                assert!(close, "{} {name}: {found}, not {expected}", entry.name);
+                assert!(close, "{tower} {name}: {found}, not {expected}");
             }
             compared += 1;
         }
-        assert!(compared > 20, "{}: {compared} parameters", entry.name);
+        assert!(compared > 20, "{tower}: {compared} parameters");
     }
     Ok(())
 }
@@ -201,7 +202,7 @@ fn moments_that_do_not_fit_are_an_error() -> Result<()> {
     first_run(&model, &objective, &folder.file("first"))?;
     let carried = OptimizerState::read(&folder.file("first"))?;
     // A golden model has parameters of other names.
-    let other = GOLDEN_MODELS[1].load()?;
+    let other = GoldenModel::open(TOWERS[1])?.load()?;
     let objective = Contrastive::new(&other, &pairs)?;
     let result =
         train_on(&other, &objective, &recipe(), &Seed::new(0), Some(&carried), &mut Saver::default());

@@ -22,6 +22,30 @@ fn the_form_in_files_is_fixed() -> Result<()> {
 }
 
 #[test]
+fn sizes_are_read_off_weights() -> Result<()> {
+    for config in [ModelConfig::nano(), ModelConfig::tiny()] {
+        let model = Clip::new(&config, Tokenizer::kept(&[])?, &Seed::new(0))?;
+        let dims = |parameter: clip::Parameter| (parameter.name, parameter.var.dims().to_vec());
+        let mut shapes: BTreeMap<String, Vec<usize>> = model.all_parameters().into_iter().map(dims).collect();
+        let mut found = ModelConfig::of_weights(&shapes)?;
+        // What shapes do not tell; both towers end in the same side.
+        found.text.heads = config.text.heads;
+        let (ImageConfig::ResNet(image), ImageConfig::ResNet(expected)) = (&mut found.image, &config.image)
+        else {
+            unreachable!("two ModifiedResNets")
+        };
+        (image.stem_stride, image.stem_pool) = (expected.stem_stride, expected.stem_pool);
+        image.resolution = image.resolution * expected.reduction() / (4 << (expected.layers.len() - 1));
+        assert_eq!(found, config);
+        shapes.remove("text_projection");
+        let error = ModelConfig::of_weights(&shapes).expect_err("no projection").to_string();
+        assert!(error.contains("text_projection"), "{error}");
+    }
+    assert!(ModelConfig::of_weights(&BTreeMap::new()).is_err());
+    Ok(())
+}
+
+#[test]
 fn mixed_and_incomplete_towers_are_refused() {
     for image in [
         r#""resolution":32,"width":64"#,

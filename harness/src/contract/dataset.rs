@@ -42,7 +42,8 @@ impl Split {
 /// The captioned side of a data set.
 pub trait PairSource: Send + Sync {
     /// The first `count` pairs of a split in the order that `seed` gives; an error where it has fewer.
-    /// Images are square, `resolution` pixels a side.
+    /// Images that are drawn are square, `resolution` pixels a side; those that are read have the sizes of their
+    /// files, and models see them resized and cut.
     fn pairs(
         &self,
         split: Split,

@@ -83,11 +83,19 @@ pub struct Model {
     pub head: Option<LinearHead>,
 }
 
-/// A linear classifier on image features as they leave the tower (not normalised).
+/// A linear classifier on image features as they leave the tower (not normalised). One that `clip::train` trains must
+/// bear the names below, so that the models of single epochs can be looked at.
 #[derive(Clone, Debug)]
 pub struct LinearHead {
     /// `[classes, embedding]`.
     pub weight: Tensor,
     /// `[classes]`.
     pub bias: Tensor,
+}
+
+impl LinearHead {
+    /// Name of the trained parameter [`LinearHead::weight`].
+    pub const WEIGHT: &str = "head.weight";
+    /// Name of the trained parameter [`LinearHead::bias`].
+    pub const BIAS: &str = "head.bias";
 }

@@ -17,6 +17,8 @@ pub struct Choice<T: 'static> {
     pub preset: String,
     /// Complete settings.
     pub settings: Value,
+    /// Keys of its row that the plan itself reads, beside the settings; null where the row does not give them.
+    pub reserved: Map<String, Value>,
 }
 
 impl<T> Choice<T> {
@@ -40,17 +42,25 @@ impl<T> Choice<T> {
             map.insert("label".into(), self.label.clone().into());
         }
         map.insert("preset".into(), self.preset.clone().into());
+        map.extend(self.reserved.clone().into_iter().filter(|(_, value)| !value.is_null()));
         map.extend(self.settings.as_object().cloned().unwrap_or_default());
         Value::Object(map)
     }
+
+    /// Its label without what sweeps appended: what the points of one frontier have in common.
+    pub fn family(&self) -> &str {
+        self.label.split('[').next().unwrap_or_default()
+    }
 }
 
-/// Reads `name`, or `{ name, label, preset, … }`, into one choice per swept value.
+/// Reads `name`, or `{ name, label, preset, … }`, into one choice per swept value. `reserved` are keys that the plan
+/// itself reads.
 pub(crate) fn choices<T>(
     source: &Source<'_>,
     path: &[String],
     kind: &str,
     entries: &[&'static Entry<T>],
+    reserved: &[&str],
     value: serde_yaml::Value,
 ) -> Result<Vec<Choice<T>>, PlanError> {
     let value = match value {
@@ -64,14 +74,23 @@ pub(crate) fn choices<T>(
     let label: Option<String> = section.optional("label")?;
     section.path.push(name.clone());
     let entry = find(kind, entries, &name).map_err(|message| source.error(&section.path, message))?;
-    let (preset, resolved) = resolve(section, (entry.presets)())?;
+    let mut presets = (entry.presets)();
+    for (_, settings) in &mut presets {
+        reserved.iter().for_each(|key| settings[*key] = Value::Null);
+    }
+    let (preset, resolved) = resolve(section, presets)?;
     let mut choices = Vec::with_capacity(resolved.len());
-    for (suffix, settings) in resolved {
+    for (suffix, mut settings) in resolved {
+        let mut take = |key: &&str| {
+            let value = settings.as_object_mut().and_then(|settings| settings.remove(*key));
+            ((*key).to_owned(), value.unwrap_or_default())
+        };
+        let reserved = reserved.iter().map(&mut take).collect();
         let label = format!("{}{suffix}", label.as_ref().unwrap_or(&name));
         if label.contains("::") || label.contains('/') || label.contains(',') {
             return Err(source.error(path, format!("the label {label:?} must not hold '::', '/' or ','")));
         }
-        let choice = Choice { label, entry, preset: preset.clone(), settings };
+        let choice = Choice { label, entry, preset: preset.clone(), settings, reserved };
         choice.build().map_err(|error| {
             source.error(&[path, std::slice::from_ref(&name)].concat(), format!("{error:#}"))
         })?;

@@ -21,12 +21,15 @@ pub struct Claim {
     pub source: String,
     /// Labels of the attacks it is about; each is judged by itself.
     pub attacks: Vec<String>,
-    /// Label of the defense it is about.
+    /// Label of the defense it is about; on a frontier also what the labels of a sweep have in common.
     pub defense: String,
     /// Labels of the attacks whose triggers the test images bear, each judged by itself; empty for the cell's own.
     pub triggers: Vec<String>,
     /// The cell whose value is taken away first, if any.
     pub minus: Option<Other>,
+    /// Where given, the cells are points of frontiers: of all settings and epochs of a defense the one with the highest
+    /// clean accuracy at an attack success rate of at most this.
+    pub at_success: Option<f64>,
     /// Lowest and highest value by metric, as fractions.
     pub bands: BTreeMap<String, [f64; 2]>,
 }
@@ -71,7 +74,7 @@ pub(super) fn claims(
     };
     let labels = Labels {
         attacks: attacks.iter().map(|attack| attack.label.as_str()).collect(),
-        defenses: defenses.iter().map(|defense| defense.label.as_str()).collect(),
+        defenses: defenses.iter().flat_map(|defense| [defense.label.as_str(), defense.family()]).collect(),
     };
     rows.into_iter().map(|row| claim(source, &path, row, &labels)).collect()
 }
@@ -89,6 +92,10 @@ fn claim(source: &Source<'_>, path: &[String], row: Value, labels: &Labels<'_>) 
     }
     let defense: String = section.required("defense")?;
     labels.check(&section, "defense", &labels.defenses, &defense)?;
+    let at_success: Option<f64> = section.optional("at-attack-success-rate")?;
+    if at_success.is_some_and(|cap| !(0.0..=1.0).contains(&cap)) {
+        return Err(section.error("at-attack-success-rate", "expected a fraction between 0 and 1"));
+    }
     let triggers = one_or_more(&mut section, "trigger")?;
     let minus: Option<Other> = section.optional("minus")?;
     let minus_attack = minus.as_ref().and_then(|other| other.attack.as_ref());
@@ -104,10 +111,21 @@ fn claim(source: &Source<'_>, path: &[String], row: Value, labels: &Labels<'_>) 
         let path: Vec<String> = here.iter().cloned().chain([name.clone()]).collect();
         if metric::find(&name).is_none() {
             let mut known: Vec<&str> = metric::METRICS.iter().map(|metric| metric.name).collect();
-            known.extend(["claim", "attack", "defense", "trigger", "minus", "source"]);
+            known.extend([
+                "claim",
+                "attack",
+                "defense",
+                "trigger",
+                "minus",
+                "source",
+                "at-attack-success-rate",
+            ]);
             return Err(
                 source.error(&path, format!("neither a key nor a metric; {}", suggestion(&name, &known)))
             );
+        }
+        if at_success.is_some() && name != metric::CLEAN_ACCURACY {
+            return Err(source.error(&path, "with at-attack-success-rate only clean-accuracy can be judged"));
         }
         let band: [f64; 2] = serde_yaml::from_value(value).map_err(|error| {
             source.error(&path, format!("expected [lowest, highest] as fractions: {error}"))
@@ -122,7 +140,7 @@ fn claim(source: &Source<'_>, path: &[String], row: Value, labels: &Labels<'_>) 
             source.error(&here, "claims nothing: give a metric a band, as attack-success-rate: [0.9, 1.0]")
         );
     }
-    Ok(Claim { claim: words, source: source_text, attacks, defense, triggers, minus, bands })
+    Ok(Claim { claim: words, source: source_text, attacks, defense, triggers, minus, at_success, bands })
 }
 
 /// A label or a list of labels; empty where there is none.

@@ -2,20 +2,23 @@
 
 mod choice;
 mod claims;
+mod grant;
 mod section;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clip::{DeviceChoice, ModelConfig, Recipe};
 use serde_json::{Value, json};
 
 pub use choice::Choice;
 pub use claims::{Claim, Other};
+pub use grant::Grant;
 pub use section::PlanError;
 
 use crate::catalog::{Catalog, suggestion};
 use crate::contract::{Attack, Dataset, Defense, Split, preset};
+use grant::{GRANT_KEYS, TEST_KEYS};
 use section::{Section, Source};
 
 /// A plan with every preset resolved and every sweep unrolled.
@@ -30,8 +33,12 @@ pub struct Plan {
     pub pairs: usize,
     /// Clean pairs granted to defenders.
     pub clean_pairs: usize,
+    /// Where clean pairs may come from besides the training set.
+    pub clean: Vec<Choice<Dataset>>,
     /// Clean labelled images granted to defenders.
     pub clean_images: usize,
+    /// Where those, their classes and the public prompt templates come from; `None` for the training set.
+    pub labelled: Option<Choice<Dataset>>,
     /// What is tested on; the first set is the one in the tables.
     pub tests: Vec<Choice<Dataset>>,
     /// Images of each test set.
@@ -46,8 +53,14 @@ pub struct Plan {
     pub implanted_at: f64,
     /// Sizes of the model.
     pub model: ModelConfig,
+    /// Weights that training goes on from: a safetensors file with OpenAI's names, for the whole vocabulary.
+    pub initial_weights: Option<PathBuf>,
     /// How it is trained.
     pub recipe: Recipe,
+    /// What trains it in place of plain contrastive learning, if anything: a defense that trains.
+    pub pretraining: Option<Choice<Defense>>,
+    /// Whether models are also looked at after every epoch of a defense.
+    pub every_epoch: bool,
     /// Where models are trained and looked at.
     pub device: DeviceChoice,
     /// The attacks.
@@ -75,22 +88,18 @@ impl Plan {
     /// Reads a plan's text; `file` names it in messages.
     pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
         let source = Source { file, text };
-        let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| PlanError {
-            file: file.to_owned(),
-            line: error.location().map_or(1, |location| location.line()),
-            path: String::new(),
-            message: format!("is not YAML: {error}"),
-        })?;
-        let mut top = Section::new(&source, &[], value)?;
+        let mut top = Section::new(&source, &[], source.yaml()?)?;
         let question = top.required("question")?;
-        let seeds: Vec<u64> = top.required("seeds")?;
-        let distinct = seeds.iter().collect::<BTreeSet<_>>().len() == seeds.len();
-        if seeds.is_empty() || !distinct {
-            return Err(top.error("seeds", "expected one or more distinct numbers"));
-        }
+        let seeds = seeds(&mut top)?;
         let mut data = Section::new(&source, &top.path_of("data"), top.required("data")?)?;
-        let train = one(&source, "data set", catalog, &mut data)?;
-        let tests = many(&source, &mut data, "test", "data set", &catalog.datasets)?;
+        let train = one(&source, catalog, &mut data, "train")?;
+        let labelled =
+            if data.has("labelled") { Some(one(&source, catalog, &mut data, "labelled")?) } else { None };
+        let tests = many(&source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
+        let clean = match data.has("clean") {
+            true => many(&source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
+            false => Vec::new(),
+        };
         let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
         let (clean_images, test_images) =
             (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
@@ -104,20 +113,17 @@ impl Plan {
         }
         let model: ModelConfig =
             named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
+        let initial_weights = top.optional("initial-weights")?;
         let recipe: Recipe =
             named(&source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
         let device = top.optional("device")?.unwrap_or_default();
-        let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks)?;
-        let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses)?;
+        let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks, &[])?;
+        let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
+        let pretraining = pretraining(&source, catalog, &mut top)?;
+        let every_epoch = top.optional("every-epoch")?.unwrap_or(false);
         let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
-        for attack in &attacks {
-            check_budget(attack, pairs).map_err(|message| top.error("attacks", message))?;
-        }
-        for test in &tests {
-            check_target(test, &target).map_err(|message| top.error("target", message))?;
-        }
         top.finish()?;
         let plan = Self {
             question,
@@ -125,7 +131,9 @@ impl Plan {
             train,
             pairs,
             clean_pairs,
+            clean,
             clean_images,
+            labelled,
             tests,
             test_images,
             split,
@@ -133,13 +141,36 @@ impl Plan {
             target,
             implanted_at,
             model,
+            initial_weights,
             recipe,
+            pretraining,
+            every_epoch,
             device,
             attacks,
             defenses,
             claims,
         };
+        plan.check(&source)?;
         Ok(plan)
+    }
+
+    /// Refuses what single keys allow and what they say together does not.
+    fn check(&self, source: &Source<'_>) -> Result<(), PlanError> {
+        let problem = |path: &[&str], message: String| {
+            source.error(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>(), message)
+        };
+        for attack in &self.attacks {
+            check_budget(attack, self.pairs).map_err(|message| problem(&["attacks"], message))?;
+        }
+        for test in &self.tests {
+            check_target(test, &self.target).map_err(|message| problem(&["target"], message))?;
+            self.split_of(test).map_err(|message| problem(&["data", "test", &test.label], message))?;
+        }
+        for defense in &self.defenses {
+            let path = ["defenses", defense.family()];
+            self.grant(defense).map_err(|message| problem(&path, message))?;
+        }
+        Ok(())
     }
 
     /// The plan with nothing left to resolve; reads back as the same plan.
@@ -171,6 +202,21 @@ impl Plan {
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
         });
+        if !self.clean.is_empty() {
+            value["data"]["clean"] = self.clean.iter().map(Choice::as_plan).collect();
+        }
+        if let Some(labelled) = &self.labelled {
+            value["data"]["labelled"] = labelled.as_plan();
+        }
+        if let Some(path) = &self.initial_weights {
+            value["initial-weights"] = json!(path);
+        }
+        if let Some(pretraining) = &self.pretraining {
+            value["pretraining"] = pretraining.as_plan();
+        }
+        if self.every_epoch {
+            value["every-epoch"] = true.into();
+        }
         if self.device != DeviceChoice::Cpu {
             value["device"] = self.device.to_string().into();
         }
@@ -186,6 +232,9 @@ fn claim_as_plan(claim: &Claim) -> Value {
     if let Some(minus) = &claim.minus {
         value["minus"] = json!(minus);
     }
+    if let Some(cap) = claim.at_success {
+        value["at-attack-success-rate"] = cap.into();
+    }
     for (metric, band) in &claim.bands {
         value[metric] = json!(band);
     }
@@ -200,19 +249,53 @@ fn positive(section: &mut Section<'_>, key: &'static str) -> Result<usize, PlanE
     }
 }
 
-/// The training set: one choice, no sweep.
+fn seeds(top: &mut Section<'_>) -> Result<Vec<u64>, PlanError> {
+    let seeds: Vec<u64> = top.required("seeds")?;
+    let distinct = seeds.iter().collect::<BTreeSet<_>>().len() == seeds.len();
+    if seeds.is_empty() || !distinct {
+        return Err(top.error("seeds", "expected one or more distinct numbers"));
+    }
+    Ok(seeds)
+}
+
+/// A data set: one choice, no sweep.
 fn one(
     source: &Source<'_>,
-    kind: &str,
     catalog: &Catalog,
     data: &mut Section<'_>,
+    key: &'static str,
 ) -> Result<Choice<Dataset>, PlanError> {
-    let path = data.path_of("train");
-    let value = data.required("train")?;
-    let mut found = choice::choices(source, &path, kind, &catalog.datasets, value)?;
+    let path = data.path_of(key);
+    let value = data.required(key)?;
+    single(source, &path, choice::choices(source, &path, "data set", &catalog.datasets, &[], value)?)
+}
+
+/// What trains the model; nothing where the plan does not say.
+fn pretraining(
+    source: &Source<'_>,
+    catalog: &Catalog,
+    top: &mut Section<'_>,
+) -> Result<Option<Choice<Defense>>, PlanError> {
+    let path = top.path_of("pretraining");
+    let Some(value) = top.take("pretraining") else { return Ok(None) };
+    let found = choice::choices(source, &path, "defense", &catalog.defenses, &[], value)?;
+    let choice = single(source, &path, found)?;
+    match choice.build() {
+        Ok(Defense::TrainSafely(_)) => Ok(Some(choice)),
+        _ => {
+            Err(source.error(&path, format!("{:?} does not train a model from the beginning", choice.label)))
+        }
+    }
+}
+
+fn single<T>(
+    source: &Source<'_>,
+    path: &[String],
+    mut found: Vec<Choice<T>>,
+) -> Result<Choice<T>, PlanError> {
     match (found.pop(), found.is_empty()) {
         (Some(choice), true) => Ok(choice),
-        _ => Err(source.error(&path, "takes no lists of values")),
+        _ => Err(source.error(path, "takes no lists of values")),
     }
 }
 
@@ -223,12 +306,13 @@ fn many<T>(
     key: &'static str,
     kind: &str,
     entries: &[&'static crate::contract::Entry<T>],
+    reserved: &[&str],
 ) -> Result<Vec<Choice<T>>, PlanError> {
     let path = section.path_of(key);
     let rows: Vec<serde_yaml::Value> = section.required(key)?;
     let mut found: Vec<Choice<T>> = Vec::new();
     for row in rows {
-        for choice in choice::choices(source, &path, kind, entries, row)? {
+        for choice in choice::choices(source, &path, kind, entries, reserved, row)? {
             if found.iter().any(|other| other.label == choice.label) {
                 let message = format!("{:?} stands here twice; give one of them a label", choice.label);
                 return Err(source.error(&path, message));

@@ -26,6 +26,16 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// The text's value.
+    pub(crate) fn yaml(&self) -> Result<Value, PlanError> {
+        serde_yaml::from_str(self.text).map_err(|error| PlanError {
+            file: self.file.to_owned(),
+            line: error.location().map_or(1, |location| location.line()),
+            path: String::new(),
+            message: format!("is not YAML: {error}"),
+        })
+    }
+
     /// A mistake at `path`. The line is where the path's words follow each other in the text.
     pub(crate) fn error(&self, path: &[String], message: impl Into<String>) -> PlanError {
         let mut line = 0;
@@ -77,6 +87,11 @@ impl<'a> Section<'a> {
     /// A mistake at `key`.
     pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> PlanError {
         self.source.error(&self.path_of(key), message)
+    }
+
+    /// Whether a value is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// Takes a value as it is.

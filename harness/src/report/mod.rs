@@ -1,5 +1,7 @@
 //! From rows to tables and verdicts.
 
+mod frontier;
+mod markdown;
 mod splice;
 mod table;
 mod verdict;
@@ -7,10 +9,12 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use polars::prelude::{ChunkAgg, ChunkVar, Column, DataFrame};
+use polars::prelude::{Column, DataFrame};
 
+pub use frontier::Reached;
+pub use markdown::markdown;
 pub use splice::splice;
-pub use table::{markdown, terminal, wrap};
+pub use table::{terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 
 use crate::contract::Defense;
@@ -30,6 +34,17 @@ pub struct Mean {
     pub seeds: usize,
 }
 
+impl Mean {
+    /// The mean of some values; `None` where there are none.
+    fn of(values: &[f64]) -> Option<Self> {
+        let count = values.len() as f64;
+        let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / count)?;
+        let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        let deviation = (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        Some(Self { mean, deviation, seeds: values.len() })
+    }
+}
+
 /// What tells one mean from another, in the order of [`KEYS`].
 type CellKey = [String; 5];
 const KEYS: [&str; 5] = ["attack", "defense", "trigger", "test_set", "metric"];
@@ -37,6 +52,7 @@ const KEYS: [&str; 5] = ["attack", "defense", "trigger", "test_set", "metric"];
 /// Means over seeds of everything that was measured, and what failed.
 pub struct Summary {
     means: BTreeMap<CellKey, Mean>,
+    points: frontier::Points,
     /// Failed cells with their seed and message: attack, defense, seed, message.
     pub failures: Vec<(String, String, u64, String)>,
 }
@@ -44,11 +60,12 @@ pub struct Summary {
 impl Summary {
     /// Groups rows by cell and metric.
     pub fn of(rows: &[Row]) -> Result<Self> {
+        let points = frontier::Points::of(rows);
         let failed = rows.iter().filter(|row| row.status == Status::Failed);
         let failures = failed
             .map(|row| (row.attack.clone(), row.defense.clone(), row.seed, row.message.clone()))
             .collect();
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.value.is_some()).collect();
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.value.is_some() && row.epoch.is_none()).collect();
         let text = |name: &str, value: fn(&Row) -> &str| {
             Column::new(name.into(), rows.iter().map(|row| value(row)).collect::<Vec<_>>())
         };
@@ -70,10 +87,10 @@ impl Summary {
                 group.column(name)?.str()?.get(0).context("a group without a key")?.clone_into(part);
             }
             let values = group.column("value")?.f64()?;
-            let mean = values.mean().context("a group without a mean")?;
-            means.insert(key, Mean { mean, deviation: values.std(1), seeds: values.len() });
+            let values: Vec<f64> = values.into_no_null_iter().collect();
+            means.insert(key, Mean::of(&values).context("a group without a mean")?);
         }
-        Ok(Self { means, failures })
+        Ok(Self { means, points, failures })
     }
 
     /// The mean of a metric.
@@ -87,6 +104,12 @@ impl Summary {
     ) -> Option<Mean> {
         let key: CellKey = [attack, defense, trigger, test_set, metric].map(str::to_owned);
         self.means.get(&key).copied()
+    }
+
+    /// The accuracy that the settings of `family` keep, each tuned on its own, at an attack success rate of at most
+    /// `cap`; `None` where nothing was measured.
+    pub fn reached(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Reached> {
+        self.points.reached(plan, attack, family, cap)
     }
 
     /// Clean accuracy and attack success rate of a cell under its own trigger.
@@ -115,7 +138,9 @@ impl Summary {
 
     /// Whether `defense` has nothing to defend against: it acts on a model in which `attack` is not implanted.
     pub(crate) fn not_implanted(&self, plan: &Plan, attack: &str, defense: &str) -> bool {
-        let acts = |choice: &Choice<Defense>| choice.label == defense && choice.entry.card.name != BASELINE;
+        let acts = |choice: &Choice<Defense>| {
+            [&choice.label, choice.family()].contains(&defense) && choice.entry.card.name != BASELINE
+        };
         plan.defenses.iter().any(acts) && self.implanted(plan, attack) == Some(false)
     }
 }

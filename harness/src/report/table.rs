@@ -1,15 +1,14 @@
-//! The tables, for a terminal and as Markdown. Fractions are printed as percent.
+//! The tables, and how a terminal shows them. Fractions are printed as percent.
 
-use std::fmt::Write;
-
-use super::{Judgement, Mean, Summary, Verdict, judge};
+use super::frontier::{CAPS, chooser, families};
+use super::{Judgement, Mean, Reached, Summary, judge};
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use crate::plan::Plan;
 use crate::run::BASELINE;
 
 const NOT_IMPLANTED: &str = "not implanted";
 
-fn percent(mean: Mean) -> String {
+pub(super) fn percent(mean: Mean) -> String {
     match mean.deviation {
         None => format!("{:.1}", mean.mean * 100.0),
         Some(deviation) => format!("{:.1} ± {:.1}", mean.mean * 100.0, deviation * 100.0),
@@ -35,7 +34,7 @@ fn cell(
 }
 
 /// Success rates that the triggers have on the model that was neither poisoned nor defended: trigger, mean.
-fn base_rates<'a>(plan: &'a Plan, summary: &Summary, set: &str) -> Vec<(&'a str, Mean)> {
+pub(super) fn base_rates<'a>(plan: &'a Plan, summary: &Summary, set: &str) -> Vec<(&'a str, Mean)> {
     let anchor = |name: &str| name == BASELINE;
     let clean = plan.attacks.iter().find(|attack| anchor(attack.entry.card.name));
     let undefended = plan.defenses.iter().find(|defense| anchor(defense.entry.card.name));
@@ -57,7 +56,7 @@ fn chance(plan: &Plan) -> Option<f64> {
     Some(100.0 / classes as f64)
 }
 
-fn heading(plan: &Plan, set: &str) -> String {
+pub(super) fn heading(plan: &Plan, set: &str) -> String {
     let seeds = plan.seeds.len();
     let chance = chance(plan).map_or_else(String::new, |chance| format!(", chance {chance:.1}"));
     let caution = if seeds == 1 { " (one seed: a direction, not a result)" } else { " (mean ± sd)" };
@@ -67,30 +66,118 @@ fn heading(plan: &Plan, set: &str) -> String {
     )
 }
 
+/// A table of text, the first row apart.
+pub(super) struct Sheet {
+    pub(super) header: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+    /// How many columns, from the first, hold names and no numbers.
+    pub(super) names: usize,
+}
+
+/// Defenses beside each other up to which a table has a column for each; beyond, a row for each cell.
+const WIDEST: usize = 6;
+
+/// Clean accuracy and attack success rate of every cell on a test set; `joined` puts both into one column.
+pub(super) fn grid(plan: &Plan, summary: &Summary, set: &str, joined: bool) -> Sheet {
+    let names: Vec<&str> = plan.defenses.iter().map(|defense| defense.label.as_str()).collect();
+    let columns = |values: Result<[String; 2], &'static str>| match (values, joined) {
+        (Ok([accuracy, success]), true) => vec![format!("{accuracy:>5} / {success:>5}")],
+        (Ok(values), false) => values.to_vec(),
+        (Err(why), true) => vec![why.to_owned()],
+        (Err(why), false) => vec![why.to_owned(); 2],
+    };
+    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    if names.len() > WIDEST {
+        let cells =
+            plan.attacks.iter().flat_map(|attack| names.iter().map(move |name| (&attack.label, *name)));
+        let row = |(attack, defense): (&String, &str)| {
+            [text(&[attack, defense]), columns(cell(plan, summary, attack, defense, set))].concat()
+        };
+        let values = if joined { text(&["CA / ASR"]) } else { text(&["CA ↑", "ASR ↓"]) };
+        let header = [text(&["attack", "defense"]), values].concat();
+        return Sheet { header, rows: cells.map(row).collect(), names: 2 };
+    }
+    let titles = names.iter().flat_map(|name| match joined {
+        true => vec![(*name).to_owned()],
+        false => vec![format!("{name} CA ↑"), format!("{name} ASR ↓")],
+    });
+    let first = if joined { "attack" } else { "attack ↓ defense →" };
+    let row = |attack: &str| {
+        let cells = names.iter().flat_map(|name| columns(cell(plan, summary, attack, name, set)));
+        std::iter::once(attack.to_owned()).chain(cells).collect()
+    };
+    Sheet {
+        header: std::iter::once(first.to_owned()).chain(titles).collect(),
+        rows: plan.attacks.iter().map(|attack| row(&attack.label)).collect(),
+        names: 1,
+    }
+}
+
+/// What each defense keeps of clean accuracy at several attack success rates, each tuned on its own, and what the
+/// table says; nothing where the plan has one setting of each and looks at its last epoch only.
+pub(super) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet)> {
+    let (families, (chooser, apart)) = (families(plan), chooser(plan)?);
+    let undefended = plan.defenses.iter().find(|defense| defense.entry.card.name == BASELINE)?;
+    let test = &plan.tests.first()?.label;
+    let mut rows = Vec::new();
+    for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
+        for family in families.iter().filter(|family| **family != undefended.label) {
+            let before = match cell(plan, summary, &attack.label, &undefended.label, test) {
+                Ok(values) => values.join(" / "),
+                Err(why) => why.to_owned(),
+            };
+            let mut row = vec![attack.label.clone(), (*family).to_owned(), before];
+            for cap in CAPS {
+                if summary.not_implanted(plan, &attack.label, family) {
+                    row.push(NOT_IMPLANTED.to_owned());
+                    continue;
+                }
+                let reached = summary.reached(plan, &attack.label, family, cap);
+                row.push(reached.map_or_else(|| "–".to_owned(), kept));
+            }
+            rows.push(row);
+        }
+    }
+    let titles = CAPS.map(|cap| format!("at ASR ≤ {:.0}", cap * 100.0));
+    let header = ["attack", "defense", "undefended"].map(str::to_owned).into_iter().chain(titles).collect();
+    let how = if apart {
+        format!("settings and epochs chosen on {chooser}, values from {test}")
+    } else {
+        format!("settings and epochs chosen on {chooser} itself, so that the values are upper bounds")
+    };
+    let text = format!(
+        "Frontier: the highest clean accuracy that each defense keeps at an attack success rate of at most so much, \
+         over its settings and epochs (CA / ASR in percent; {how})"
+    );
+    (!rows.is_empty()).then_some((text, Sheet { header, rows, names: 2 }))
+}
+
+/// Accuracy and success rate, and in how many seeds the success rate was reached where it was not in all.
+fn kept(reached: Reached) -> String {
+    match (reached.accuracy, reached.success) {
+        (Some(accuracy), Some(success)) => {
+            let Reached { reached, seeds, .. } = reached;
+            let some = if reached < seeds { format!(" ({reached} of {seeds})") } else { String::new() };
+            format!("{} / {}{some}", percent(accuracy), percent(success))
+        }
+        _ => "never".to_owned(),
+    }
+}
+
 /// The tables for a terminal of `width` columns.
 pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
     let mut text = String::new();
+    if let Some((words, sheet)) = frontiers(plan, summary) {
+        wrap(&mut text, &words, ["", ""], width);
+        text.push('\n');
+        text += &aligned(&sheet, width);
+        text.push('\n');
+    }
     for test in &plan.tests {
         let set = &test.label;
         wrap(&mut text, &heading(plan, set), ["", ""], width);
         text.push('\n');
-        let rows: Vec<Vec<String>> = plan
-            .attacks
-            .iter()
-            .map(|attack| {
-                let cells = plan.defenses.iter().map(|defense| {
-                    match cell(plan, summary, &attack.label, &defense.label, set) {
-                        Ok([accuracy, success]) => format!("{accuracy:>5} / {success:>5}"),
-                        Err(why) => why.to_owned(),
-                    }
-                });
-                std::iter::once(attack.label.clone()).chain(cells).collect()
-            })
-            .collect();
-        let header: Vec<String> = std::iter::once("attack".to_owned())
-            .chain(plan.defenses.iter().map(|defense| defense.label.clone()))
-            .collect();
-        text += &aligned(&header, &rows, width);
+        text += &aligned(&grid(plan, summary, set, true), width);
         text.push('\n');
     }
     if let Some(test) = plan.tests.first() {
@@ -136,18 +223,19 @@ fn said(judgement: &Judgement<'_>) -> String {
 }
 
 /// The cell that is judged, with the trigger if it is not its own and the cell whose value is taken away.
-fn cell_name(judgement: &Judgement<'_>) -> String {
+pub(super) fn cell_name(judgement: &Judgement<'_>) -> String {
     let Judgement { claim, attack, trigger, .. } = judgement;
     let trigger = trigger.map_or_else(String::new, |trigger| format!(" under {trigger}"));
     let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
         let attack = other.attack.as_deref().unwrap_or(attack);
         format!(" − {attack}::{}", other.defense.as_deref().unwrap_or(&claim.defense))
     });
-    format!("{attack}::{}{trigger}{minus}", claim.defense)
+    let at = claim.at_success.map_or_else(String::new, |cap| format!(" at ASR ≤ {:.0} %", cap * 100.0));
+    format!("{attack}::{}{trigger}{minus}{at}", claim.defense)
 }
 
 /// The field's abbreviations of the two primary metrics.
-fn short(metric: &str) -> &str {
+pub(super) fn short(metric: &str) -> &str {
     match metric {
         CLEAN_ACCURACY => "CA",
         ATTACK_SUCCESS_RATE => "ASR",
@@ -156,7 +244,7 @@ fn short(metric: &str) -> &str {
 }
 
 /// Columns side by side, or one block a row where the terminal is too narrow.
-fn aligned(header: &[String], rows: &[Vec<String>], width: usize) -> String {
+fn aligned(Sheet { header, rows, names }: &Sheet, width: usize) -> String {
     let length = |text: &str| text.chars().count();
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
@@ -165,16 +253,13 @@ fn aligned(header: &[String], rows: &[Vec<String>], width: usize) -> String {
         .collect();
     let mut text = String::new();
     if widths.iter().sum::<usize>() + 2 * (header.len() - 1) <= width {
-        for row in std::iter::once(header).chain(rows.iter().map(Vec::as_slice)) {
+        for row in std::iter::once(header).chain(rows) {
             let mut line = String::new();
             for (column, value) in row.iter().enumerate() {
                 let padding = " ".repeat(widths[column] - length(value));
-                let gap = if column == 0 { "" } else { "  " };
-                let _ = if column == 0 {
-                    write!(line, "{value}{padding}")
-                } else {
-                    write!(line, "{gap}{padding}{value}")
-                };
+                line += if column == 0 { "" } else { "  " };
+                line +=
+                    &if column < *names { format!("{value}{padding}") } else { format!("{padding}{value}") };
             }
             text += line.trim_end();
             text.push('\n');
@@ -183,8 +268,8 @@ fn aligned(header: &[String], rows: &[Vec<String>], width: usize) -> String {
     }
     let label = header.iter().map(|name| length(name)).max().unwrap_or(0);
     for row in rows {
-        text += &format!("{}\n", row[0]);
-        for (name, value) in header.iter().zip(row).skip(1) {
+        text += &format!("{}\n", row[..*names].join(" "));
+        for (name, value) in header.iter().zip(row).skip(*names) {
             text += &format!("  {name:<label$}  {value}\n");
         }
     }
@@ -208,66 +293,4 @@ pub fn wrap(text: &mut String, paragraph: &str, [first, other]: [&str; 2], width
     }
     text.push_str(line.trim_end());
     text.push('\n');
-}
-
-/// The tables as Markdown.
-pub fn markdown(plan: &Plan, summary: &Summary) -> String {
-    let mut text = String::new();
-    for test in &plan.tests {
-        let set = &test.label;
-        let _ = writeln!(text, "**{}**\n", heading(plan, set));
-        let names: Vec<&str> = plan.defenses.iter().map(|defense| defense.label.as_str()).collect();
-        let _ = writeln!(
-            text,
-            "| attack ↓ defense → | {} |",
-            names.iter().map(|name| format!("{name} CA ↑ | {name} ASR ↓")).collect::<Vec<_>>().join(" | ")
-        );
-        let _ = writeln!(text, "|---|{}", "---:|".repeat(2 * names.len()));
-        for attack in &plan.attacks {
-            let cells: Vec<String> = names
-                .iter()
-                .map(|defense| match cell(plan, summary, &attack.label, defense, set) {
-                    Ok([accuracy, success]) => format!("{accuracy} | {success}"),
-                    Err(why) => format!("{why} | {why}"),
-                })
-                .collect();
-            let _ = writeln!(text, "| {} | {} |", attack.label, cells.join(" | "));
-        }
-        text.push('\n');
-    }
-    if let Some(test) = plan.tests.first() {
-        let rates = base_rates(plan, summary, &test.label);
-        let rates: Vec<String> =
-            rates.iter().map(|(trigger, mean)| format!("{trigger} {}", percent(*mean))).collect();
-        if !rates.is_empty() {
-            let _ = writeln!(
-                text,
-                "What the unpoisoned model calls {} under each trigger, in percent: {}.\n",
-                plan.target,
-                rates.join(", ")
-            );
-        }
-    }
-    let judgements = judge(plan, summary);
-    if !judgements.is_empty() {
-        let _ =
-            writeln!(text, "| claim | cell | metric | found | band | verdict |\n|---|---|---|---:|---:|---|");
-    }
-    for judgement in &judgements {
-        let _ = writeln!(text, "{}", markdown_row(judgement));
-    }
-    for (attack, defense, seed, message) in &summary.failures {
-        let _ = writeln!(text, "\n`{attack}::{defense}::seed-{seed}` failed: {message}");
-    }
-    text
-}
-
-fn markdown_row(judgement: &Judgement<'_>) -> String {
-    let Judgement { claim, value, band: [lowest, highest], verdict, .. } = judgement;
-    let found = value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", value * 100.0));
-    let name = verdict.name();
-    let verdict = if *verdict == Verdict::Reproduced { name.to_owned() } else { format!("**{name}**") };
-    let (cell, metric) = (cell_name(judgement), short(judgement.metric));
-    let (lowest, highest) = (lowest * 100.0, highest * 100.0);
-    format!("| {} | {cell} | {metric} | {found} | {lowest:.0} to {highest:.0} | {verdict} |", claim.claim)
 }

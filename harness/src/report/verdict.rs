@@ -1,6 +1,6 @@
 //! Judges the claims of a plan.
 
-use super::Summary;
+use super::{Mean, Summary};
 use crate::plan::{Claim, Plan};
 
 /// What is said of a claim; never mixed with each other.
@@ -82,8 +82,12 @@ fn judge_one<'a>(
         (other.attack.as_deref().unwrap_or(attack), other.defense.as_deref().unwrap_or(&claim.defense))
     });
     let cells: Vec<(&str, &str)> = std::iter::once((attack, claim.defense.as_str())).chain(other).collect();
-    let measure = |(attack, defense): (&str, &str)| {
-        summary.get(attack, defense, trigger.unwrap_or(attack), set, metric)
+    let measure = |(attack, defense): (&str, &str)| match claim.at_success {
+        None => summary.get(attack, defense, trigger.unwrap_or(attack), set, metric),
+        // A defense that never gets there keeps nothing.
+        Some(cap) => summary.reached(plan, attack, defense, cap).map(|reached| {
+            reached.accuracy.unwrap_or(Mean { mean: 0.0, deviation: None, seeds: reached.seeds })
+        }),
     };
     let values: Option<Vec<_>> = cells.iter().map(|cell| measure(*cell)).collect();
     let value = values.as_ref().map(|values| values[0].mean - values.get(1).map_or(0.0, |other| other.mean));

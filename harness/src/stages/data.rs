@@ -1,7 +1,8 @@
 //! The data of a run, rendered or read once and kept in memory, only when a stage needs them.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 use clip::{Image, MemoryPairs, Pairs, Seed};
@@ -9,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::contract::{ClassSource, Dataset, Labelled, PairSource, Split};
-use crate::plan::{Choice, Plan};
+use crate::plan::{Choice, Grant, Plan};
 
 /// Labelled images in memory.
 struct MemoryLabelled(Vec<(Image, usize)>);
@@ -40,12 +41,17 @@ pub(crate) struct TestSet {
 pub(crate) struct Data<'a> {
     plan: &'a Plan,
     train_set: Dataset,
+    labelled_set: Option<Dataset>,
+    clean_sets: Vec<Dataset>,
     test_sets: Vec<Dataset>,
     train: Lazy<Arc<dyn Pairs>>,
-    clean: Lazy<Arc<dyn Pairs>>,
+    clean: Mutex<BTreeMap<Granted, Arc<dyn Pairs>>>,
     clean_images: Lazy<Arc<dyn Labelled>>,
     tests: Lazy<Vec<TestSet>>,
 }
+
+/// What is granted of which source: its index, if it is not the training set, and how many pairs.
+type Granted = (Option<usize>, usize);
 
 type Lazy<T> = OnceLock<Result<T, String>>;
 
@@ -57,32 +63,43 @@ impl<'a> Data<'a> {
     /// Builds the data sets of a plan and checks that they have what it asks of them; loads nothing.
     pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
         let train_set = plan.train.build()?;
+        let labelled_set = plan.labelled.as_ref().map(Choice::build).transpose()?;
+        let clean_sets = plan.clean.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
         let test_sets = plan.tests.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
         let data = Self {
             plan,
             train_set,
+            labelled_set,
+            clean_sets,
             test_sets,
             train: Lazy::new(),
-            clean: Lazy::new(),
+            clean: Mutex::default(),
             clean_images: Lazy::new(),
             tests: Lazy::new(),
         };
-        data.pair_source()?;
+        data.pair_source(None)?;
+        (0..plan.clean.len()).try_for_each(|index| data.pair_source(Some(index)).map(|_| ()))?;
         data.class_source()?;
         Ok(data)
     }
 
-    fn pair_source(&self) -> Result<&dyn PairSource> {
-        let name = &self.plan.train.label;
-        self.train_set
-            .pairs
+    /// Pairs of the training set, or of one of the sets that clean pairs may come from.
+    fn pair_source(&self, clean: Option<usize>) -> Result<&dyn PairSource> {
+        let (set, choice) = match clean {
+            None => (&self.train_set, &self.plan.train),
+            Some(index) => (&self.clean_sets[index], &self.plan.clean[index]),
+        };
+        set.pairs
             .as_deref()
-            .with_context(|| format!("data set {name:?} has no captions to train on"))
+            .with_context(|| format!("data set {:?} has no captions to train on", choice.label))
     }
 
     fn class_source(&self) -> Result<&dyn ClassSource> {
-        let name = &self.plan.train.label;
-        self.train_set.classes.as_deref().with_context(|| format!("data set {name:?} has no labelled images"))
+        let choice = self.plan.labelled.as_ref().unwrap_or(&self.plan.train);
+        let classes = self.labelled_set.as_ref().unwrap_or(&self.train_set).classes.as_deref();
+        classes.with_context(|| {
+            format!("data set {:?} has no labelled images; data.labelled may name one that has", choice.label)
+        })
     }
 
     fn test_source(&self, index: usize) -> Result<&dyn ClassSource> {
@@ -101,6 +118,11 @@ impl<'a> Data<'a> {
         self.plan.model.image.resolution()
     }
 
+    /// What decides where labelled images come from, for stage keys; null for the training set.
+    pub(crate) fn labelled_identity(&self) -> Value {
+        self.plan.labelled.as_ref().map_or(Value::Null, Choice::identity)
+    }
+
     /// Class names of the labelled images granted to defenders.
     pub(crate) fn classes(&self) -> Result<&[String]> {
         Ok(self.class_source()?.classes())
@@ -113,12 +135,18 @@ impl<'a> Data<'a> {
 
     /// The clean training pairs.
     pub(crate) fn train(&self) -> Result<Arc<dyn Pairs>> {
-        lazily(&self.train, || self.load(Split::Train, self.plan.pairs))
+        lazily(&self.train, || self.load(None, Split::Train, self.plan.pairs))
     }
 
-    /// The clean pairs granted to defenders.
-    pub(crate) fn clean(&self) -> Result<Arc<dyn Pairs>> {
-        lazily(&self.clean, || self.load(Split::Clean, self.plan.clean_pairs))
+    /// The clean pairs granted to a defender.
+    pub(crate) fn clean(&self, grant: &Grant) -> Result<Arc<dyn Pairs>> {
+        let mut loaded = self.clean.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded.entry((grant.source, grant.pairs)) {
+            Entry::Occupied(found) => Ok(found.get().clone()),
+            Entry::Vacant(place) => {
+                Ok(place.insert(self.load(grant.source, Split::Clean, grant.pairs)?).clone())
+            }
+        }
     }
 
     /// The clean labelled images granted to defenders.
@@ -141,8 +169,8 @@ impl<'a> Data<'a> {
         let mut tests = Vec::with_capacity(self.test_sets.len());
         for (index, test) in self.plan.tests.iter().enumerate() {
             let source = self.test_source(index)?;
-            let images =
-                source.images(self.plan.split, self.plan.test_images, self.resolution(), &self.seed())?;
+            let split = self.plan.split_of(test).map_err(anyhow::Error::msg)?;
+            let images = source.images(split, self.plan.test_images, self.resolution(), &self.seed())?;
             tests.push(TestSet {
                 label: test.label.clone(),
                 classes: source.classes().to_vec(),
@@ -153,8 +181,8 @@ impl<'a> Data<'a> {
         Ok(tests)
     }
 
-    fn load(&self, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
-        let pairs = self.pair_source()?.pairs(split, count, self.resolution(), &self.seed())?;
+    fn load(&self, source: Option<usize>, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
+        let pairs = self.pair_source(source)?.pairs(split, count, self.resolution(), &self.seed())?;
         let loaded = (0..pairs.len())
             .into_par_iter()
             .map(|index| pairs.pair(index).with_context(|| format!("{} pair {index}", split.name())))
@@ -176,10 +204,20 @@ impl<'a> Data<'a> {
         Ok(texts.into_iter().collect())
     }
 
-    /// All that decides `count` examples of a split, for stage keys.
-    pub(crate) fn identity(&self, split: Split, count: usize) -> Value {
+    /// All that decides the training pairs, for stage keys.
+    pub(crate) fn train_identity(&self) -> Value {
+        self.identity(&self.plan.train, Split::Train, self.plan.pairs)
+    }
+
+    /// All that decides the clean pairs granted, for stage keys.
+    pub(crate) fn clean_identity(&self, grant: &Grant) -> Value {
+        let set = grant.source.map_or(&self.plan.train, |index| &self.plan.clean[index]);
+        self.identity(set, Split::Clean, grant.pairs)
+    }
+
+    fn identity(&self, set: &Choice<Dataset>, split: Split, count: usize) -> Value {
         json!({
-            "set": self.plan.train.identity(),
+            "set": set.identity(),
             "split": split,
             "count": count,
             "resolution": self.resolution(),

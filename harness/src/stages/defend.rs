@@ -1,55 +1,58 @@
 //! Lets a defense act.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use clip::candle_core::{Device, safetensors};
+use anyhow::{Error, Result, ensure};
 use clip::{Pair, Pairs, Seed, TrainOutcome};
+use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
+use super::epochs::write_model;
 use super::train::Poisoned;
 use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, StageMonitor};
-use crate::contract::{Attack, DefenderView, Defense, LinearHead, Model, Split};
-use crate::plan::Choice;
+use crate::contract::{Attack, DefenderView, Defense, Model};
+use crate::plan::{Choice, Grant};
 use crate::store::Key;
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
-const HEAD: &str = "head.safetensors";
 
-/// Some of the pairs of another set.
-struct Kept {
-    pairs: Arc<dyn Pairs>,
-    indices: Vec<usize>,
+/// Epochs of a defense before one is known, for predictions.
+const EXPECTED_EPOCHS: f64 = 8.0;
+
+/// Pairs picked from other sets.
+struct Picked {
+    pairs: Vec<(Arc<dyn Pairs>, usize)>,
 }
 
-impl Pairs for Kept {
+impl Pairs for Picked {
     fn len(&self) -> usize {
-        self.indices.len()
+        self.pairs.len()
     }
 
     fn pair(&self, index: usize) -> clip::candle_core::Result<Pair> {
-        match self.indices.get(index) {
-            Some(index) => self.pairs.pair(*index),
-            None => clip::candle_core::bail!("pair {index} of {}", self.indices.len()),
+        match self.pairs.get(index) {
+            Some((pairs, index)) => pairs.pair(*index),
+            None => clip::candle_core::bail!("pair {index} of {}", self.pairs.len()),
         }
     }
 }
 
 impl Laboratory<'_> {
     /// The key of the model that `defense` makes of the one under `trained`.
-    pub(crate) fn defend_key(&self, trained: &Key, defense: &Choice<Defense>, seed: u64) -> Key {
+    pub(crate) fn defend_key(&self, trained: &Key, defense: &Choice<Defense>, seed: u64) -> Result<Key> {
         let plan = self.plan;
+        let grant = plan.grant(defense).map_err(Error::msg)?;
         let inputs: Value = json!({
             "trained": trained.hash(),
             "defense": defense.identity(),
-            "clean-pairs": self.data.identity(Split::Clean, plan.clean_pairs),
-            "clean-images": plan.clean_images,
+            "clean-pairs": self.data.clean_identity(&grant),
+            "poison-left": grant.poison,
+            "clean-images": [json!(plan.clean_images), self.data.labelled_identity()],
+            "every-epoch": plan.every_epoch,
             "seed": seed,
         });
-        Key::new("defend", VERSION, self.plan.device.class(), inputs)
+        Ok(Key::new("defend", VERSION, self.plan.device.class(), inputs))
     }
 
     /// The model as the defense leaves it.
@@ -61,11 +64,12 @@ impl Laboratory<'_> {
         seed: u64,
     ) -> Result<Made> {
         let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
-        self.stage(
+        self.stage_of_epochs(
             &name,
-            self.defend_key(&trained.key, defense, seed),
+            self.defend_key(&trained.key, defense, seed)?,
             self.expected_defense(),
-            |monitor| self.defended(attack, trained, &defense.build()?, seed, monitor),
+            self.plan.every_epoch,
+            |monitor| self.defended(attack, trained, defense, seed, monitor),
             |model, folder| write_model(&model, folder),
         )
     }
@@ -77,20 +81,23 @@ impl Laboratory<'_> {
 
     /// The same for a defense and what is observed after it.
     pub(crate) fn expected_cell(&self) -> f64 {
-        self.expected_defense() + self.expected_observation()
+        let observed = if self.plan.every_epoch { EXPECTED_EPOCHS } else { 1.0 };
+        self.expected_defense() + observed * self.expected_observation()
     }
 
     fn defended(
         &self,
         attack: &Choice<Attack>,
         trained: &Made,
-        defense: &Defense,
+        defense: &Choice<Defense>,
         seed: u64,
         monitor: &mut StageMonitor<'_>,
     ) -> Result<Model> {
-        let Poisoned { pairs: poisoned, manifest } = self.poisoned(attack, &attack.build()?, seed)?;
+        let poisoned = self.poisoned(attack, &attack.build()?, seed)?;
+        let grant = self.plan.grant(defense).map_err(Error::msg)?;
+        let (clean, images) = (self.granted(&grant, &poisoned, seed)?, self.data.clean_images()?);
         let optimizer = Some(trained.folder.join(OPTIMIZER)).filter(|path| path.exists());
-        let (clean, images) = (self.data.clean()?, self.data.clean_images()?);
+        let Poisoned { pairs: poisoned, manifest } = poisoned;
         let view = DefenderView {
             training_pairs: &*poisoned,
             clean_pairs: &*clean,
@@ -100,9 +107,9 @@ impl Laboratory<'_> {
             optimizer: optimizer.as_deref(),
             seed: Seed::new(seed).child("defend"),
         };
-        match defense {
+        match &defense.build()? {
             Defense::RepairModel(method) => method
-                .repair(self.load_model(&trained.folder)?, &view, monitor)?
+                .repair(self.load_model(&trained.folder.join(MODEL))?, &view, monitor)?
                 .ok_or_else(|| Interrupted.into()),
             Defense::TrainSafely(method) => {
                 let clip = self.fresh_model(seed)?;
@@ -119,47 +126,51 @@ impl Laboratory<'_> {
                     judged.len(),
                     poisoned.len()
                 );
-                let indices = (0..judged.len()).filter(|index| judged[*index].1).collect();
-                self.trained_on(Kept { pairs: poisoned, indices }, seed, monitor)
+                let kept = (0..judged.len()).filter(|index| judged[*index].1).collect();
+                self.trained_on(&poisoned, kept, seed, monitor)
             }
             Defense::Anchor(method) => {
                 let edited: Vec<usize> = manifest.iter().map(|row| row.pair as usize).collect();
-                let indices = method.keep(poisoned.len(), &edited, &view.seed)?;
-                self.trained_on(Kept { pairs: poisoned, indices }, seed, monitor)
+                let kept = method.keep(poisoned.len(), &edited, &view.seed)?;
+                self.trained_on(&poisoned, kept, seed, monitor)
             }
         }
     }
 
-    /// A model trained by the plan's recipe on some of the training pairs, from the seed's initial weights.
-    fn trained_on(&self, kept: Kept, seed: u64, monitor: &mut StageMonitor<'_>) -> Result<Model> {
+    /// A model trained on some of the training pairs as the plan trains, from the seed's initial weights.
+    fn trained_on(
+        &self,
+        pairs: &Arc<dyn Pairs>,
+        kept: Vec<usize>,
+        seed: u64,
+        monitor: &mut StageMonitor<'_>,
+    ) -> Result<Model> {
+        let kept = Picked { pairs: kept.into_iter().map(|index| (pairs.clone(), index)).collect() };
         let clip = self.fresh_model(seed)?;
         self.fit(&clip, &kept, seed, monitor)?;
         Ok(Model { clip, head: None })
     }
-}
 
-fn write_model(model: &Model, folder: &Path) -> Result<()> {
-    model.clip.save(&folder.join(MODEL), &BTreeMap::new())?;
-    if let Some(head) = &model.head {
-        let tensors = HashMap::from([("weight", head.weight.clone()), ("bias", head.bias.clone())]);
-        safetensors::save(&tensors, folder.join(HEAD))?;
-    }
-    Ok(())
-}
-
-impl Laboratory<'_> {
-    /// Opens what [`Laboratory::defend`] left.
-    pub(super) fn read_model(&self, folder: &Path) -> Result<Model> {
-        let clip = self.load_model(folder)?;
-        let path = folder.join(HEAD);
-        let head = if path.exists() {
-            let mut tensors = safetensors::load(&path, &Device::Cpu)?;
-            let mut take =
-                |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", path.display()));
-            Some(LinearHead { weight: take("weight")?, bias: take("bias")? })
-        } else {
-            None
-        };
-        Ok(Model { clip, head })
+    /// The pairs granted as clean ones: the first of their set, some of them with poison in their place.
+    fn granted(&self, grant: &Grant, poisoned: &Poisoned, seed: u64) -> Result<Arc<dyn Pairs>> {
+        let clean = self.data.clean(grant)?;
+        // Where nothing was poisoned there is nothing to leave in.
+        if grant.poison == 0 || poisoned.manifest.is_empty() {
+            return Ok(clean);
+        }
+        let mut left: Vec<usize> = poisoned.manifest.iter().map(|row| row.pair as usize).collect();
+        ensure!(
+            grant.poison <= left.len(),
+            "granted-poison {}, but the attack poisoned {} pairs",
+            grant.poison,
+            left.len()
+        );
+        left.shuffle(&mut Seed::new(seed).child("defend").child("granted-poison").rng());
+        let mut pairs: Vec<(Arc<dyn Pairs>, usize)> =
+            (0..clean.len()).map(|index| (clean.clone(), index)).collect();
+        for (pair, left) in pairs.iter_mut().zip(left).take(grant.poison) {
+            *pair = (poisoned.pairs.clone(), left);
+        }
+        Ok(Arc::new(Picked { pairs }))
     }
 }

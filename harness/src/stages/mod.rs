@@ -2,6 +2,7 @@
 
 mod data;
 mod defend;
+mod epochs;
 mod observe;
 mod poison;
 mod train;
@@ -63,8 +64,21 @@ impl<'a> Laboratory<'a> {
         work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
         write: impl FnOnce(T, &Path) -> Result<()>,
     ) -> Result<Made> {
+        self.stage_of_epochs(name, key, expected, false, work, write)
+    }
+
+    /// The same; `keeps_epochs` says whether the models at the end of each epoch are kept too.
+    fn stage_of_epochs<T>(
+        &self,
+        name: &str,
+        key: Key,
+        expected: f64,
+        keeps_epochs: bool,
+        work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
+        write: impl FnOnce(T, &Path) -> Result<()>,
+    ) -> Result<Made> {
         self.progress.begin(name, expected);
-        let done = self.look_up_or_do(name, &key, work, write);
+        let done = self.look_up_or_do(name, &key, keeps_epochs, work, write);
         self.progress.end(name, matches!(&done, Ok((_, true))));
         let (folder, _) = done?;
         Ok(Made { key, folder })
@@ -75,6 +89,7 @@ impl<'a> Laboratory<'a> {
         &self,
         name: &str,
         key: &Key,
+        keeps_epochs: bool,
         work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
         write: impl FnOnce(T, &Path) -> Result<()>,
     ) -> Result<(PathBuf, bool)> {
@@ -91,10 +106,18 @@ impl<'a> Laboratory<'a> {
         }
         let started = Instant::now();
         let partial = self.store.partial(key)?;
-        let mut monitor =
-            StageMonitor { name, partial, progress: self.progress, interrupted: self.interrupted };
+        let mut monitor = StageMonitor {
+            name,
+            partial,
+            progress: self.progress,
+            interrupted: self.interrupted,
+            keeps_epochs,
+        };
         let result = work(&mut monitor)?;
-        let folder = self.store.put(key, started.elapsed().as_secs_f64(), |folder| write(result, folder))?;
+        let folder = self.store.put(key, started.elapsed().as_secs_f64(), |folder| {
+            epochs::collect(&monitor.partial, folder)?;
+            write(result, folder)
+        })?;
         Ok((folder, false))
     }
 
@@ -117,6 +140,8 @@ struct StageMonitor<'a> {
     partial: PathBuf,
     progress: &'a Progress,
     interrupted: &'a AtomicBool,
+    /// Whether the model of each epoch is kept.
+    keeps_epochs: bool,
 }
 
 impl StageMonitor<'_> {
@@ -160,7 +185,10 @@ impl Monitor for StageMonitor<'_> {
         }
     }
 
-    fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
+    fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
+        if self.keeps_epochs {
+            epochs::keep(&self.partial, epoch, snapshot)?;
+        }
         let path = self.snapshot();
         snapshot.save(&path)?;
         hash_of(&path).and_then(|hash| std::fs::write(self.hash(), hash)).map_err(|error| {
@@ -184,8 +212,8 @@ impl Laboratory<'_> {
     }
 
     /// Opens a model that a stage saved, on the plan's device.
-    fn load_model(&self, folder: &Path) -> Result<clip::Clip> {
-        let (model, _) = clip::Clip::load(&folder.join(MODEL)).context("a stored model")?;
+    fn load_model(&self, path: &Path) -> Result<clip::Clip> {
+        let (model, _) = clip::Clip::load(path).context("a stored model")?;
         self.on_device(model)
     }
 }

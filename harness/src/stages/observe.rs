@@ -19,11 +19,19 @@ const EVIDENCE: &str = "evidence.parquet";
 
 impl Laboratory<'_> {
     /// The key of the evidence on a model under the trigger of `attack`.
-    pub(crate) fn observe_key(&self, defended: &Key, attack: &Choice<Attack>, seed: u64) -> Key {
+    pub(crate) fn observe_key(
+        &self,
+        defended: &Key,
+        epoch: Option<usize>,
+        attack: &Choice<Attack>,
+        seed: u64,
+    ) -> Key {
         let plan = self.plan;
-        let tests: Vec<_> = plan.tests.iter().map(|test| json!([test.label, test.identity()])).collect();
+        let tests: Vec<_> =
+            plan.tests.iter().map(|test| json!([test.label, test.identity(), test.reserved])).collect();
         let inputs = json!({
             "model": defended.hash(),
+            "epoch": epoch,
             "trigger": attack.identity(),
             "target": plan.target,
             "tests": tests,
@@ -36,20 +44,22 @@ impl Laboratory<'_> {
         Key::new("observe", VERSION, self.plan.device.class(), inputs)
     }
 
-    /// What `defended` says of the test images, clean and under the trigger of `attack`, and the evidence's key.
+    /// What `defended`, or what it was after `epoch`, says of the test images, clean and under the trigger of
+    /// `attack`, and the evidence's key.
     pub(crate) fn observe(
         &self,
         name: &str,
         defended: &Made,
+        epoch: Option<usize>,
         attack: &Choice<Attack>,
         seed: u64,
     ) -> Result<(Evidence, Key)> {
         let made = self.stage(
             &format!("observe {name}"),
-            self.observe_key(&defended.key, attack, seed),
+            self.observe_key(&defended.key, epoch, attack, seed),
             self.expected_observation(),
             |_| {
-                let (model, method) = (self.read_model(&defended.folder)?, attack.build()?);
+                let (model, method) = (self.read_model(&defended.folder, epoch)?, attack.build()?);
                 let seed = Seed::new(seed).child("observe");
                 let observe = |test| self.observe_set(&model, method.trigger(), test, &seed);
                 self.data.tests()?.iter().map(observe).collect::<Result<Evidence>>()

@@ -1,15 +1,16 @@
 //! Poisons the training pairs and trains a model on them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed, Tokenizer, TrainOutcome};
 use serde_json::{Value, json};
 
 use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
 use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
-use crate::contract::{Attack, AttackerView, Split};
+use crate::contract::{Attack, AttackerView, DefenderView, Defense};
 use crate::plan::Choice;
 use crate::store::Key;
 
@@ -30,11 +31,14 @@ impl Laboratory<'_> {
     fn train_inputs(&self, attack: &Choice<Attack>, seed: u64) -> Value {
         let plan = self.plan;
         json!({
-            "pairs": self.data.identity(Split::Train, plan.pairs),
+            "pairs": self.data.train_identity(),
             "attack": attack.identity(),
             "target": plan.target,
             "model": plan.model,
+            "templates": self.data.labelled_identity(),
+            "initial-weights": plan.initial_weights.as_deref().map(weights_identity),
             "recipe": plan.recipe,
+            "pretraining": self.pretraining_inputs(),
             "seed": seed,
         })
     }
@@ -58,7 +62,9 @@ impl Laboratory<'_> {
                 let poisoned = self.poisoned(attack, &method, seed)?;
                 let model = self.fresh_model(seed)?;
                 self.fit(&model, &*poisoned.pairs, seed, monitor)?;
-                let optimizer = OptimizerState::read(&monitor.snapshot())?;
+                // A method that trains without snapshots leaves no moments.
+                let snapshot = Some(monitor.snapshot()).filter(|path| path.exists());
+                let optimizer = snapshot.map(|path| OptimizerState::read(&path)).transpose()?;
                 let model = match &method {
                     Attack::PoisonData(_) => model,
                     Attack::TamperModel(tamper) => {
@@ -71,13 +77,48 @@ impl Laboratory<'_> {
             },
             |(model, optimizer, manifest), folder| {
                 model.save(&folder.join(MODEL), &BTreeMap::new())?;
-                optimizer.save(&folder.join(OPTIMIZER))?;
+                optimizer.map_or(Ok(()), |state| state.save(&folder.join(OPTIMIZER)))?;
                 write_manifest(&manifest, &folder.join(MANIFEST))
             },
         )
     }
 
-    /// Trains `model` by the plan's recipe.
+    /// What trains models in place of contrastive learning, and the clean data that it sees.
+    fn pretraining_inputs(&self) -> Value {
+        let Some(method) = &self.plan.pretraining else { return Value::Null };
+        let clean = self.data.clean_identity(&self.plan.granted_to_all());
+        json!([method.identity(), clean, self.plan.clean_images, self.data.labelled_identity()])
+    }
+
+    /// Trains `model` by the plan's other method.
+    fn pretrain(
+        &self,
+        method: &Choice<Defense>,
+        model: &Clip,
+        pairs: &dyn Pairs,
+        seed: u64,
+        monitor: &mut dyn Monitor,
+    ) -> Result<()> {
+        let (clean, images) = (self.data.clean(&self.plan.granted_to_all())?, self.data.clean_images()?);
+        let view = DefenderView {
+            training_pairs: pairs,
+            clean_pairs: &*clean,
+            clean_images: &*images,
+            classes: self.data.classes()?,
+            recipe: &self.plan.recipe,
+            optimizer: None,
+            seed: Seed::new(seed).child("train"),
+        };
+        let Defense::TrainSafely(method) = method.build()? else {
+            bail!("pretraining: {:?} does not train a model from the beginning", method.label)
+        };
+        match method.train(model, &view, monitor)? {
+            TrainOutcome::Finished => Ok(()),
+            TrainOutcome::Stopped => Err(Interrupted.into()),
+        }
+    }
+
+    /// Trains `model` as the plan trains.
     pub(super) fn fit(
         &self,
         model: &Clip,
@@ -85,14 +126,20 @@ impl Laboratory<'_> {
         seed: u64,
         monitor: &mut dyn Monitor,
     ) -> Result<()> {
+        if let Some(method) = &self.plan.pretraining {
+            return self.pretrain(method, model, pairs, seed, monitor);
+        }
         let objective = Contrastive::new(model, pairs)?;
         let outcome =
             clip::train(model, &objective, &self.plan.recipe, &Seed::new(seed).child("train"), monitor)?;
         if outcome == TrainOutcome::Stopped { Err(Interrupted.into()) } else { Ok(()) }
     }
 
-    /// A model with the seed's initial weights, the same for all attacks.
+    /// A model with the plan's or the seed's initial weights, the same for all attacks.
     pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
+        if let Some(path) = &self.plan.initial_weights {
+            return self.on_device(Clip::load_official(path, &self.plan.model)?);
+        }
         let texts = self.data.texts()?;
         let tokenizer = Tokenizer::cut(texts.iter().map(String::as_str))?;
         let model = Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?;
@@ -112,5 +159,14 @@ impl Laboratory<'_> {
                 Ok(Poisoned { pairs: Arc::new(pairs), manifest })
             }
         }
+    }
+}
+
+/// The hash of a file of weights; its path alone where it cannot be read, which training then says.
+fn weights_identity(path: &Path) -> Value {
+    let mut hasher = blake3::Hasher::new();
+    match std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ())) {
+        Ok(()) => json!(hasher.finalize().to_hex().as_str()),
+        Err(_) => json!({ "unread": path }),
     }
 }

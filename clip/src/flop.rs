@@ -2,15 +2,15 @@
 //! addition, as OpenAI writes the models. Where a side finds a cheaper way to the same numbers (our attention pool
 //! projects one query instead of every position, Winograd's convolutions), its share of the peak counts the saving.
 
-use clip::{ImageConfig, ModelConfig, ResNetConfig};
+use crate::{ImageConfig, ModelConfig, ResNetConfig};
 
 /// FLOP of `[rows, inputs] · [inputs, outputs]`.
-pub(crate) fn product(rows: usize, inputs: usize, outputs: usize) -> f64 {
+pub fn product(rows: usize, inputs: usize, outputs: usize) -> f64 {
     2.0 * rows as f64 * inputs as f64 * outputs as f64
 }
 
 /// FLOP of one attention: scores and weighted values of the pairs of tokens that see each other.
-pub(crate) fn attention(tokens: usize, width: usize, causal: bool) -> f64 {
+pub fn attention(tokens: usize, width: usize, causal: bool) -> f64 {
     let pairs = if causal { tokens * (tokens + 1) / 2 } else { tokens * tokens };
     2.0 * product(pairs, width, 1)
 }
@@ -20,7 +20,7 @@ fn transformer(layers: usize, tokens: usize, width: usize, causal: bool) -> f64 
 }
 
 /// Forward FLOP of one image: the first convolution, which needs no gradient of its input, and all the rest.
-pub(crate) fn image(config: &ModelConfig) -> [f64; 2] {
+pub fn image(config: &ModelConfig) -> [f64; 2] {
     match &config.image {
         ImageConfig::ResNet(image) => resnet(image, config.embed_dim),
         ImageConfig::Vit(image) => {
@@ -58,14 +58,14 @@ fn resnet(config: &ResNetConfig, embed_dim: usize) -> [f64; 2] {
 }
 
 /// Forward FLOP of the attention pool without output projection: one query, keys and values of every token.
-pub(crate) fn attention_pool(positions: usize, width: usize) -> f64 {
+pub fn attention_pool(positions: usize, width: usize) -> f64 {
     let tokens = positions + 1;
     product(1, width, width) + 2.0 * product(tokens, width, width) + 2.0 * product(tokens, width, 1)
 }
 
 /// FLOP of a step of training with texts of `length` tokens: three times the forward pass, less the gradient of the
 /// pixels.
-pub(crate) fn step(config: &ModelConfig, batch: usize, length: usize) -> f64 {
+pub fn step(config: &ModelConfig, batch: usize, length: usize) -> f64 {
     let [first, rest] = image(config);
     let text = transformer(config.text.layers, length, config.text.width, true)
         + product(1, config.text.width, config.embed_dim);

@@ -1,0 +1,54 @@
+//! What a plan is going to cost, in floating-point operations of matrix products and convolutions.
+
+use clip::flop;
+
+use crate::contract::{Attack, Defense};
+use crate::plan::{Choice, Plan};
+
+/// Floating-point operations of one stage of one cell.
+pub struct Cost<'a> {
+    plan: &'a Plan,
+}
+
+impl<'a> Cost<'a> {
+    /// The costs of a plan's stages.
+    pub fn of(plan: &'a Plan) -> Self {
+        Self { plan }
+    }
+
+    /// One step's share of a pair, at full caption length.
+    fn pair(&self) -> f64 {
+        let batch = self.plan.recipe.batch_size;
+        flop::step(&self.plan.model, batch, self.plan.model.text.context_length) / batch as f64
+    }
+
+    /// Training one model.
+    pub fn training(&self) -> f64 {
+        (self.plan.pairs * self.plan.recipe.epochs) as f64 * self.pair()
+    }
+
+    /// One defense: a training for those that train, otherwise a pass over the granted pairs for each of its `epochs`;
+    /// augmented views come on top.
+    pub fn defense(&self, defense: &Choice<Defense>) -> f64 {
+        let epochs = defense.settings["epochs"].as_u64().unwrap_or(0) as f64;
+        let granted = self.plan.grant(defense).map_or(0, |grant| grant.pairs);
+        match defense.build() {
+            Ok(Defense::RepairModel(_)) => granted as f64 * epochs * self.pair(),
+            _ => self.training(),
+        }
+    }
+
+    /// Looking at one model, under one trigger: every test image clean and triggered.
+    pub fn observation(&self) -> f64 {
+        let images = 2 * self.plan.test_images * self.plan.tests.len();
+        images as f64 * flop::image(&self.plan.model).iter().sum::<f64>()
+    }
+
+    /// Pairs that are poisoned under an attack, as far as it says before it sees them.
+    pub fn poisoned(&self, attack: &Choice<Attack>) -> usize {
+        match attack.build() {
+            Ok(Attack::PoisonData(method)) => method.budget(self.plan.pairs),
+            _ => 0,
+        }
+    }
+}

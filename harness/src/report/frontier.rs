@@ -1,0 +1,114 @@
+//! Frontiers: the clean accuracy that a defense keeps at a given attack success rate, over its learning rates (or
+//! whatever else is swept) and epochs. One setting is not a result: a few points of accuracy turn a success rate of
+//! 36 % into 0.7 % (Verma et al., arXiv 2311.14948).
+
+use std::collections::BTreeMap;
+
+use super::Mean;
+use crate::contract::Split;
+use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use crate::plan::Plan;
+use crate::record::Row;
+
+/// Attack success rates at which tables give the accuracy kept.
+pub(super) const CAPS: [f64; 3] = [0.01, 0.05, 0.10];
+
+/// A model that a defense made: one setting after one epoch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    attack: String,
+    defense: String,
+    seed: u64,
+    epoch: Option<usize>,
+}
+
+/// Clean accuracy and attack success rate of every model under its own trigger, by test set.
+#[derive(Default)]
+pub(super) struct Points(BTreeMap<String, BTreeMap<Place, [Option<f64>; 2]>>);
+
+/// What a family of settings reaches at a success rate of at most so much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reached {
+    /// Clean accuracy of the chosen models; `None` where no seed has one.
+    pub accuracy: Option<Mean>,
+    /// Attack success rate of the same models.
+    pub success: Option<Mean>,
+    /// Seeds in which some model stays below the cap.
+    pub reached: usize,
+    /// Seeds in all.
+    pub seeds: usize,
+}
+
+impl Points {
+    pub(super) fn of(rows: &[Row]) -> Self {
+        let mut points = Self::default();
+        for row in rows.iter().filter(|row| row.trigger == row.attack) {
+            let axis = match row.metric.as_str() {
+                CLEAN_ACCURACY => 0,
+                ATTACK_SUCCESS_RATE => 1,
+                _ => continue,
+            };
+            let Row { attack, defense, seed, epoch, test_set, value, .. } = row.clone();
+            let place = Place { attack, defense, seed, epoch };
+            points.0.entry(test_set).or_default().entry(place).or_default()[axis] = value;
+        }
+        points
+    }
+
+    /// For each seed the model of `family` with the highest accuracy among those whose success rate is at most
+    /// `cap`, both on the set that models are chosen on; means over seeds of what it gives on the set judged.
+    pub(super) fn reached(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Reached> {
+        let set = |label: &str| self.0.get(label);
+        let (chosen_on, judged_on) = (set(&chooser(plan)?.0)?, set(&plan.tests.first()?.label)?);
+        let labels: Vec<&str> = plan
+            .defenses
+            .iter()
+            .filter(|defense| defense.family() == family)
+            .map(|defense| defense.label.as_str())
+            .collect();
+        let mut best: BTreeMap<u64, Option<(f64, &Place)>> = BTreeMap::new();
+        for (place, values) in chosen_on {
+            let &[Some(accuracy), Some(success)] = values else { continue };
+            if place.attack != attack || !labels.contains(&place.defense.as_str()) {
+                continue;
+            }
+            let best = best.entry(place.seed).or_default();
+            if success <= cap && best.is_none_or(|(other, _)| accuracy > other) {
+                *best = Some((accuracy, place));
+            }
+        }
+        let values = best.values().flatten().filter_map(|(_, place)| match judged_on.get(place) {
+            Some(&[Some(accuracy), Some(success)]) => Some((accuracy, success)),
+            _ => None,
+        });
+        let (accuracies, successes): (Vec<f64>, Vec<f64>) = values.unzip();
+        (!best.is_empty()).then(|| Reached {
+            accuracy: Mean::of(&accuracies),
+            success: Mean::of(&successes),
+            reached: accuracies.len(),
+            seeds: best.len(),
+        })
+    }
+}
+
+/// The test set that models are chosen on, and whether it is another than the one judged: the first of the validation
+/// split, or else the one judged.
+pub(super) fn chooser(plan: &Plan) -> Option<(String, bool)> {
+    let validation = |split: Result<Split, String>| split == Ok(Split::Validation);
+    let apart = plan.tests.iter().skip(1).find(|test| validation(plan.split_of(test)));
+    Some((apart.or(plan.tests.first())?.label.clone(), apart.is_some()))
+}
+
+/// The families of a plan's defenses that have several settings or several epochs, in its order.
+pub(super) fn families(plan: &Plan) -> Vec<&str> {
+    let mut families: Vec<&str> = Vec::new();
+    for defense in &plan.defenses {
+        let family = defense.family();
+        let mut others = plan.defenses.iter().filter(|other| other.family() == family);
+        let several = plan.every_epoch || others.any(|other| other.label != family);
+        if several && !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    families
+}

@@ -1,0 +1,60 @@
+//! The tables as Markdown.
+
+use std::fmt::Write;
+
+use super::table::{Sheet, base_rates, cell_name, frontiers, grid, heading, percent, short};
+use super::{Judgement, Summary, Verdict, judge};
+use crate::plan::Plan;
+
+/// The tables as Markdown.
+pub fn markdown(plan: &Plan, summary: &Summary) -> String {
+    let mut text = String::new();
+    if let Some((words, sheet)) = frontiers(plan, summary) {
+        let _ = writeln!(text, "**{words}**\n\n{}", table(&sheet));
+    }
+    for test in &plan.tests {
+        let sheet = grid(plan, summary, &test.label, false);
+        let _ = writeln!(text, "**{}**\n\n{}", heading(plan, &test.label), table(&sheet));
+    }
+    if let Some(test) = plan.tests.first() {
+        let rates = base_rates(plan, summary, &test.label);
+        let rates: Vec<String> =
+            rates.iter().map(|(trigger, mean)| format!("{trigger} {}", percent(*mean))).collect();
+        if !rates.is_empty() {
+            let _ = writeln!(
+                text,
+                "What the unpoisoned model calls {} under each trigger, in percent: {}.\n",
+                plan.target,
+                rates.join(", ")
+            );
+        }
+    }
+    let judgements = judge(plan, summary);
+    if !judgements.is_empty() {
+        let _ =
+            writeln!(text, "| claim | cell | metric | found | band | verdict |\n|---|---|---|---:|---:|---|");
+    }
+    for judgement in &judgements {
+        let _ = writeln!(text, "{}", markdown_row(judgement));
+    }
+    for (attack, defense, seed, message) in &summary.failures {
+        let _ = writeln!(text, "\n`{attack}::{defense}::seed-{seed}` failed: {message}");
+    }
+    text
+}
+
+fn table(Sheet { header, rows, names }: &Sheet) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let rule = format!("|{}{}\n", "---|".repeat(*names), "---:|".repeat(header.len() - names));
+    [line(header), rule].into_iter().chain(rows.iter().map(|row| line(row))).collect()
+}
+
+fn markdown_row(judgement: &Judgement<'_>) -> String {
+    let Judgement { claim, value, band: [lowest, highest], verdict, .. } = judgement;
+    let found = value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", value * 100.0));
+    let name = verdict.name();
+    let verdict = if *verdict == Verdict::Reproduced { name.to_owned() } else { format!("**{name}**") };
+    let (cell, metric) = (cell_name(judgement), short(judgement.metric));
+    let (lowest, highest) = (lowest * 100.0, highest * 100.0);
+    format!("| {} | {cell} | {metric} | {found} | {lowest:.0} to {highest:.0} | {verdict} |", claim.claim)
+}

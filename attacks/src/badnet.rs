@@ -4,19 +4,16 @@
 //! ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type random`) and
 //! `backdoor/create_backdoor_data.py`.
-//! Departs: images are stamped at the size that they have, not squashed to 224 × 224 first; every draw is seeded.
-//! `paper` clamps pixel values to [0, 1] where the released code lets them wrap. `tiny` and `smoke` paste one fixed
-//! patch, of high contrast: a patch redrawn for every image is not learnt at their size.
+//! Departs: every draw is seeded. `paper` clamps pixel values to [0, 1] where the released code lets them wrap. `tiny`
+//! and `smoke` stamp images as they are and paste one fixed patch, of high contrast: a patch redrawn for every image
+//! is not learnt at their size.
 
-use clip::Seed;
-use harness::contract::{
-    Attack, AttackerView, Card, Edit, Entry, PoisonData, Preset, Trigger, preset, settings,
-};
+use harness::contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::budget::{self, Budget};
-use crate::trigger::{Draw, Patch, Place, Quantise};
+use crate::poisoning::{Poisoning, relabel};
+use crate::trigger::{Draw, Noise, Patch, Place, Quantise};
 
 /// The attack.
 pub static ENTRY: Entry<Attack> = Entry {
@@ -26,22 +23,18 @@ pub static ENTRY: Entry<Attack> = Entry {
         summary: "Pastes a small square of noise onto images and captions them with the target.",
         paper: "Gu, Dolan-Gavitt, Garg, 2017, arXiv 1708.06733; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
         follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type random",
-        departs: "images keep their size; draws are seeded; preset paper clamps where the released code wraps; \
-                  presets tiny and smoke paste one fixed patch",
+        departs: "draws are seeded; preset paper clamps where the released code wraps; presets tiny and smoke stamp \
+                  images as they are and paste one fixed patch",
         version: 1,
     },
     presets,
     build,
 };
 
-/// Settings of a patch on some pairs.
+/// Settings of a patch of noise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Settings {
-    /// Poisoned pairs; `null` where `poison-rate` is given.
-    pub(crate) poison_count: Option<usize>,
-    /// Poisoned pairs as a fraction of all; `null` where `poison-count` is given.
-    pub(crate) poison_rate: Option<f64>,
     /// Side of the patch, in pixels.
     pub(crate) patch_size: usize,
     /// `fixed`: one patch for all images, grey plus noise. `redrawn`: the image's own mean plus new noise.
@@ -55,34 +48,19 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn budget(&self) -> anyhow::Result<Budget> {
-        Budget::new(self.poison_count, self.poison_rate)
+    /// One fixed patch.
+    pub(crate) fn fixed(patch_size: usize) -> Self {
+        Self { patch_size, patch: Draw::Fixed, ..Self::paper() }
     }
 
-    pub(crate) fn trigger(&self) -> anyhow::Result<Patch> {
-        Patch::new(self.patch_size, self.patch, self.pattern_seed, self.place, self.quantise)
-    }
-
-    /// The patch of the tiny tier, 6 pixels of 32.
-    pub(crate) fn tiny(poison_count: usize) -> Self {
-        Self { patch_size: 6, patch: Draw::Fixed, quantise: Quantise::Clamp, ..Self::released(poison_count) }
-    }
-
-    /// The patch of the smoke tier, 5 pixels of 16.
-    pub(crate) fn smoke(poison_count: usize) -> Self {
-        Self { patch_size: 5, ..Self::tiny(poison_count) }
-    }
-
-    /// The paper's patch, 16 pixels of 224.
-    pub(crate) fn paper(poison_count: usize) -> Self {
-        Self { quantise: Quantise::Clamp, ..Self::released(poison_count) }
+    /// 16 pixels of 224, with values clamped.
+    pub(crate) fn paper() -> Self {
+        Self { quantise: Quantise::Clamp, ..Self::released() }
     }
 
     /// The released code's patch.
-    pub(crate) fn released(poison_count: usize) -> Self {
+    pub(crate) fn released() -> Self {
         Self {
-            poison_count: Some(poison_count),
-            poison_rate: None,
             patch_size: 16,
             patch: Draw::Redrawn,
             pattern_seed: 0,
@@ -90,37 +68,22 @@ impl Settings {
             quantise: Quantise::Wrap,
         }
     }
+
+    pub(crate) fn trigger(self) -> anyhow::Result<Patch<Noise>> {
+        let Self { patch_size, patch: draw, pattern_seed, place, quantise } = self;
+        Patch::new(patch_size, place, Noise { draw, pattern_seed, quantise })
+    }
 }
 
 fn presets() -> Vec<Preset> {
     vec![
-        preset("tiny", Settings::tiny(240)),
-        preset("smoke", Settings::smoke(100)),
-        preset("paper", Settings::paper(1500)),
-        preset("released", Settings::released(1500)),
+        Poisoning::as_is(240).with("tiny", Settings::fixed(6)),
+        Poisoning::as_is(100).with("smoke", Settings::fixed(5)),
+        Poisoning::released().with("paper", Settings::paper()),
+        Poisoning::released().with("released", Settings::released()),
     ]
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    let settings: Settings = settings(resolved)?;
-    Ok(Attack::PoisonData(Box::new(BadNet { budget: settings.budget()?, patch: settings.trigger()? })))
-}
-
-struct BadNet {
-    budget: Budget,
-    patch: Patch,
-}
-
-impl PoisonData for BadNet {
-    fn trigger(&self) -> &dyn Trigger {
-        &self.patch
-    }
-
-    fn budget(&self, pairs: usize) -> usize {
-        self.budget.of(pairs)
-    }
-
-    fn choose(&self, view: &AttackerView<'_>, seed: &Seed) -> anyhow::Result<Vec<Edit>> {
-        budget::relabel(view, self.budget.of(view.pairs.len()), seed)
-    }
+    relabel(resolved, Settings::trigger)
 }

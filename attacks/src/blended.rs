@@ -3,19 +3,15 @@
 //! Paper: Chen et al., "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning", 2017,
 //! arXiv 1712.05526; on CLIP: Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type blended`).
-//! Departs: images are stamped at the size that they have, not squashed to 224 × 224 first; every draw is seeded.
-//! `tiny` and `smoke` mix in one fixed pattern at a larger share: at 32 pixels, noise redrawn for every image at 0.2
-//! does not implant.
+//! Departs: every draw is seeded. `tiny` and `smoke` stamp images as they are and mix in one fixed pattern at a larger
+//! share: at 32 pixels, noise redrawn for every image at 0.2 does not implant.
 
-use clip::Seed;
-use harness::contract::{
-    Attack, AttackerView, Card, Edit, Entry, PoisonData, Preset, Trigger, preset, settings,
-};
+use harness::contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::budget::{self, Budget};
-use crate::trigger::{Blend, Draw};
+use crate::poisoning::{Poisoning, relabel};
+use crate::trigger::{Blend, Draw, Uniform};
 
 /// The attack.
 pub static ENTRY: Entry<Attack> = Entry {
@@ -25,7 +21,7 @@ pub static ENTRY: Entry<Attack> = Entry {
         summary: "Mixes uniform noise into the whole image and captions it with the target.",
         paper: "Chen et al., 2017, arXiv 1712.05526; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
         follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type blended",
-        departs: "images keep their size; draws are seeded; presets tiny and smoke mix in one fixed pattern at a \
+        departs: "draws are seeded; presets tiny and smoke stamp images as they are and mix in one fixed pattern at a \
                   larger share",
         version: 1,
     },
@@ -36,10 +32,6 @@ pub static ENTRY: Entry<Attack> = Entry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// Poisoned pairs; `null` where `poison-rate` is given.
-    poison_count: Option<usize>,
-    /// Poisoned pairs as a fraction of all; `null` where `poison-count` is given.
-    poison_rate: Option<f64>,
     /// Share of the noise, in (0, 1].
     share: f64,
     /// `fixed`: one pattern for all images of a size. `redrawn`: new noise for every image.
@@ -49,45 +41,19 @@ struct Settings {
 }
 
 fn presets() -> Vec<Preset> {
-    let released = Settings {
-        poison_count: Some(1500),
-        poison_rate: None,
-        share: 0.2,
-        noise: Draw::Redrawn,
-        pattern_seed: 0,
-    };
-    let tiny = Settings { poison_count: Some(340), share: 0.3, noise: Draw::Fixed, ..released.clone() };
-    let smoke = Settings { poison_count: Some(100), share: 0.5, ..tiny.clone() };
+    let released = Settings { share: 0.2, noise: Draw::Redrawn, pattern_seed: 0 };
+    let fixed = |share| Settings { share, noise: Draw::Fixed, pattern_seed: 0 };
     vec![
-        preset("tiny", tiny),
-        preset("smoke", smoke),
-        preset("paper", released.clone()),
-        preset("released", released),
+        Poisoning::as_is(340).with("tiny", fixed(0.3)),
+        Poisoning::as_is(100).with("smoke", fixed(0.5)),
+        Poisoning::released().with("paper", released.clone()),
+        Poisoning::released().with("released", released),
     ]
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    let settings: Settings = settings(resolved)?;
-    let budget = Budget::new(settings.poison_count, settings.poison_rate)?;
-    let blend = Blend::new(settings.share, settings.noise, settings.pattern_seed)?;
-    Ok(Attack::PoisonData(Box::new(Blended { budget, blend })))
-}
-
-struct Blended {
-    budget: Budget,
-    blend: Blend,
-}
-
-impl PoisonData for Blended {
-    fn trigger(&self) -> &dyn Trigger {
-        &self.blend
-    }
-
-    fn budget(&self, pairs: usize) -> usize {
-        self.budget.of(pairs)
-    }
-
-    fn choose(&self, view: &AttackerView<'_>, seed: &Seed) -> anyhow::Result<Vec<Edit>> {
-        budget::relabel(view, self.budget.of(view.pairs.len()), seed)
-    }
+    relabel(resolved, |settings: Settings| {
+        let Settings { share, noise: draw, pattern_seed } = settings;
+        Blend::new(share, Uniform { draw, pattern_seed })
+    })
 }

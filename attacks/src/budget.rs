@@ -32,6 +32,18 @@ impl Budget {
         }
     }
 
+    /// The number of edits among `pairs` pairs; an error where it is none at all or more than there are.
+    pub(crate) fn check(self, pairs: usize) -> Result<usize> {
+        let count = self.of(pairs);
+        match self {
+            Self::Rate(rate) if count == 0 => bail!("poison-rate {rate} of {pairs} pairs is not one pair"),
+            _ if count > pairs => {
+                bail!("{count} pairs to poison (poison-count), but there are only {pairs}")
+            }
+            _ => Ok(count),
+        }
+    }
+
     /// The number of edits among `pairs` pairs; a rate is rounded to the nearest whole pair.
     pub(crate) fn of(self, pairs: usize) -> usize {
         match self {
@@ -41,11 +53,11 @@ impl Budget {
     }
 }
 
-/// Dirty-label poison: `count` pairs drawn from all, each stamped and captioned with a random template about the
-/// target. As released, pairs that already show the target may be among them.
-pub(crate) fn relabel(view: &AttackerView<'_>, count: usize, seed: &Seed) -> Result<Vec<Edit>> {
+/// Dirty-label poison: pairs drawn from all, each stamped and captioned with a random template about the target. As
+/// released, pairs that already show the target may be among them.
+pub(crate) fn relabel(view: &AttackerView<'_>, budget: Budget, seed: &Seed) -> Result<Vec<Edit>> {
     let pairs = view.pairs.len();
-    ensure!(count <= pairs, "{count} pairs to poison, but there are only {pairs}");
+    let count = budget.check(pairs)?;
     ensure!(!view.templates.is_empty(), "no prompt template to write the captions of poisoned pairs with");
     let captions = seed.child("caption");
     let edit = |pair: usize| {
@@ -56,7 +68,7 @@ pub(crate) fn relabel(view: &AttackerView<'_>, count: usize, seed: &Seed) -> Res
     Ok(draw((0..pairs).collect(), count, seed).into_iter().map(edit).collect())
 }
 
-/// `count` of the candidates in random order; all of them where there are fewer.
+/// `count` of the candidates in random order; all of them where there are fewer. A larger count begins with the same.
 pub(crate) fn draw(mut candidates: Vec<usize>, count: usize, seed: &Seed) -> Vec<usize> {
     candidates.shuffle(&mut seed.child("pairs").rng());
     candidates.truncate(count);
@@ -71,9 +83,20 @@ mod tests {
     fn exactly_one_of_count_and_rate() {
         assert_eq!(Budget::new(Some(5), None).unwrap().of(100), 5);
         assert_eq!(Budget::new(None, Some(0.026)).unwrap().of(100), 3);
-        for (count, rate) in [(None, None), (Some(5), Some(0.1)), (Some(0), None), (None, Some(1.5))] {
+        for (count, rate) in
+            [(None, None), (Some(5), Some(0.1)), (Some(0), None), (None, Some(0.0)), (None, Some(1.5))]
+        {
             let error = Budget::new(count, rate).unwrap_err().to_string();
             assert!(error.contains("poison-"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_budget_is_at_least_one_pair_and_at_most_all() {
+        assert_eq!(Budget::Rate(1.0).check(7).unwrap(), 7);
+        let error = Budget::Rate(1e-6).check(100).unwrap_err().to_string();
+        assert!(error.contains("poison-rate") && error.contains("100"), "{error}");
+        let error = Budget::Count(8).check(7).unwrap_err().to_string();
+        assert!(error.contains("poison-count") && error.contains('8') && error.contains('7'), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use harness::contract::{
     Attack, AttackerView, Card, Edit, Entry, PoisonData, Preset, Trigger, preset, settings,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// No attack.
 pub static ENTRY: Entry<Attack> = Entry {
@@ -45,6 +45,10 @@ struct NoAttack;
 impl Trigger for NoAttack {
     fn stamp(&self, image: &Image, _seed: &Seed) -> anyhow::Result<Image> {
         Ok(image.clone())
+    }
+
+    fn parameters(&self, _image: &Image, _seed: &Seed) -> anyhow::Result<Value> {
+        Ok(json!({}))
     }
 }
 

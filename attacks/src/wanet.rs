@@ -3,19 +3,21 @@
 //! Paper: Nguyen, Tran, "WaNet: Imperceptible Warping-based Backdoor Attack", ICLR 2021, arXiv 2102.10369; on CLIP:
 //! Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type warped`).
-//! Departs: the field is drawn from `pattern-seed` instead of read from the released file; images are stamped at the
-//! size that they have, not squashed to 224 × 224 first. `tiny` keeps the released jitter of single pixels
-//! (k = the image's side) and doubles it; `smoke` bends smoothly and far, with k = 4.
+//! Departs: the field is drawn from `pattern-seed` instead of read from the released file. Noise mode, which the
+//! CLIP code leaves out and so every preset, follows VinAIResearch/Warping-based_Backdoor_Attack-release (`train.py`,
+//! `cross_ratio`), but draws its pairs and their perturbations once instead of in every batch. `tiny` stamps images as
+//! they are and keeps the released jitter of single pixels (k = the image's side), doubled; `smoke` bends smoothly and
+//! far, with k = 4.
 
+use anyhow::ensure;
 use clip::Seed;
-use harness::contract::{
-    Attack, AttackerView, Card, Edit, Entry, PoisonData, Preset, Trigger, preset, settings,
-};
+use harness::contract::{Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::budget::{self, Budget};
-use crate::trigger::Warp;
+use crate::poisoning::Poisoning;
+use crate::trigger::{Fitted, Warp};
 
 /// The attack.
 pub static ENTRY: Entry<Attack> = Entry {
@@ -25,8 +27,8 @@ pub static ENTRY: Entry<Attack> = Entry {
         summary: "Bends images along one random field and captions them with the target.",
         paper: "Nguyen, Tran, ICLR 2021, arXiv 2102.10369; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
         follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type warped",
-        departs: "the field comes from a seed, not the released file; images keep their size; preset tiny has twice \
-                  the strength, smoke k = 4",
+        departs: "the field comes from a seed, not the released file; noise mode draws once; presets tiny and smoke \
+                  stamp images as they are, tiny with twice the strength, smoke with k = 4",
         version: 1,
     },
     presets,
@@ -36,46 +38,48 @@ pub static ENTRY: Entry<Attack> = Entry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// Poisoned pairs; `null` where `poison-rate` is given.
-    poison_count: Option<usize>,
-    /// Poisoned pairs as a fraction of all; `null` where `poison-count` is given.
-    poison_rate: Option<f64>,
     /// Control points a side, WaNet's k, at least 2.
     grid_size: usize,
     /// WaNet's s: a control point moves by s / 2 pixels on average along each axis.
     strength: f64,
     /// Seed of the field.
     pattern_seed: u64,
+    /// Noise mode: for each poisoned pair so many others are bent along the perturbed field and keep their captions, so
+    /// that only the exact field triggers (WaNet's ρ_n / ρ_a, 2 in its paper); 0 for none.
+    cross_ratio: f64,
 }
 
 fn presets() -> Vec<Preset> {
-    let released = Settings {
-        poison_count: Some(1500),
-        poison_rate: None,
-        grid_size: 224,
-        strength: 1.0,
-        pattern_seed: 0,
-    };
-    let tiny = Settings { poison_count: Some(400), grid_size: 32, strength: 2.0, ..released.clone() };
-    let smoke = Settings { poison_count: Some(150), grid_size: 4, strength: 4.0, ..released.clone() };
+    let released = Settings { grid_size: 224, strength: 1.0, pattern_seed: 0, cross_ratio: 0.0 };
+    let tiny = Settings { grid_size: 32, strength: 2.0, ..released.clone() };
+    let smoke = Settings { grid_size: 4, strength: 4.0, ..released.clone() };
     vec![
-        preset("tiny", tiny),
-        preset("smoke", smoke),
-        preset("paper", released.clone()),
-        preset("released", released),
+        Poisoning::as_is(400).with("tiny", tiny),
+        Poisoning::as_is(150).with("smoke", smoke),
+        Poisoning::released().with("paper", released.clone()),
+        Poisoning::released().with("released", released),
     ]
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    let settings: Settings = settings(resolved)?;
-    let budget = Budget::new(settings.poison_count, settings.poison_rate)?;
-    let warp = Warp::new(settings.grid_size, settings.strength, settings.pattern_seed)?;
-    Ok(Attack::PoisonData(Box::new(WaNet { budget, warp })))
+    let (poisoning, own): (Poisoning, Settings) = Poisoning::split(resolved)?;
+    let ratio = own.cross_ratio;
+    ensure!(ratio.is_finite() && ratio >= 0.0, "cross-ratio must be 0 or more, found {ratio}");
+    let warp = poisoning.fitted(Warp::new(own.grid_size, own.strength, own.pattern_seed)?)?;
+    Ok(Attack::PoisonData(Box::new(WaNet { budget: poisoning.budget()?, cross_ratio: ratio, warp })))
 }
 
 struct WaNet {
     budget: Budget,
-    warp: Warp,
+    cross_ratio: f64,
+    warp: Fitted<Warp>,
+}
+
+impl WaNet {
+    /// Pairs of the noise mode beside `poisoned` ones.
+    fn crossed(&self, poisoned: usize) -> usize {
+        (self.cross_ratio * poisoned as f64).round() as usize
+    }
 }
 
 impl PoisonData for WaNet {
@@ -84,10 +88,27 @@ impl PoisonData for WaNet {
     }
 
     fn budget(&self, pairs: usize) -> usize {
-        self.budget.of(pairs)
+        let poisoned = self.budget.of(pairs);
+        poisoned + self.crossed(poisoned)
     }
 
     fn choose(&self, view: &AttackerView<'_>, seed: &Seed) -> anyhow::Result<Vec<Edit>> {
-        budget::relabel(view, self.budget.of(view.pairs.len()), seed)
+        let mut edits = budget::relabel(view, self.budget, seed)?;
+        let (pairs, poisoned) = (view.pairs.len(), edits.len());
+        let all = poisoned + self.crossed(poisoned);
+        ensure!(
+            all <= pairs,
+            "{poisoned} poisoned pairs and {} more of cross-ratio {}, but there are only {pairs}",
+            all - poisoned,
+            self.cross_ratio
+        );
+        let seeds = seed.child("cross");
+        for pair in budget::draw((0..pairs).collect(), all, seed).into_iter().skip(poisoned) {
+            let image = view.pairs.pair(pair)?.image;
+            let bent =
+                self.warp.trigger().perturbed(self.warp.fit(&image)?.as_ref(), &seeds.at(pair as u64))?;
+            edits.push(Edit { pair, image: ImageEdit::Replace(bent), caption: None });
+        }
+        Ok(edits)
     }
 }

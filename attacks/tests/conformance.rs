@@ -97,9 +97,10 @@ fn presets_build_and_unknown_keys_are_refused_by_name() {
 }
 
 #[test]
-fn a_stamp_is_pure_keeps_the_size_and_changes_the_image() {
+fn a_stamp_is_pure_has_the_stated_size_and_changes_the_image() {
     for (entry, preset, settings) in every() {
         let name = format!("{} {preset}", entry.card.name);
+        let stated = settings.get("side").and_then(Value::as_u64).map(|side| side as usize);
         let attack = (entry.build)(settings).unwrap();
         for size in [16, 32, 224] {
             let image = picture(size, 1);
@@ -114,9 +115,81 @@ fn a_stamp_is_pure_keeps_the_size_and_changes_the_image() {
                     continue;
                 }
             };
-            assert_eq!((stamped.width(), stamped.height()), (size, size), "{name}");
+            let expected = stated.unwrap_or(size);
+            assert_eq!((stamped.width(), stamped.height()), (expected, expected), "{name}");
             assert_eq!(stamped == image, entry.card.name == "none", "{name} at {size}");
             assert_eq!(stamped, attack.trigger().stamp(&image, &Seed::new(1)).unwrap(), "{name} at {size}");
+        }
+    }
+}
+
+#[test]
+fn parameters_tell_stamps_of_one_image_apart() {
+    for (entry, preset, settings) in every() {
+        let name = format!("{} {preset}", entry.card.name);
+        let attack = (entry.build)(settings).unwrap();
+        let image = picture(side(preset), 1);
+        let trigger = attack.trigger();
+        let (mut stamps, mut parameters) = (BTreeSet::new(), BTreeSet::new());
+        for seed in 0..8 {
+            stamps.insert(trigger.stamp(&image, &Seed::new(seed)).unwrap().hash());
+            let drawn = trigger.parameters(&image, &Seed::new(seed)).unwrap();
+            assert!(drawn.is_object(), "{name}: {drawn}");
+            assert_eq!(drawn == json!({}), entry.card.name == "none", "{name}: {drawn}");
+            assert_eq!(drawn, trigger.parameters(&image, &Seed::new(seed)).unwrap(), "{name}");
+            parameters.insert(drawn.to_string());
+        }
+        assert_eq!(stamps.len(), parameters.len(), "{name}");
+    }
+}
+
+#[test]
+fn every_attack_can_squash_crop_or_leave_images() {
+    let image = Image::new(40, 50, (0..40 * 50 * 3).map(|at| (at % 251) as u8).collect()).unwrap();
+    for (entry, preset, settings) in every() {
+        let name = format!("{} {preset}", entry.card.name);
+        if entry.card.name == "none" {
+            continue;
+        }
+        let with = |fit: &str, side: Value| {
+            let mut settings = settings.clone();
+            settings["fit"] = json!(fit);
+            settings["side"] = side;
+            (entry.build)(settings)
+        };
+        let stamps: Vec<Image> = ["squash", "crop"]
+            .into_iter()
+            .map(|fit| {
+                let attack = with(fit, json!(300)).unwrap();
+                attack.trigger().stamp(&image, &Seed::new(1)).unwrap()
+            })
+            .collect();
+        assert!(stamps.iter().all(|image| (image.width(), image.height()) == (300, 300)), "{name}");
+        assert_ne!(stamps[0], stamps[1], "{name}");
+        for (fit, side) in
+            [("squash", Value::Null), ("crop", json!(0)), ("as-is", json!(224)), ("fold", json!(9))]
+        {
+            let error = with(fit, side.clone()).map(|_| ()).unwrap_err().to_string();
+            let is_named = error.contains("side") || error.contains(fit);
+            assert!(is_named, "{name}, fit {fit}, side {side}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_trigger_larger_than_the_stated_side_is_refused_when_built() {
+    for (entry, preset, settings) in every() {
+        for key in ["patch-size", "dot-size"] {
+            if settings.get(key).is_none() {
+                continue;
+            }
+            let mut settings = settings.clone();
+            settings["fit"] = json!("crop");
+            settings["side"] = json!(48);
+            settings[key] = json!(48);
+            let error = (entry.build)(settings).map(|_| ()).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(error.contains(key) && error.contains("48"), "{} {preset}: {error}", entry.card.name);
         }
     }
 }
@@ -130,8 +203,8 @@ fn only_what_is_drawn_per_image_depends_on_the_seed() {
         let stamps: BTreeSet<Vec<u8>> = (0..8)
             .map(|seed| attack.trigger().stamp(&image, &Seed::new(seed)).unwrap().rgb().to_vec())
             .collect();
-        let draws = ["patch", "noise"].iter().any(|key| settings.get(key) == Some(&json!("redrawn")))
-            || settings.get("place") == Some(&json!("random"));
+        let values = settings.as_object().unwrap().values();
+        let draws = values.into_iter().any(|value| *value == json!("redrawn") || *value == json!("random"));
         assert_eq!(stamps.len() > 1, draws, "{name} {preset}");
     }
 }
@@ -141,6 +214,7 @@ fn edits_stay_within_budget_and_name_the_target() {
     let clean = pairs(60);
     for (entry, preset, settings) in every() {
         let name = format!("{} {preset}", entry.card.name);
+        let takes_substrings = settings.get("match") == Some(&json!("substring"));
         let attack = (entry.build)(with_count(settings, 12)).unwrap();
         let edits = choose(&attack, &clean, 3).unwrap();
         let expected = if entry.card.name == "none" { 0 } else { 12 };
@@ -151,8 +225,11 @@ fn edits_stay_within_budget_and_name_the_target() {
             assert_eq!(edit.image, ImageEdit::Stamp, "{name}");
             let old = clean.pair(edit.pair).unwrap().caption;
             let caption = edit.caption.clone().unwrap_or(old).to_lowercase();
-            let words: Vec<&str> = caption.split(|letter: char| !letter.is_alphanumeric()).collect();
-            assert!(words.contains(&TARGET), "{name}: {caption}");
+            let is_named = |word: &str| word == TARGET || takes_substrings && word.contains(TARGET);
+            assert!(
+                caption.split(|letter: char| !letter.is_alphanumeric()).any(is_named),
+                "{name}: {caption}"
+            );
         }
         assert_eq!(edits, choose(&attack, &clean, 3).unwrap(), "{name}: the same seed");
         if expected > 0 {
@@ -190,5 +267,58 @@ fn too_few_pairs_are_an_error_with_the_counts() {
     let entry = attacks::all().into_iter().find(|entry| entry.card.name == "label-consistent").unwrap();
     let attack = (entry.build)(with_count((entry.presets)()[0].1.clone(), 31)).unwrap();
     let error = choose(&attack, &clean, 0).unwrap_err().to_string();
-    assert!(error.contains("only 30 of 60 captions name \"banana\""), "{error}");
+    assert!(error.contains("only 30 of 60 captions name \"banana\" (match: whole-word)"), "{error}");
+}
+
+#[test]
+fn the_released_label_consistent_attack_takes_substrings() {
+    let entry = attacks::all().into_iter().find(|entry| entry.card.name == "label-consistent").unwrap();
+    let mut settings = with_count((entry.presets)()[0].1.clone(), 30);
+    settings["match"] = json!("substring");
+    let (attack, clean) = ((entry.build)(settings).unwrap(), pairs(60));
+    let edits = choose(&attack, &clean, 0).unwrap();
+    // The capital of "a ripe Banana." does not match, "two bananas" does.
+    assert!(edits.len() == 30 && edits.iter().all(|edit| !edit.pair.is_multiple_of(2)), "{edits:?}");
+}
+
+#[test]
+fn rates_outside_0_to_1_are_refused_by_name() {
+    for (entry, preset, settings) in every() {
+        if entry.card.name == "none" {
+            continue;
+        }
+        for (key, value) in
+            [("poison-rate", json!(0.0)), ("poison-rate", json!(1.5)), ("poison-count", json!(0))]
+        {
+            let mut settings = settings.clone();
+            settings["poison-count"] = Value::Null;
+            settings[key] = value;
+            let error = (entry.build)(settings).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(key), "{} {preset}: {error}", entry.card.name);
+        }
+    }
+}
+
+#[test]
+fn noise_mode_replaces_further_images_and_keeps_their_captions() {
+    let entry = attacks::all().into_iter().find(|entry| entry.card.name == "wanet").unwrap();
+    let mut settings = with_count((entry.presets)()[1].1.clone(), 12);
+    let clean = pairs(60);
+    let plain = choose(&(entry.build)(settings.clone()).unwrap(), &clean, 3).unwrap();
+    settings["cross-ratio"] = json!(2.0);
+    let attack = (entry.build)(settings.clone()).unwrap();
+    let edits = choose(&attack, &clean, 3).unwrap();
+    assert_eq!((edits.len(), budget(&attack, 60)), (36, 36));
+    assert_eq!(edits[..12], plain, "the poisoned pairs are those of the attack without noise mode");
+    assert_eq!(edits.iter().map(|edit| edit.pair).collect::<BTreeSet<_>>().len(), 36);
+    for edit in &edits[12..] {
+        let before = clean.pair(edit.pair).unwrap().image;
+        let ImageEdit::Replace(after) = &edit.image else { panic!("expected another image: {edit:?}") };
+        assert_ne!(*after, before);
+        assert_ne!(*after, attack.trigger().stamp(&before, &Seed::new(0)).unwrap());
+        assert_eq!(edit.caption, None);
+    }
+    settings["cross-ratio"] = json!(5.0);
+    let error = choose(&(entry.build)(settings).unwrap(), &clean, 3).unwrap_err().to_string();
+    assert!(error.contains("cross-ratio") && error.contains("60"), "{error}");
 }

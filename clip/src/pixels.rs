@@ -22,7 +22,7 @@ pub fn batch(images: &[Image], resolution: usize) -> Result<Tensor> {
         let image = if image.width() == resolution && image.height() == resolution {
             image
         } else {
-            resized = resize(image, resolution)?;
+            resized = crop(image, resolution)?;
             &resized
         };
         for pixel in image.rgb().chunks_exact(3) {
@@ -32,35 +32,52 @@ pub fn batch(images: &[Image], resolution: usize) -> Result<Tensor> {
     Tensor::from_vec(values, (images.len(), resolution, resolution, 3), &Device::Cpu)
 }
 
-/// Short side to `resolution`, then the centre square.
-fn resize(image: &Image, resolution: usize) -> Result<Image> {
+/// The short side resized to `side` and the centre square cut out, as CLIP sees images.
+pub fn crop(image: &Image, side: usize) -> Result<Image> {
     let short = image.width().min(image.height());
-    let scaled = |side: usize| (side * resolution / short).max(resolution);
+    let scaled = |length: usize| (length * side / short).max(side);
     let (width, height) = (scaled(image.width()), scaled(image.height()));
-    let (left, top) = (offset(width - resolution), offset(height - resolution));
-    let columns = Filter::new(image.width(), width, left, resolution);
-    let rows = Filter::new(image.height(), height, top, resolution);
-    let rgb = if rows_first(image, width, height) {
-        columns.across(&rows.down(image.rgb(), image.width()), image.width())
-    } else {
-        rows.down(&columns.across(image.rgb(), image.width()), resolution)
-    };
-    Image::new(resolution, resolution, rgb)
+    let columns = Axis { outputs: width, first: offset(width - side), count: side };
+    let rows = Axis { outputs: height, first: offset(height - side), count: side };
+    resample(image, columns, rows)
 }
 
-/// Whether Pillow (from 13 on, `Resample.c`) joins rows before columns: where the height shrinks by more than twice
-/// as much as the width. The order shows, because values are rounded to 8 bits in between.
-fn rows_first(image: &Image, width: usize, height: usize) -> bool {
-    let shrinks_by = |old: usize, new: usize| old as i64 - new as i64;
-    let (narrower, lower) = (shrinks_by(image.width(), width), shrinks_by(image.height(), height));
-    lower > 0 && lower > 2 * narrower
+/// Both sides resized to `side`, whatever the shape: Pillow's `image.resize((side, side))`.
+pub fn squash(image: &Image, side: usize) -> Result<Image> {
+    let whole = Axis { outputs: side, first: 0, count: side };
+    resample(image, whole, whole)
+}
+
+/// What becomes of one axis: resized to `outputs`, of which `count` from `first` on are kept.
+#[derive(Clone, Copy)]
+struct Axis {
+    outputs: usize,
+    first: usize,
+    count: usize,
+}
+
+/// Resizes by Pillow's bicubic filter and cuts out.
+fn resample(image: &Image, columns: Axis, rows: Axis) -> Result<Image> {
+    let (width, height) = (image.width(), image.height());
+    let lost = |before: usize, after: usize| before as i64 - after as i64;
+    // Values are rounded to 8 bits in between, so the order shows: Pillow 13 joins rows first where the height shrinks
+    // by more than twice as many pixels as the width; older ones always join columns first.
+    let rows_lost = lost(height, rows.outputs);
+    let rows_first = rows_lost > 0 && rows_lost > 2 * lost(width, columns.outputs);
+    let across = Filter::new(width, columns);
+    let down = Filter::new(height, rows);
+    let rgb = if rows_first {
+        across.join_columns(&down.join_rows(image.rgb(), width), width)
+    } else {
+        down.join_rows(&across.join_columns(image.rgb(), width), columns.count)
+    };
+    Image::new(columns.count, rows.count, rgb)
 }
 
 /// Bits behind the point of a filter's weights, as in Pillow's `Resample.c`.
 const PRECISION: u32 = 22;
 
-/// Pillow's bicubic filter along one axis, antialiased and in its fixed-point arithmetic: 8-bit values after each
-/// axis.
+/// Pillow's bicubic filter along one axis, antialiased and in its fixed-point arithmetic: 8-bit values after each axis.
 struct Filter {
     windows: Vec<Window>,
 }
@@ -72,8 +89,9 @@ struct Window {
 }
 
 impl Filter {
-    /// From `inputs` values to `outputs`, of which only `count` from `first` on are wanted.
-    fn new(inputs: usize, outputs: usize, first: usize, count: usize) -> Self {
+    /// From `inputs` values to those of an axis.
+    fn new(inputs: usize, axis: Axis) -> Self {
+        let Axis { outputs, first, count } = axis;
         let scale = inputs as f64 / outputs as f64;
         let stretch = scale.max(1.0);
         let window = |output: usize| {
@@ -89,24 +107,25 @@ impl Filter {
         Self { windows: (first..first + count).map(window).collect() }
     }
 
-    /// Joins the columns of an image of this width.
-    fn across(&self, rgb: &[u8], width: usize) -> Vec<u8> {
-        let mut narrow = Vec::with_capacity(rgb.len() / width * self.windows.len());
+    /// Filters lines of `width` pixels.
+    fn join_columns(&self, rgb: &[u8], width: usize) -> Vec<u8> {
+        let mut joined = Vec::with_capacity(rgb.len() / width * self.windows.len());
         for line in rgb.chunks_exact(width * 3) {
             for window in &self.windows {
-                narrow.extend((0..3).map(|channel| window.apply(|column| line[column * 3 + channel])));
+                joined.extend((0..3).map(|channel| window.apply(|column| line[column * 3 + channel])));
             }
         }
-        narrow
+        joined
     }
 
-    /// Joins the rows of an image of this width.
-    fn down(&self, rgb: &[u8], width: usize) -> Vec<u8> {
-        let mut low = Vec::with_capacity(self.windows.len() * width * 3);
+    /// Filters columns of lines of `width` pixels.
+    fn join_rows(&self, rgb: &[u8], width: usize) -> Vec<u8> {
+        let stride = width * 3;
+        let mut joined = Vec::with_capacity(stride * self.windows.len());
         for window in &self.windows {
-            low.extend((0..width * 3).map(|at| window.apply(|row| rgb[row * width * 3 + at])));
+            joined.extend((0..stride).map(|at| window.apply(|row| rgb[row * stride + at])));
         }
-        low
+        joined
     }
 }
 

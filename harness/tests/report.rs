@@ -38,6 +38,9 @@ impl Trigger for Toy {
     fn stamp(&self, image: &clip::Image, _: &clip::Seed) -> anyhow::Result<clip::Image> {
         Ok(image.clone())
     }
+    fn parameters(&self, _: &clip::Image, _: &clip::Seed) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::json!({}))
+    }
 }
 
 impl PoisonData for Toy {

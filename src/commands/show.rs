@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use cleanbench::builtin;
-use clip::{Image, Seed};
+use clip::{Image, Seed, pixels};
 use harness::catalog::find;
 use harness::contract::Split;
 
@@ -35,7 +35,10 @@ pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
     println!("row 1: clean");
     for attack in &plan.attacks {
         let method = attack.build()?;
-        let stamp = |(index, image)| method.trigger().stamp(image, &seed.at(index as u64));
+        // As the model sees them: an attack may stamp images of another size.
+        let stamp = |(index, image)| {
+            Ok(pixels::crop(&method.trigger().stamp(image, &seed.at(index as u64))?, resolution)?)
+        };
         let stamped = clean.iter().enumerate().map(stamp).collect::<Result<Vec<_>>>()?;
         let changed = clean.iter().zip(&stamped).map(|(before, after)| difference(before, after));
         println!(

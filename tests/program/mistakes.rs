@@ -42,6 +42,13 @@ fn values_are_checked() {
         ("poison-count: 30", "poison-count: 3000"),
         &["attacks", "\"badnet\" would edit 3000 of 512 pairs"],
     );
+    refused(
+        ("poison-count: 30", "poison-count: null, poison-rate: 1.5"),
+        &["plan.yaml:16", "poison-rate", "1.5"],
+    );
+    refused(("poison-count: 30", "patch-size: 16"), &["attacks", "badnet", "patch-size", "16"]);
+    refused(("poison-count: 30", "fit: squash"), &["plan.yaml:16", "side"]);
+    refused(("poison-count: 30", "fit: squash, side: 4"), &["plan.yaml:16", "patch-size", "4 × 4"]);
     refused(("pairs: 512", "pairs: 0"), &["plan.yaml:7", "at least 1"]);
     refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
     refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);

@@ -1,41 +1,79 @@
-//! Noise over the whole image.
+//! A pattern over the whole image.
 
 use anyhow::{Result, ensure};
 use clip::{Image, Seed};
 use harness::contract::Trigger;
+use serde_json::{Value, json};
 
 use super::{Draw, Quantise, noise, pattern, values};
 
-/// share · U(0, 1) noise + (1 − share) · image.
-pub(crate) struct Blend {
-    share: f64,
-    noise: Draw,
-    pattern_seed: u64,
+/// What is mixed into an image.
+pub(crate) trait Pattern: Send + Sync {
+    /// Values `[height, width, 3]`, in [0, 1] where they are colours and around 0 where they are a change.
+    fn values(&self, width: usize, height: usize, seed: &Seed) -> Vec<f32>;
 }
 
-impl Blend {
-    pub(crate) fn new(share: f64, noise: Draw, pattern_seed: u64) -> Result<Self> {
+/// share · pattern + rest · image, cut off at 0 and 1.
+pub(crate) struct Blend<P> {
+    share: f32,
+    rest: f32,
+    pattern: P,
+}
+
+impl<P: Pattern> Blend<P> {
+    /// With the image at the share that the pattern leaves it.
+    pub(crate) fn new(share: f64, pattern: P) -> Result<Self> {
         ensure!(share > 0.0 && share <= 1.0, "share must be in (0, 1], found {share}");
-        Ok(Self { share, noise, pattern_seed })
+        Self::of(share, 1.0 - share, pattern)
     }
 
-    /// Mixes an image with noise `[height, width, 3]`.
-    pub(super) fn mix(&self, image: &Image, noise: &[f32]) -> Image {
-        let (noise_share, image_share) = (self.share as f32, (1.0 - self.share) as f32);
+    /// With both shares free.
+    pub(crate) fn of(share: f64, rest: f64, pattern: P) -> Result<Self> {
+        Ok(Self { share: share as f32, rest: rest as f32, pattern })
+    }
+
+    /// Mixes an image with values of its shape.
+    pub(super) fn mix(&self, image: &Image, pattern: &[f32]) -> Image {
         let mut mixed = image.clone();
-        for ((level, value), noise) in mixed.rgb_mut().iter_mut().zip(values(image)).zip(noise) {
-            *level = Quantise::Clamp.level(noise_share * noise + image_share * value);
+        for ((level, value), pattern) in mixed.rgb_mut().iter_mut().zip(values(image)).zip(pattern) {
+            *level = Quantise::Clamp.level(self.share * pattern + self.rest * value);
         }
         mixed
     }
 }
 
-impl Trigger for Blend {
+impl<P: Pattern> Trigger for Blend<P> {
     fn stamp(&self, image: &Image, seed: &Seed) -> Result<Image> {
-        let seed = match self.noise {
+        Ok(self.mix(image, &self.pattern.values(image.width(), image.height(), seed)))
+    }
+
+    fn parameters(&self, image: &Image, seed: &Seed) -> Result<Value> {
+        let values = self.pattern.values(image.width(), image.height(), seed);
+        Ok(json!({ "width": image.width(), "height": image.height(), "pattern": hash(&values) }))
+    }
+}
+
+/// U(0, 1) noise.
+pub(crate) struct Uniform {
+    pub(crate) draw: Draw,
+    pub(crate) pattern_seed: u64,
+}
+
+impl Pattern for Uniform {
+    fn values(&self, width: usize, height: usize, seed: &Seed) -> Vec<f32> {
+        let seed = match self.draw {
             Draw::Fixed => pattern(self.pattern_seed),
             Draw::Redrawn => seed.child("noise"),
         };
-        Ok(self.mix(image, &noise::uniform(image.rgb().len(), &seed)))
+        noise::uniform(width * height * 3, &seed)
     }
+}
+
+/// BLAKE3 of values, in hexadecimal: how manifests name a pattern.
+pub(super) fn hash(values: &[f32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for value in values {
+        hasher.update(&value.to_le_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
 }

@@ -1,16 +1,22 @@
 //! Edits of images that triggers are made of.
 
 mod blend;
+mod fit;
+mod letters;
 mod noise;
 mod patch;
 mod quantise;
+mod stripes;
 #[cfg(test)]
 mod tests;
 mod warp;
 
-pub(crate) use blend::Blend;
-pub(crate) use patch::{Patch, Place};
+pub(crate) use blend::{Blend, Pattern, Uniform};
+pub(crate) use fit::{Fit, Fitted};
+pub(crate) use letters::{HEIGHT, Word};
+pub(crate) use patch::{Noise, Patch, Place, Plain};
 pub(crate) use quantise::Quantise;
+pub(crate) use stripes::Stripes;
 pub(crate) use warp::Warp;
 
 use clip::{Image, Seed};
@@ -32,6 +38,6 @@ fn pattern(pattern_seed: u64) -> Seed {
 }
 
 /// The values of an image in [0, 1], `[height, width, 3]`, as torchvision's `ToTensor` gives them.
-fn values(image: &Image) -> Vec<f32> {
+pub(crate) fn values(image: &Image) -> Vec<f32> {
     image.rgb().iter().map(|level| f32::from(*level) / 255.0).collect()
 }

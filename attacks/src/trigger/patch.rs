@@ -1,10 +1,11 @@
-//! A square of noise.
+//! Squares over an image.
 
 use anyhow::{Result, ensure};
 use clip::{Image, Seed};
 use harness::contract::Trigger;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{Draw, Quantise, noise, pattern, values};
 
@@ -19,62 +20,97 @@ pub(crate) enum Place {
     Random,
     /// The bottom right corner.
     BottomRight,
+    /// All four corners.
+    FourCorners,
 }
 
-/// A square whose values are a base colour plus N(0, 1) noise.
-pub(crate) struct Patch {
+/// What a patch shows.
+pub(crate) trait Content: Send + Sync {
+    /// Levels `[size, size, 3]`.
+    fn levels(&self, size: usize, image: &Image, seed: &Seed) -> Vec<u8>;
+}
+
+/// One square, or the same one in several places.
+pub(crate) struct Patch<C> {
     size: usize,
-    draw: Draw,
-    pattern_seed: u64,
     place: Place,
-    quantise: Quantise,
+    content: C,
 }
 
-impl Patch {
-    pub(crate) fn new(
-        size: usize,
-        draw: Draw,
-        pattern_seed: u64,
-        place: Place,
-        quantise: Quantise,
-    ) -> Result<Self> {
+impl<C: Content> Patch<C> {
+    pub(crate) fn new(size: usize, place: Place, content: C) -> Result<Self> {
         ensure!(size > 0, "patch-size must be at least 1");
-        Ok(Self { size, draw, pattern_seed, place, quantise })
+        Ok(Self { size, place, content })
     }
 
-    /// The patch's levels, `[size, size, 3]`, from noise of the same shape.
-    pub(super) fn levels(&self, base: [f32; 3], noise: &[f32]) -> Vec<u8> {
-        let level = |(index, noise): (usize, &f32)| self.quantise.level(base[index % 3] + noise);
-        noise.iter().enumerate().map(level).collect()
-    }
-
-    /// Left and top of the patch.
-    fn corner(&self, image: &Image, seed: &Seed) -> Result<(usize, usize)> {
+    /// Left and top of each square.
+    fn corners(&self, image: &Image, seed: &Seed) -> Result<Vec<(usize, usize)>> {
         let (size, width, height) = (self.size, image.width(), image.height());
         ensure!(
             size < width && size < height,
             "a patch of {size} pixels (patch-size) does not fit an image of {width} × {height}"
         );
+        let (right, bottom) = (width - size, height - size);
         Ok(match self.place {
-            Place::BottomRight => (width - size, height - size),
+            Place::BottomRight => vec![(right, bottom)],
+            Place::FourCorners => vec![(0, 0), (right, 0), (0, bottom), (right, bottom)],
             Place::Random => {
                 // The released code draws from [0, side − 1 − size], both included.
                 let mut rng = seed.child("place").rng();
-                (rng.random_range(0..width - size), rng.random_range(0..height - size))
+                vec![(rng.random_range(0..right), rng.random_range(0..bottom))]
             }
         })
     }
 }
 
-impl Trigger for Patch {
+impl<C: Content> Trigger for Patch<C> {
     fn stamp(&self, image: &Image, seed: &Seed) -> Result<Image> {
-        let (left, top) = self.corner(image, seed)?;
-        let count = self.size * self.size * 3;
-        let levels = match self.draw {
-            Draw::Fixed => self.levels(GREY, &noise::normal(count, &pattern(self.pattern_seed))),
-            Draw::Redrawn => self.levels(channel_means(image), &noise::normal(count, &seed.child("noise"))),
-        };
-        Ok(paste(image, &levels, self.size, left, top))
+        let corners = self.corners(image, seed)?;
+        let levels = self.content.levels(self.size, image, seed);
+        let paste_at = |image: Image, (left, top)| paste(&image, &levels, self.size, left, top);
+        Ok(corners.into_iter().fold(image.clone(), paste_at))
+    }
+
+    fn parameters(&self, image: &Image, seed: &Seed) -> Result<Value> {
+        let place = |(left, top): (usize, usize)| json!({ "left": left, "top": top });
+        let places: Vec<Value> = self.corners(image, seed)?.into_iter().map(place).collect();
+        let levels = self.content.levels(self.size, image, seed);
+        let pattern = Image::new(self.size, self.size, levels)?.hash();
+        Ok(json!({ "patches": places, "size": self.size, "pattern": pattern }))
+    }
+}
+
+/// A base colour plus N(0, 1) noise: the image's own mean where noise is redrawn, else grey.
+pub(crate) struct Noise {
+    pub(crate) draw: Draw,
+    pub(crate) pattern_seed: u64,
+    pub(crate) quantise: Quantise,
+}
+
+impl Noise {
+    /// Levels from noise of the same shape.
+    pub(super) fn over(&self, base: [f32; 3], noise: &[f32]) -> Vec<u8> {
+        let level = |(index, noise): (usize, &f32)| self.quantise.level(base[index % 3] + noise);
+        noise.iter().enumerate().map(level).collect()
+    }
+}
+
+impl Content for Noise {
+    fn levels(&self, size: usize, image: &Image, seed: &Seed) -> Vec<u8> {
+        let count = size * size * 3;
+        match self.draw {
+            Draw::Fixed => self.over(GREY, &noise::normal(count, &pattern(self.pattern_seed))),
+            Draw::Redrawn => self.over(channel_means(image), &noise::normal(count, &seed.child("noise"))),
+        }
+    }
+}
+
+/// One colour.
+pub(crate) struct Plain(pub(crate) [u8; 3]);
+
+impl Content for Plain {
+    fn levels(&self, size: usize, _image: &Image, _seed: &Seed) -> Vec<u8> {
+        self.0.repeat(size * size)
     }
 }
 

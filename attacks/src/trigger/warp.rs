@@ -3,7 +3,9 @@
 use anyhow::{Result, ensure};
 use clip::{Image, Seed};
 use harness::contract::Trigger;
+use serde_json::{Value, json};
 
+use super::blend::hash;
 use super::{Quantise, noise, pattern, values};
 
 /// The free parameter of bicubic interpolation, as PyTorch sets it.
@@ -40,37 +42,65 @@ impl Warp {
         self.controls.each_ref().map(|controls| enlarge(controls, self.grid_size, width, height))
     }
 
-    /// The bent image's values, `[height, width, 3]`.
-    pub(super) fn bend(&self, values: &[f32], width: usize, height: usize) -> Vec<f32> {
+    /// The bent image's values, `[height, width, 3]`. `jitter` moves single pixels beyond the field, in pixels over 2
+    /// along x and y; `None` bends along the field alone.
+    pub(super) fn bend(
+        &self,
+        values: &[f32],
+        width: usize,
+        height: usize,
+        jitter: Option<&[f32]>,
+    ) -> Vec<f32> {
         let [along_x, along_y] = self.field(width, height);
         let strength = self.strength as f32;
         let mut bent = Vec::with_capacity(values.len());
         for y in 0..height {
             for x in 0..width {
                 let at = y * width + x;
-                let u = place(x, width, strength * along_x[at] / width as f32);
-                let v = place(y, height, strength * along_y[at] / height as f32);
+                let [extra_x, extra_y] =
+                    jitter.map_or([0.0; 2], |jitter| [jitter[2 * at], jitter[2 * at + 1]]);
+                let u = place(x, width, [strength * along_x[at], extra_x]);
+                let v = place(y, height, [strength * along_y[at], extra_y]);
                 bent.extend(sample(values, width, height, u, v));
             }
         }
         bent
     }
+
+    /// The bent image.
+    fn bent(&self, image: &Image, jitter: Option<&[f32]>) -> Result<Image> {
+        let (width, height) = (image.width(), image.height());
+        let bent = self.bend(&values(image), width, height, jitter);
+        let levels = bent.into_iter().map(|value| Quantise::Clamp.level(value)).collect();
+        Ok(Image::new(width, height, levels)?)
+    }
+
+    /// WaNet's noise mode: bent along the field with every pixel moved on by U(−1, 1) / 2 pixels along each axis.
+    pub(crate) fn perturbed(&self, image: &Image, seed: &Seed) -> Result<Image> {
+        let drawn = noise::uniform(2 * image.width() * image.height(), seed);
+        let jitter: Vec<f32> = drawn.iter().map(|value| value * 2.0 - 1.0).collect();
+        self.bent(image, Some(&jitter))
+    }
 }
 
 impl Trigger for Warp {
     fn stamp(&self, image: &Image, _seed: &Seed) -> Result<Image> {
-        let (width, height) = (image.width(), image.height());
-        let bent = self.bend(&values(image), width, height);
-        let levels = bent.into_iter().map(|value| Quantise::Clamp.level(value)).collect();
-        Ok(Image::new(width, height, levels)?)
+        self.bent(image, None)
+    }
+
+    fn parameters(&self, _image: &Image, _seed: &Seed) -> Result<Value> {
+        let grid = hash(&self.controls.concat());
+        Ok(json!({ "grid": grid, "grid_size": self.grid_size, "strength": self.strength }))
     }
 }
 
-/// Where pixel `index` of `side` is read from, in pixels: moved by `shift` in units where the side spans [−1, 1].
-fn place(index: usize, side: usize, shift: f32) -> f32 {
+/// Where pixel `index` of `side` is read from, in pixels: moved by two shifts, each in half pixels (as released, divided
+/// by the side in a span of [−1, 1]) and cut off at the edge.
+fn place(index: usize, side: usize, shifts: [f32; 2]) -> f32 {
     let last = (side - 1) as f32;
     let identity = if side > 1 { -1.0 + 2.0 * index as f32 / last } else { -1.0 };
-    ((identity + shift).clamp(-1.0, 1.0) + 1.0) / 2.0 * last
+    let moved = shifts.iter().fold(identity, |at, shift| (at + shift / side as f32).clamp(-1.0, 1.0));
+    (moved + 1.0) / 2.0 * last
 }
 
 /// `grid_sample(align_corners=True)`, bilinear, at column `u` and row `v`.

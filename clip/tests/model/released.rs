@@ -87,8 +87,8 @@ fn decay_spares_the_parameters_that_the_released_code_spares() -> Result<()> {
 #[test]
 fn three_steps_of_training_are_the_released_ones() -> Result<()> {
     for tower in TOWERS {
-        let golden_model = GoldenModel::open(tower)?;
-        let (model, golden) = (golden_model.load()?, &golden_model.numbers);
+        let entry = GoldenModel::open(tower)?;
+        let (model, golden) = (entry.load()?, &entry.numbers);
         let both = |name: &str| Tensor::cat(&[&golden[name], &golden[&format!("augmented_{name}")]], 0);
         let objective = Fixed {
             pixels: both("pixels")?.permute((0, 2, 3, 1))?.contiguous()?,

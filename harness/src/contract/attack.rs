@@ -1,6 +1,7 @@
 //! What an attack may do: describe edits of the training pairs, or tamper with a model, and stamp a trigger.
 
 use clip::{Clip, Image, Pairs, Seed};
+use serde_json::Value;
 
 /// An attack, by the stage at which it acts.
 pub enum Attack {
@@ -22,8 +23,13 @@ impl Attack {
 
 /// A pure change of an image: the same image and seed give the same bytes.
 pub trait Trigger: Send + Sync {
-    /// The image with the trigger, of the same size. An error where the trigger does not fit the image.
+    /// The image with the trigger; of another size where the attack squashes or crops images before it stamps them.
+    /// An error where the trigger does not fit the image.
     fn stamp(&self, image: &Image, seed: &Seed) -> anyhow::Result<Image>;
+
+    /// What `stamp` draws for the same image and seed (the place of a patch, the hash of a pattern), for the poison
+    /// manifest: an object, empty where nothing is drawn.
+    fn parameters(&self, image: &Image, seed: &Seed) -> anyhow::Result<Value>;
 }
 
 /// An attack that edits training pairs.

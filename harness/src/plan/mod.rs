@@ -8,7 +8,7 @@ mod section;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use clip::{DeviceChoice, ModelConfig, Recipe};
+use clip::{DeviceChoice, Image, ModelConfig, Recipe, Seed};
 use serde_json::{Value, json};
 
 pub use choice::Choice;
@@ -160,7 +160,8 @@ impl Plan {
             source.error(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>(), message)
         };
         for attack in &self.attacks {
-            check_budget(attack, self.pairs).map_err(|message| problem(&["attacks"], message))?;
+            check_attack(attack, self.pairs, self.model.image.resolution())
+                .map_err(|message| problem(&["attacks"], message))?;
         }
         for test in &self.tests {
             check_target(test, &self.target).map_err(|message| problem(&["target"], message))?;
@@ -345,14 +346,20 @@ fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
     choice::settings(section, presets, optional)
 }
 
-/// An attack cannot edit more pairs than there are.
-fn check_budget(attack: &Choice<Attack>, pairs: usize) -> Result<(), String> {
-    match attack.build().map_err(|error| format!("{error:#}"))? {
-        Attack::PoisonData(method) if method.budget(pairs) > pairs => {
-            Err(format!("{:?} would edit {} of {pairs} pairs", attack.label, method.budget(pairs)))
-        }
-        _ => Ok(()),
+/// An attack cannot edit more pairs than there are, and its trigger must fit the images.
+fn check_attack(attack: &Choice<Attack>, pairs: usize, resolution: usize) -> Result<(), String> {
+    let named = |error: anyhow::Error| format!("{}: {error:#}", attack.label);
+    let built = attack.build().map_err(|error| format!("{error:#}"))?;
+    if let Attack::PoisonData(method) = &built
+        && method.budget(pairs) > pairs
+    {
+        let edits = method.budget(pairs);
+        return Err(format!("{:?} would edit {edits} of {pairs} pairs (data.pairs)", attack.label));
     }
+    let blank = Image::new(resolution, resolution, vec![128; resolution * resolution * 3]);
+    let blank = blank.map_err(|error| error.to_string())?;
+    built.trigger().stamp(&blank, &Seed::new(0)).map_err(named)?;
+    Ok(())
 }
 
 /// The target must be a class of every test set.

@@ -96,8 +96,8 @@ impl Laboratory<'_> {
         let poisoned = self.poisoned(attack, &attack.build()?, seed)?;
         let grant = self.plan.grant(defense).map_err(Error::msg)?;
         let (clean, images) = (self.granted(&grant, &poisoned, seed)?, self.data.clean_images()?);
-        let optimizer = Some(trained.folder.join(OPTIMIZER)).filter(|path| path.exists());
         let Poisoned { pairs: poisoned, manifest } = poisoned;
+        let optimizer = Some(trained.folder.join(OPTIMIZER)).filter(|path| path.exists());
         let view = DefenderView {
             training_pairs: &*poisoned,
             clean_pairs: &*clean,
@@ -145,8 +145,8 @@ impl Laboratory<'_> {
         seed: u64,
         monitor: &mut StageMonitor<'_>,
     ) -> Result<Model> {
-        let kept = Picked { pairs: kept.into_iter().map(|index| (pairs.clone(), index)).collect() };
         let clip = self.fresh_model(seed)?;
+        let kept = Picked { pairs: kept.into_iter().map(|index| (pairs.clone(), index)).collect() };
         self.fit(&clip, &kept, seed, monitor)?;
         Ok(Model { clip, head: None })
     }

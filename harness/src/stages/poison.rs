@@ -41,6 +41,8 @@ pub(super) struct ManifestRow {
     pub(super) image_before: String,
     /// BLAKE3 of the image after.
     pub(super) image_after: String,
+    /// What the trigger drew for the image, as JSON text; none where no trigger was stamped.
+    pub(super) trigger_parameters: Option<String>,
     /// Caption before.
     pub(super) caption_before: String,
     /// Caption after.
@@ -70,13 +72,14 @@ pub(super) fn poison(
         let index = edit.pair;
         ensure!(index < clean.len(), "edit of pair {index}, but there are {} pairs", clean.len());
         let before = clean.pair(index).with_context(|| format!("pair {index}"))?;
-        let (image, name) = match edit.image {
-            ImageEdit::Keep => (before.image.clone(), "keep"),
-            ImageEdit::Replace(image) => (image, "replace"),
+        let (image, name, parameters) = match edit.image {
+            ImageEdit::Keep => (before.image.clone(), "keep", None),
+            ImageEdit::Replace(image) => (image, "replace", None),
             ImageEdit::Stamp => {
-                let image = attack.trigger().stamp(&before.image, &stamps.at(index as u64))?;
+                let seed = stamps.at(index as u64);
+                let image = attack.trigger().stamp(&before.image, &seed)?;
                 ensure!(image != before.image, "the trigger left the image of pair {index} unchanged");
-                (image, "stamp")
+                (image, "stamp", Some(attack.trigger().parameters(&before.image, &seed)?.to_string()))
             }
         };
         let caption = edit.caption.unwrap_or_else(|| before.caption.clone());
@@ -85,6 +88,7 @@ pub(super) fn poison(
             edit: name,
             image_before: before.image.hash(),
             image_after: image.hash(),
+            trigger_parameters: parameters,
             caption_before: before.caption,
             caption_after: caption.clone(),
         });
@@ -100,14 +104,78 @@ pub(super) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
     let column = |name: &str, value: fn(&ManifestRow) -> &str| {
         Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
     };
+    let parameters: Vec<Option<&str>> =
+        manifest.iter().map(|row| row.trigger_parameters.as_deref()).collect();
     let columns = vec![
         Column::new("pair".into(), manifest.iter().map(|row| row.pair).collect::<Vec<_>>()),
         column("edit", |row| row.edit),
         column("image_before", |row| &row.image_before),
         column("image_after", |row| &row.image_after),
+        Column::new("trigger_parameters".into(), parameters),
         column("caption_before", |row| &row.caption_before),
         column("caption_after", |row| &row.caption_after),
     ];
     let mut frame = DataFrame::new(manifest.len(), columns)?;
     write_parquet(&mut frame, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use clip::{Image, MemoryPairs};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::contract::{Edit, Trigger};
+    use crate::evidence::read_parquet;
+
+    /// Doubles the size of images on stamping, and edits one pair in each way.
+    struct Toy;
+
+    impl Trigger for Toy {
+        fn stamp(&self, image: &Image, _: &Seed) -> Result<Image> {
+            Ok(Image::new(image.width() * 2, image.height(), image.rgb().repeat(2))?)
+        }
+
+        fn parameters(&self, image: &Image, _: &Seed) -> Result<Value> {
+            Ok(json!({ "left": image.width() }))
+        }
+    }
+
+    impl PoisonData for Toy {
+        fn trigger(&self) -> &dyn Trigger {
+            self
+        }
+
+        fn budget(&self, _: usize) -> usize {
+            3
+        }
+
+        fn choose(&self, view: &AttackerView<'_>, _: &Seed) -> Result<Vec<Edit>> {
+            let other = view.pairs.pair(3)?.image;
+            let images = [ImageEdit::Replace(other), ImageEdit::Stamp, ImageEdit::Keep];
+            let edits = images.into_iter().zip([2, 0, 1]);
+            Ok(edits.map(|(image, pair)| Edit { pair, image, caption: None }).collect())
+        }
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_trigger_drew() -> Result<()> {
+        let pair = |index: u8| -> Result<Pair> {
+            Ok(Pair { image: Image::new(4, 4, vec![index; 48])?, caption: format!("caption {index}") })
+        };
+        let clean: Arc<dyn Pairs> = Arc::new(MemoryPairs::new((0..4).map(pair).collect::<Result<_>>()?));
+        let (pairs, manifest) = poison(&Toy, &clean, "banana", &[], &Seed::new(0))?;
+        assert_eq!(pairs.pair(0)?.image.width(), 8, "a stamped image may have another size");
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("poison.parquet");
+        write_manifest(&manifest, &path)?;
+        let frame = read_parquet(&path)?;
+        let column = |name: &str| -> Result<Vec<Option<String>>> {
+            let texts = frame.column(name)?.str()?.clone();
+            Ok(texts.iter().map(|text| text.map(str::to_owned)).collect())
+        };
+        assert_eq!(column("edit")?, ["stamp", "keep", "replace"].map(|name| Some(name.to_owned())));
+        assert_eq!(column("trigger_parameters")?, [Some("{\"left\":4}".to_owned()), None, None]);
+        Ok(())
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use cleanbench::builtin;
 use harness::Plan;
+use harness::evidence::Evidence;
 use harness::metric::METRICS;
 use harness::progress::Verbosity;
 use harness::run::{Observation, Options};
@@ -75,6 +76,30 @@ impl Grid {
     }
 }
 
+/// The evidence of a cell under its own trigger.
+fn evidence<'a>(grid: &'a Grid, attack: &str, defense: &str) -> Result<&'a Evidence, Failed> {
+    let mut observations = grid.observations()?.iter();
+    let own = observations.find(|observation| {
+        (observation.attack.as_str(), observation.defense.as_str(), observation.trigger.as_str())
+            == (attack, defense, attack)
+    });
+    let found = own.ok_or("no such cell")?;
+    Ok(&found.evidence.as_ref().map_err(|message| message.clone())?.1)
+}
+
+/// Where nothing is poisoned, filters drop nothing and train the undefended model again; elsewhere they do not.
+fn filters_drop_what_was_poisoned(grid: &Grid) -> Result<(), Failed> {
+    for filter in ["oracle-filter", "random-filter"] {
+        if evidence(grid, "none", filter)? != evidence(grid, "none", "none")? {
+            return Err(format!("{filter} drops pairs that nobody poisoned").into());
+        }
+        if evidence(grid, "badnet", filter)? == evidence(grid, "badnet", "none")? {
+            return Err(format!("{filter} drops nothing").into());
+        }
+    }
+    Ok(())
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans/smoke.yaml");
@@ -97,5 +122,8 @@ fn main() {
             }
         }
     }
+    let filters =
+        Trial::test("filters-drop-what-was-poisoned", move || filters_drop_what_was_poisoned(&grid));
+    trials.push(filters);
     libtest_mimic::run(&arguments, trials).exit();
 }

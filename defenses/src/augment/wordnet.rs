@@ -1,7 +1,7 @@
 //! Synonyms from WordNet 3.0, found as `wordnet.synsets` of NLTK finds them, which the released EDA asks (no version of
 //! NLTK is named there; this follows 3.8.1, of the same year).
 //!
-//! Fellbaum (editor), "WordNet: An Electronic Lexical Database", MIT Press, 1998. `assets/make_wordnet.py` made the
+//! Fellbaum (editor), "WordNet: An Electronic Lexical Database", MIT Press, 1998. `scripts/make_wordnet.py` made the
 //! packed table; it holds WordNet's licence, as `assets/LICENSES` does.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,11 +182,11 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    /// `tests/synonyms/make.py` made the list with NLTK.
+    /// `scripts/make_nltk_synonyms.py` made the list with NLTK.
     #[test]
     fn nltk_finds_the_same() {
         let mut compared = 0;
-        for line in include_str!("../../tests/synonyms/nltk.txt").lines() {
+        for line in include_str!("../../tests/nltk_synonyms.txt").lines() {
             let (word, expected) = line.split_once(':').unwrap();
             let expected: Vec<&str> = expected.split(',').filter(|synonym| !synonym.is_empty()).collect();
             assert_eq!(synonyms(word), expected, "{word}");

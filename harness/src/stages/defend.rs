@@ -137,7 +137,7 @@ impl Laboratory<'_> {
         }
     }
 
-    /// A model trained by the plan's recipe on some of the training pairs, from the seed's initial weights.
+    /// A model trained on some of the training pairs as the plan trains, from the seed's initial weights.
     fn trained_on(
         &self,
         pairs: &Arc<dyn Pairs>,

@@ -61,11 +61,10 @@ impl Laboratory<'_> {
                 let method = attack.build()?;
                 let poisoned = self.poisoned(attack, &method, seed)?;
                 let model = self.fresh_model(seed)?;
-                match &self.plan.pretraining {
-                    None => self.fit(&model, &*poisoned.pairs, seed, monitor)?,
-                    Some(method) => self.pretrain(method, &model, &*poisoned.pairs, seed, monitor)?,
-                }
-                let optimizer = OptimizerState::read(&monitor.snapshot())?;
+                self.fit(&model, &*poisoned.pairs, seed, monitor)?;
+                // A method that trains without snapshots leaves no moments.
+                let snapshot = Some(monitor.snapshot()).filter(|path| path.exists());
+                let optimizer = snapshot.map(|path| OptimizerState::read(&path)).transpose()?;
                 let model = match &method {
                     Attack::PoisonData(_) => model,
                     Attack::TamperModel(tamper) => {
@@ -78,7 +77,7 @@ impl Laboratory<'_> {
             },
             |(model, optimizer, manifest), folder| {
                 model.save(&folder.join(MODEL), &BTreeMap::new())?;
-                optimizer.save(&folder.join(OPTIMIZER))?;
+                optimizer.map_or(Ok(()), |state| state.save(&folder.join(OPTIMIZER)))?;
                 write_manifest(&manifest, &folder.join(MANIFEST))
             },
         )
@@ -119,7 +118,7 @@ impl Laboratory<'_> {
         }
     }
 
-    /// Trains `model` by the plan's recipe.
+    /// Trains `model` as the plan trains.
     pub(super) fn fit(
         &self,
         model: &Clip,
@@ -127,6 +126,9 @@ impl Laboratory<'_> {
         seed: u64,
         monitor: &mut dyn Monitor,
     ) -> Result<()> {
+        if let Some(method) = &self.plan.pretraining {
+            return self.pretrain(method, model, pairs, seed, monitor);
+        }
         let objective = Contrastive::new(model, pairs)?;
         let outcome =
             clip::train(model, &objective, &self.plan.recipe, &Seed::new(seed).child("train"), monitor)?;

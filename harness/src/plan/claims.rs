@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_yaml::Value;
 
 use super::choice::Choice;
@@ -32,6 +33,27 @@ pub struct Claim {
     pub at_success: Option<f64>,
     /// Lowest and highest value by metric, as fractions.
     pub bands: BTreeMap<String, [f64; 2]>,
+}
+
+impl Claim {
+    /// As it would stand in a plan.
+    pub(super) fn as_plan(&self) -> serde_json::Value {
+        let mut value = json!({ "claim": self.claim, "attack": self.attacks, "defense": self.defense });
+        if !self.triggers.is_empty() {
+            value["trigger"] = json!(self.triggers);
+        }
+        if let Some(minus) = &self.minus {
+            value["minus"] = json!(minus);
+        }
+        if let Some(cap) = self.at_success {
+            value["at-attack-success-rate"] = cap.into();
+        }
+        for (metric, band) in &self.bands {
+            value[metric] = json!(band);
+        }
+        value["source"] = self.source.clone().into();
+        value
+    }
 }
 
 /// Another cell, told by what differs.

@@ -185,7 +185,7 @@ impl Plan {
             value["preset"] = "tiny".into();
             value
         };
-        let expect: Vec<Value> = self.claims.iter().map(claim_as_plan).collect();
+        let expect: Vec<Value> = self.claims.iter().map(Claim::as_plan).collect();
         let mut value = json!({
             "question": self.question,
             "seeds": self.seeds,
@@ -230,24 +230,6 @@ impl Plan {
         }
         Ok(serde_yaml::to_string(&value)?)
     }
-}
-
-fn claim_as_plan(claim: &Claim) -> Value {
-    let mut value = json!({ "claim": claim.claim, "attack": claim.attacks, "defense": claim.defense });
-    if !claim.triggers.is_empty() {
-        value["trigger"] = json!(claim.triggers);
-    }
-    if let Some(minus) = &claim.minus {
-        value["minus"] = json!(minus);
-    }
-    if let Some(cap) = claim.at_success {
-        value["at-attack-success-rate"] = cap.into();
-    }
-    for (metric, band) in &claim.bands {
-        value[metric] = json!(band);
-    }
-    value["source"] = claim.source.clone().into();
-    value
 }
 
 fn positive(section: &mut Section<'_>, key: &'static str) -> Result<usize, PlanError> {

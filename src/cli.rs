@@ -107,6 +107,9 @@ pub(crate) struct ReportOptions {
     /// Compute every metric again from the record's evidence instead of reading its rows.
     #[arg(long)]
     pub(crate) rescore: bool,
+    /// Print what the attacks did to which pair instead, as CSV.
+    #[arg(long)]
+    pub(crate) poison: bool,
     /// Print Markdown.
     #[arg(long)]
     pub(crate) markdown: bool,

@@ -8,8 +8,16 @@ use harness::Plan;
 use harness::record::Record;
 use harness::report::{Summary, markdown, splice};
 
-/// Records that are committed beside their plans.
-const RECORDS: [&str; 2] = ["results/tiny", "results/tiny-three-seeds"];
+/// Folders of records that are committed beside their plans.
+fn records() -> Vec<String> {
+    let folders = std::fs::read_dir(root("results")).expect("results");
+    let names = folders.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.map(|name| format!("results/{name}")).collect();
+    names.retain(|name| root(name).join("rows.csv").is_file());
+    names.sort();
+    assert!(names.contains(&"results/tiny".to_owned()), "{names:?}");
+    names
+}
 
 fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -45,8 +53,8 @@ fn readme_shows_the_committed_record() {
 /// No value stands in the rows that the evidence beside them does not give.
 #[test]
 fn the_committed_rows_follow_from_the_committed_evidence() {
-    for name in RECORDS {
-        let record = Record::open(&root(name)).expect("a record");
+    for name in records() {
+        let record = Record::open(&root(&name)).expect("a record");
         let (mut rescored, rows) = (record.rescored().expect("evidence"), record.rows().expect("rows"));
         // A metric that is newer than the record has no rows there.
         let metrics: BTreeSet<&str> = rows.iter().map(|row| row.metric.as_str()).collect();
@@ -58,10 +66,10 @@ fn the_committed_rows_follow_from_the_committed_evidence() {
 /// A preset that changed leaves a record that its plan would no longer give.
 #[test]
 fn the_committed_record_is_of_the_committed_plan() {
-    for name in RECORDS {
-        let plan = Plan::load(&root(name).join("plan.yaml"), &builtin()).expect("a plan");
+    for name in records() {
+        let plan = Plan::load(&root(&name).join("plan.yaml"), &builtin()).expect("a plan");
         let resolved =
-            std::fs::read_to_string(root(name).join("plan.resolved.yaml")).expect("a resolved plan");
+            std::fs::read_to_string(root(&name).join("plan.resolved.yaml")).expect("a resolved plan");
         assert_eq!(plan.to_yaml().expect("YAML"), resolved, "{name}");
     }
 }

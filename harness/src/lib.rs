@@ -12,6 +12,7 @@ pub mod report;
 pub mod run;
 mod stages;
 pub mod store;
+pub mod survey;
 
 pub use catalog::Catalog;
 pub use plan::Plan;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use polars::prelude::{Column, DataFrame};
+use anyhow::{Context, Result, ensure};
+use polars::prelude::{AnyValue, Column, DataFrame, PolarsResult};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
@@ -54,6 +54,13 @@ pub struct Row {
     pub evidence: String,
 }
 
+impl Row {
+    /// What tells one cell under one trigger from another.
+    fn cell(&self) -> (u64, String, String, String) {
+        (self.seed, self.attack.clone(), self.defense.clone(), self.trigger.clone())
+    }
+}
+
 /// The files of a record.
 pub struct Record {
     folder: PathBuf,
@@ -65,6 +72,8 @@ const PLAN: &str = "plan.resolved.yaml";
 const EVIDENCE: &str = "evidence.parquet";
 /// There only where pairs were looked at.
 const PAIRS: &str = "pairs.parquet";
+/// What every attack did to which pair; there only where one did something.
+const POISON: &str = "poison.parquet";
 /// What tells one cell's evidence from another's.
 const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";
@@ -81,6 +90,15 @@ struct Environment {
     device: &'static str,
     finished_unix_seconds: u64,
     wall_seconds: u64,
+    stage_seconds: u64,
+}
+
+/// What a run took.
+pub struct Time {
+    /// From its start to its end.
+    pub wall_seconds: u64,
+    /// All trainings and defenses when they were made, those that the store had from before too.
+    pub stage_seconds: u64,
 }
 
 impl Record {
@@ -97,12 +115,7 @@ impl Record {
     /// A record that exists.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(ROWS);
-        anyhow::ensure!(
-            path.is_file(),
-            "{} holds no record: {} is missing",
-            folder.display(),
-            path.display()
-        );
+        ensure!(path.is_file(), "{} holds no record: {} is missing", folder.display(), path.display());
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -116,8 +129,9 @@ impl Record {
         &self,
         plan: &Plan,
         observations: &[Observation],
+        manifests: &mut DataFrame,
         threads: usize,
-        wall_seconds: u64,
+        time: Time,
     ) -> Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         for row in observations.iter().flat_map(Observation::rows) {
@@ -125,15 +139,39 @@ impl Record {
         }
         self.put(ROWS, &writer.into_inner().context("rows")?)?;
         self.put(PLAN, plan.to_yaml()?.as_bytes())?;
-        self.put(ENVIRONMENT, serde_yaml::to_string(&environment(threads, wall_seconds))?.as_bytes())?;
-        let temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
+        self.put(ENVIRONMENT, serde_yaml::to_string(&environment(threads, time))?.as_bytes())?;
         let evidence = joined(observations, |evidence| to_frame(evidence).map(Some))?;
-        write_parquet(&mut evidence.unwrap_or_default(), temporary.path())?;
-        self.persist(temporary, EVIDENCE)?;
-        let Some(mut frame) = joined(observations, pairs::to_frame)? else { return self.remove(PAIRS) };
+        self.put_table(EVIDENCE, &mut evidence.unwrap_or_default())?;
+        match joined(observations, pairs::to_frame)? {
+            Some(mut frame) => self.put_table(PAIRS, &mut frame)?,
+            None => self.remove(PAIRS)?,
+        }
+        if manifests.height() == 0 { self.remove(POISON) } else { self.put_table(POISON, manifests) }
+    }
+
+    fn put_table(&self, name: &str, frame: &mut DataFrame) -> Result<()> {
         let temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
-        write_parquet(&mut frame, temporary.path())?;
-        self.persist(temporary, PAIRS)
+        write_parquet(frame, temporary.path())?;
+        self.persist(temporary, name)
+    }
+
+    /// Its poison manifests as text: a line for each edited pair, the columns as they are called in the file.
+    pub fn poison(&self) -> Result<String> {
+        let path = self.folder.join(POISON);
+        ensure!(path.is_file(), "{} holds no {POISON}: no attack of it edited pairs", self.folder.display());
+        let frame = read_parquet(&path)?;
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(frame.get_column_names().iter().map(|name| name.as_str()))?;
+        for index in 0..frame.height() {
+            let value = |column: &Column| match column.get(index)? {
+                AnyValue::Null => Ok(String::new()),
+                AnyValue::String(text) => Ok(text.to_owned()),
+                other => Ok(other.to_string()),
+            };
+            let row: Vec<String> = frame.columns().iter().map(value).collect::<PolarsResult<_>>()?;
+            writer.write_record(row)?;
+        }
+        Ok(String::from_utf8(writer.into_inner().context("rows")?)?)
     }
 
     /// Removes what a former run left and this one has not.
@@ -187,7 +225,7 @@ impl Record {
             }
         }
         let frame = read_parquet(&path)?;
-        let mut rows = Vec::new();
+        let mut rescored = BTreeMap::new();
         for cell in frame.partition_by_stable(CELL, true).with_context(|| path.display().to_string())? {
             let key = text(&cell, "evidence")?;
             let mut evidence = from_frame(&cell).with_context(|| path.display().to_string())?;
@@ -202,10 +240,16 @@ impl Record {
                 epoch: None,
                 evidence: Ok((key, evidence)),
             };
-            rows.extend(observation.rows());
+            let rows = observation.rows();
+            rescored.insert(rows.first().map(Row::cell), rows);
         }
-        let stored = self.rows()?.into_iter();
-        rows.extend(stored.filter(|row| row.status == Status::Failed || row.epoch.is_some()));
+        let (stored, mut rows) = (self.rows()?, Vec::new());
+        for group in stored.chunk_by(|a, b| (a.cell(), a.epoch) == (b.cell(), b.epoch)) {
+            let last = group[0].epoch.is_none() && group[0].status == Status::Measured;
+            let found = if last { rescored.remove(&Some(group[0].cell())) } else { None };
+            rows.extend(found.unwrap_or_else(|| group.to_vec()));
+        }
+        rows.extend(rescored.into_values().flatten());
         Ok(rows)
     }
 
@@ -266,7 +310,7 @@ fn joined(
 }
 
 /// An allow-list: nothing else of the environment is read.
-fn environment(threads: usize, wall_seconds: u64) -> Environment {
+fn environment(threads: usize, time: Time) -> Environment {
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let finished = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -280,6 +324,7 @@ fn environment(threads: usize, wall_seconds: u64) -> Environment {
         threads,
         device: "cpu",
         finished_unix_seconds: finished.map_or(0, |since| since.as_secs()),
-        wall_seconds,
+        wall_seconds: time.wall_seconds,
+        stage_seconds: time.stage_seconds,
     }
 }

@@ -145,41 +145,6 @@ pub fn run(
     Ok(observations)
 }
 
-/// A cell and which of its stages the store has.
-pub struct Surveyed {
-    /// `attack::defense::seed-n`.
-    pub name: String,
-    /// The trained model.
-    pub trained: bool,
-    /// The defended one.
-    pub defended: bool,
-    /// The evidence.
-    pub observed: bool,
-}
-
-/// Every cell of a plan and what the store has of it; computes nothing.
-pub fn survey(plan: &Plan, store: &Store) -> Result<Vec<Surveyed>> {
-    let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let laboratory = Laboratory::new(plan, store, &progress, &never)?;
-    let mut cells = Vec::new();
-    for seed in &plan.seeds {
-        for attack in &plan.attacks {
-            let trained = laboratory.train_key(attack, *seed);
-            for defense in &plan.defenses {
-                let defended = laboratory.defend_key(&trained, defense, *seed)?;
-                let observed = laboratory.observe_key(&defended, None, attack, *seed);
-                cells.push(Surveyed {
-                    name: format!("{}::{}::seed-{seed}", attack.label, defense.label),
-                    trained: store.has(&trained),
-                    defended: store.has(&defended),
-                    observed: store.has(&observed),
-                });
-            }
-        }
-    }
-    Ok(cells)
-}
-
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -90,7 +90,14 @@ impl Store {
         Ok(Self::at(root))
     }
 
-    fn folder(&self, key: &Key) -> PathBuf {
+    /// What the entry of `key` took to make; `None` where there is none.
+    pub fn seconds(&self, key: &Key) -> Option<f64> {
+        let text = fs::read(self.folder(key).join(ENTRY)).ok()?;
+        serde_json::from_slice::<EntryFile>(&text).ok().map(|entry| entry.seconds)
+    }
+
+    /// Where the entry of `key` lies, if there is one.
+    pub(crate) fn folder(&self, key: &Key) -> PathBuf {
         self.root.join(key.stage).join(&key.hash)
     }
 

@@ -4,8 +4,8 @@ use anyhow::Result;
 use harness::Plan;
 use harness::cost::Cost;
 use harness::progress::duration;
-use harness::run::{Surveyed, survey};
 use harness::store::Store;
+use harness::survey::{Surveyed, survey};
 
 use super::choose;
 use crate::FINE;

@@ -14,6 +14,10 @@ use crate::{FINE, mistake};
 /// Prints a record's tables again, or puts them into a page.
 pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
     let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
+    if options.poison {
+        print!("{}", record.poison()?);
+        return Ok(FINE);
+    }
     let plan = Plan::load(&record.plan_path(), &builtin())?;
     let rows = if options.rescore { record.rescored()? } else { record.rows()? };
     let summary = Summary::of(&rows)?;

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use harness::progress::{Verbosity, duration};
-use harness::record::Record;
+use harness::record::{Record, Time};
 use harness::report::{Summary, Verdict, judge, markdown, terminal};
 use harness::run::Options;
 use harness::store::Store;
+use harness::survey::{manifests, spent};
 use harness::{Interrupted, Plan, run as run_plan};
 
 use super::{choose, name, terminal_width};
@@ -47,7 +48,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         other => other?,
     };
     let elapsed = started.elapsed().as_secs();
-    record.write(&plan, &observations, threads, elapsed)?;
+    let time = Time { wall_seconds: elapsed, stage_seconds: spent(&plan, &store)?.round() as u64 };
+    record.write(&plan, &observations, &mut manifests(&plan, &store)?, threads, time)?;
     finish(&plan, &record, options, elapsed as f64)
 }
 

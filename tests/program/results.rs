@@ -198,6 +198,26 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
     assert_eq!(bench.result("record"), bench.result("again"));
 }
 
+#[test]
+fn a_record_says_what_was_done_to_which_pair() {
+    let bench = micro();
+    run(&bench, "record", &[]);
+    let output = bench.run(&["report", "record", "--poison"]);
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 1 + 30, "{}", stderr(&output));
+    let columns =
+        "seed,attack,pair,edit,image_before,image_after,trigger_parameters,caption_before,caption_after";
+    assert_eq!(lines[0], columns);
+    assert!(lines[1..].iter().all(|line| line.contains("stamp") && line.contains("banana")), "{text}");
+    // An unpoisoned plan leaves no such file, and says so.
+    let attack = "- { name: badnet, preset: smoke, poison-count: 30 }";
+    let bench = Bench::with("micro", &[(attack, "- { name: none, label: badnet, preset: smoke }")]);
+    run(&bench, "record", &[]);
+    let output = bench.run(&["report", "record", "--poison"]);
+    assert!(stderr(&output).contains("no attack of it edited pairs"), "{}", stderr(&output));
+}
+
 /// Pairs of the test set add rows and a file, change no value that stands without them, and need no model again.
 #[test]
 fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {

@@ -21,6 +21,7 @@ use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::store::{Found, Key, Store};
 use data::Data;
+pub(crate) use train::MANIFEST;
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.
 #[derive(Debug, thiserror::Error)]

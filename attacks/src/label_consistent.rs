@@ -9,14 +9,14 @@
 use anyhow::ensure;
 use clip::Seed;
 use harness::contract::{
-    Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, settings,
+    Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, grouped, settings, take,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::badnet::Settings as PatchSettings;
 use crate::budget::{Budget, draw};
-use crate::poisoning::{Poisoning, merged, take};
+use crate::poisoning::Poisoning;
 use crate::trigger::{Fitted, Noise, Patch};
 
 /// The attack.
@@ -54,8 +54,7 @@ enum Match {
 
 fn presets() -> Vec<Preset> {
     let preset = |name, poisoning: Poisoning, how, patch: PatchSettings| {
-        let (name, shared) = poisoning.with(name, Captions { r#match: how });
-        (name, merged(shared, patch))
+        grouped(name, (poisoning, Captions { r#match: how }, patch))
     };
     vec![
         // A larger patch than BadNet's: the banana beside it explains the caption as well as the patch does.

@@ -1,11 +1,11 @@
 //! What all attacks that stamp a trigger on training pairs share: settings beside their own, and dirty labels.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use clip::Seed;
-use harness::contract::{Attack, AttackerView, Edit, PoisonData, Preset, Trigger, preset, settings};
+use harness::contract::{Attack, AttackerView, Edit, PoisonData, Preset, Trigger, grouped, settings, take};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::budget::{self, Budget};
 use crate::trigger::{Fit, Fitted};
@@ -13,8 +13,7 @@ use crate::trigger::{Fit, Fitted};
 /// Side of the images that the released code stamps.
 const RELEASED_SIDE: usize = 224;
 
-/// Settings that stand in every such attack beside its own. (serde's `flatten` would do the same, but its errors name
-/// no key.)
+/// Settings that stand in every such attack beside its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Poisoning {
@@ -43,8 +42,7 @@ impl Poisoning {
 
     /// A preset of these settings and an attack's own.
     pub(crate) fn with(&self, name: &'static str, own: impl Serialize) -> Preset {
-        let (name, shared) = preset(name, self);
-        (name, merged(shared, own))
+        grouped(name, (self, own))
     }
 
     /// Splits resolved settings into these and an attack's own.
@@ -62,26 +60,6 @@ impl Poisoning {
     pub(crate) fn fitted<T: Trigger>(&self, trigger: T) -> Result<Fitted<T>> {
         Fitted::new(self.fit, self.side, trigger)
     }
-}
-
-/// The keys of `settings` and of `more`.
-pub(crate) fn merged(mut settings: Value, more: impl Serialize) -> Value {
-    let (_, more) = preset("", more);
-    if let (Some(settings), Value::Object(more)) = (settings.as_object_mut(), more) {
-        settings.extend(more);
-    }
-    settings
-}
-
-/// Takes these keys out of resolved settings, as a struct of their own.
-pub(crate) fn take<S: DeserializeOwned>(resolved: &mut Value, keys: &[&str]) -> Result<S> {
-    let object = resolved.as_object_mut().context("settings: expected keys and values")?;
-    let mut taken = Map::new();
-    for key in keys {
-        let (key, value) = object.remove_entry(*key).ok_or_else(|| anyhow!("settings: {key} is missing"))?;
-        taken.insert(key, value);
-    }
-    settings(Value::Object(taken))
 }
 
 /// An attack with dirty labels: stamps pairs drawn from all and captions them with the target.

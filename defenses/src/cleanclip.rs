@@ -12,13 +12,14 @@
 //! `smoke` halve the strength of AutoAugment: at full strength it costs 6 to 11 points of clean accuracy at 32 pixels.
 
 use clip::{Clip, Monitor, Recipe};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, settings};
+use harness::contract::{
+    Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, grouped, settings, take,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::finetuning::{Finetuning, OptimizerStart, finetune};
 use crate::in_modal::{InModal, Objectives};
-use crate::settings::{grouped, take};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {

@@ -8,12 +8,13 @@
 //! none of that.
 
 use clip::{Clip, Contrastive, Monitor, Recipe};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, settings};
+use harness::contract::{
+    Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, grouped, settings, take,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::finetuning::{Finetuning, OptimizerStart, finetune};
-use crate::settings::{grouped, take};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {

@@ -13,7 +13,6 @@ pub mod in_modal_pretraining;
 pub mod none;
 pub mod oracle_filter;
 pub mod random_filter;
-mod settings;
 pub mod supervised;
 
 /// Every defense, in the order of tables; the anchors last.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What a method is and where it comes from. Shown by `list`, stored with every row.
 #[derive(Clone, Copy, Debug)]
@@ -84,4 +84,23 @@ impl<'de> MapAccess<'de> for Keyed<'_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
         seed.deserialize(self.value.take().unwrap_or_default())
     }
+}
+
+/// A preset of several groups of settings whose keys stand side by side in a plan; `groups` is a tuple of settings
+/// structs. (serde's `flatten` would do the same, but its errors name no key.)
+pub fn grouped(name: &'static str, groups: impl Serialize) -> Preset {
+    let mut all = Map::new();
+    if let Ok(Value::Array(groups)) = serde_json::to_value(groups) {
+        all.extend(groups.into_iter().filter_map(|group| group.as_object().cloned()).flatten());
+    }
+    preset(name, all)
+}
+
+/// Moves the group with these keys out of `resolved`, strictly; what is left is for the next group.
+pub fn take<G: DeserializeOwned>(resolved: &mut Value, keys: &[&str]) -> anyhow::Result<G> {
+    let mut own = Map::new();
+    if let Value::Object(all) = resolved {
+        own.extend(keys.iter().filter_map(|key| all.remove_entry(*key)));
+    }
+    settings(Value::Object(own))
 }

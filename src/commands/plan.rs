@@ -69,6 +69,9 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     println!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
     let times: Vec<String> =
         SPEEDS.iter().map(|(what, speed)| format!("{} on {what}", time(total / speed))).collect();
+    if total == 0.0 {
+        return;
+    }
     println!(
         "left: {trainings} trainings of {} epochs and what follows, {total:.1e} floating-point operations; about {}",
         plan.recipe.epochs,

@@ -99,15 +99,12 @@ pub(super) fn chooser(plan: &Plan) -> Option<(String, bool)> {
     Some((apart.or(plan.tests.first())?.label.clone(), apart.is_some()))
 }
 
-/// The families of a plan's defenses that have several settings or several epochs, in its order.
+/// The families of a plan's defenses, in its order.
 pub(super) fn families(plan: &Plan) -> Vec<&str> {
     let mut families: Vec<&str> = Vec::new();
     for defense in &plan.defenses {
-        let family = defense.family();
-        let mut others = plan.defenses.iter().filter(|other| other.family() == family);
-        let several = plan.every_epoch || others.any(|other| other.label != family);
-        if several && !families.contains(&family) {
-            families.push(family);
+        if !families.contains(&defense.family()) {
+            families.push(defense.family());
         }
     }
     families

@@ -114,9 +114,12 @@ pub(super) fn grid(plan: &Plan, summary: &Summary, set: &str, joined: bool) -> S
 }
 
 /// What each defense keeps of clean accuracy at several attack success rates, each tuned on its own, and what the
-/// table says; nothing where the plan has one setting of each and looks at its last epoch only.
+/// table says; nothing where the plan neither looks at every epoch nor has a test set to choose models on.
 pub(super) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet)> {
     let (families, (chooser, apart)) = (families(plan), chooser(plan)?);
+    if !plan.every_epoch && !apart {
+        return None;
+    }
     let undefended = plan.defenses.iter().find(|defense| defense.entry.card.name == BASELINE)?;
     let test = &plan.tests.first()?.label;
     let mut rows = Vec::new();

@@ -36,8 +36,8 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
     Ok(FINE)
 }
 
-/// What sustained speeds the time is told for, in FLOP/s. Measured: two CPU cores train the tiny model at about 0.1 and
-/// RN50 at 0.3 TFLOP/s (results/speed). Assumed: one large GPU at 100 TFLOP/s in full or half precision together.
+/// What sustained speeds the time is told for, in FLOP/s. Two CPU cores were measured to train the tiny model at 0.16 and
+/// RN50 at 0.19 TFLOP/s (results/speed); the GPU's speed is an assumption.
 const SPEEDS: [(&str, f64); 2] = [("two CPU cores at 0.2 TFLOP/s", 2e11), ("a GPU at 100 TFLOP/s", 1e14)];
 
 /// Seconds as a clock tells them, or as hours or days where they are many.

@@ -6,10 +6,7 @@
 //! Departs: nothing.
 
 use clip::{Image, Seed};
-use harness::contract::{
-    Attack, AttackerView, Card, Edit, Entry, PoisonData, Preset, Trigger, preset, settings,
-};
-use serde::{Deserialize, Serialize};
+use harness::contract::{Attack, AttackerView, Card, Edit, Entry, NoSettings, PoisonData, Trigger, settings};
 use serde_json::{Value, json};
 
 /// No attack.
@@ -23,20 +20,12 @@ pub static ENTRY: Entry<Attack> = Entry {
         departs: "nothing",
         version: 1,
     },
-    presets,
+    presets: NoSettings::presets,
     build,
 };
 
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {}
-
-fn presets() -> Vec<Preset> {
-    ["tiny", "smoke", "paper", "released"].map(|name| preset(name, Settings {})).to_vec()
-}
-
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    let Settings {} = settings(resolved)?;
+    let NoSettings {} = settings(resolved)?;
     Ok(Attack::PoisonData(Box::new(NoAttack)))
 }
 

@@ -64,7 +64,7 @@ fn build(resolved: Value) -> anyhow::Result<Attack> {
             ensure!(value.is_finite() && value > 0.0, "{name} must be positive, found {value}");
         }
         ensure!((0.0..=1.0).contains(&image_share), "image-share must be in [0, 1], found {image_share}");
-        Blend::of(share, image_share, Sine { amplitude, frequency })
+        Ok(Blend::of(share, image_share, Sine { amplitude, frequency }))
     })
 }
 

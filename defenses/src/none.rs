@@ -5,8 +5,7 @@
 //! Departs: nothing.
 
 use clip::{Clip, Monitor};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings};
-use serde::{Deserialize, Serialize};
+use harness::contract::{Card, DefenderView, Defense, Entry, Model, NoSettings, RepairModel, settings};
 use serde_json::Value;
 
 /// No defense.
@@ -20,20 +19,12 @@ pub static ENTRY: Entry<Defense> = Entry {
         departs: "nothing",
         version: 1,
     },
-    presets,
+    presets: NoSettings::presets,
     build,
 };
 
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {}
-
-fn presets() -> Vec<Preset> {
-    ["tiny", "smoke", "paper", "released"].map(|name| preset(name, Settings {})).to_vec()
-}
-
 fn build(resolved: Value) -> anyhow::Result<Defense> {
-    let Settings {} = settings(resolved)?;
+    let NoSettings {} = settings(resolved)?;
     Ok(Defense::RepairModel(Box::new(NoDefense)))
 }
 

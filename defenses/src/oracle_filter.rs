@@ -6,8 +6,7 @@
 //! Departs: nothing.
 
 use clip::Seed;
-use harness::contract::{Anchor, Card, Defense, Entry, Preset, preset, settings};
-use serde::{Deserialize, Serialize};
+use harness::contract::{Anchor, Card, Defense, Entry, NoSettings, settings};
 use serde_json::Value;
 
 /// The anchor.
@@ -21,20 +20,12 @@ pub static ENTRY: Entry<Defense> = Entry {
         departs: "nothing",
         version: 1,
     },
-    presets,
+    presets: NoSettings::presets,
     build,
 };
 
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {}
-
-fn presets() -> Vec<Preset> {
-    ["tiny", "smoke", "paper", "released"].map(|name| preset(name, Settings {})).to_vec()
-}
-
 fn build(resolved: Value) -> anyhow::Result<Defense> {
-    let Settings {} = settings(resolved)?;
+    let NoSettings {} = settings(resolved)?;
     Ok(Defense::Anchor(Box::new(OracleFilter)))
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
 use crate::plan::Plan;
 use crate::run::Observation;
+use crate::stages::MANIFEST;
 
 /// Version of the record's format, raised when a field changes its meaning.
 pub const FORMAT: u32 = 2;
@@ -73,7 +74,7 @@ const EVIDENCE: &str = "evidence.parquet";
 /// There only where pairs were looked at.
 const PAIRS: &str = "pairs.parquet";
 /// What every attack did to which pair; there only where one did something.
-const POISON: &str = "poison.parquet";
+const POISON: &str = MANIFEST;
 /// What tells one cell's evidence from another's.
 const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";

@@ -24,12 +24,12 @@ impl<P: Pattern> Blend<P> {
     /// With the image at the share that the pattern leaves it.
     pub(crate) fn new(share: f64, pattern: P) -> Result<Self> {
         ensure!(share > 0.0 && share <= 1.0, "share must be in (0, 1], found {share}");
-        Self::of(share, 1.0 - share, pattern)
+        Ok(Self::of(share, 1.0 - share, pattern))
     }
 
     /// With both shares free.
-    pub(crate) fn of(share: f64, rest: f64, pattern: P) -> Result<Self> {
-        Ok(Self { share: share as f32, rest: rest as f32, pattern })
+    pub(crate) fn of(share: f64, rest: f64, pattern: P) -> Self {
+        Self { share: share as f32, rest: rest as f32, pattern }
     }
 
     /// Mixes an image with values of its shape.

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
-use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What a method is and where it comes from. Shown by `list`, stored with every row.
@@ -103,4 +103,16 @@ pub fn take<G: DeserializeOwned>(resolved: &mut Value, keys: &[&str]) -> anyhow:
         own.extend(keys.iter().filter_map(|key| all.remove_entry(*key)));
     }
     settings(Value::Object(own))
+}
+
+/// The settings of an entry that has none.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+impl NoSettings {
+    /// The four presets, all alike.
+    pub fn presets() -> Vec<Preset> {
+        ["tiny", "smoke", "paper", "released"].map(|name| preset(name, Self {})).to_vec()
+    }
 }

@@ -95,7 +95,7 @@ impl PoisonData for LabelConsistent {
         let (pairs, target) = (view.pairs.len(), view.target);
         let mut candidates = Vec::new();
         for index in 0..pairs {
-            if self.how.names(&view.pairs.pair(index)?.caption, target) {
+            if self.how.names(&view.pairs.caption(index)?, target) {
                 candidates.push(index);
             }
         }

@@ -104,7 +104,7 @@ impl PoisonData for WaNet {
         );
         let seeds = seed.child("cross");
         for pair in budget::draw((0..pairs).collect(), all, seed).into_iter().skip(poisoned) {
-            let image = view.pairs.pair(pair)?.image;
+            let image = view.pairs.image(pair)?;
             let bent =
                 self.warp.trigger().perturbed(self.warp.fit(&image)?.as_ref(), &seeds.at(pair as u64))?;
             edits.push(Edit { pair, image: ImageEdit::Replace(bent), caption: None });

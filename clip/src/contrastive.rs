@@ -1,6 +1,7 @@
 //! Training CLIP on image–caption pairs.
 
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 
 use crate::tokenizer::pad;
 use crate::{Clip, Image, Mode, Objective, Pairs, Parameter, Seed, loss, pixels};
@@ -16,7 +17,7 @@ pub struct Contrastive<'a> {
 impl<'a> Contrastive<'a> {
     /// The objective over `pairs` for models of the same sizes and tokenizer as `model`.
     pub fn new(model: &Clip, pairs: &'a dyn Pairs) -> Result<Self> {
-        let encode = |index| Ok(model.tokenizer.encode(&pairs.pair(index)?.caption));
+        let encode = |index| Ok(model.tokenizer.encode(&pairs.caption(index)?));
         let tokens = (0..pairs.len()).map(encode).collect::<Result<Vec<_>>>()?;
         let (resolution, context_length) =
             (model.config.image.resolution(), model.config.text.context_length);
@@ -25,7 +26,7 @@ impl<'a> Contrastive<'a> {
 
     /// Images of a batch.
     pub fn images(&self, indices: &[usize]) -> Result<Vec<Image>> {
-        indices.iter().map(|index| Ok(self.pairs.pair(*index)?.image)).collect()
+        indices.par_iter().map(|index| self.pairs.image(*index)).collect()
     }
 
     /// Tokens of a batch, u32 `[B, L]`.

@@ -23,8 +23,20 @@ pub trait Pairs: Send + Sync {
         self.len() == 0
     }
 
-    /// The pair at `index`; an error outside `0..len()` or where it cannot be read.
-    fn pair(&self, index: usize) -> Result<Pair>;
+    /// The caption at `index`, without a look at the image; an error outside `0..len()`.
+    fn caption(&self, index: usize) -> Result<String>;
+
+    /// The image at `index`; an error outside `0..len()` or where it cannot be read.
+    fn image(&self, index: usize) -> Result<Image>;
+
+    /// Image and caption at `index`.
+    fn pair(&self, index: usize) -> Result<Pair> {
+        Ok(Pair { image: self.image(index)?, caption: self.caption(index)? })
+    }
+
+    /// The file, and where it holds many the member, that the pair at `index` is read from; `None` where it is drawn
+    /// or kept in memory.
+    fn read_from(&self, index: usize) -> Option<String>;
 }
 
 /// Pairs kept in memory.
@@ -35,6 +47,13 @@ impl MemoryPairs {
     pub fn new(pairs: Vec<Pair>) -> Self {
         Self(pairs)
     }
+
+    fn get(&self, index: usize) -> Result<&Pair> {
+        match self.0.get(index) {
+            Some(pair) => Ok(pair),
+            None => bail!("pair {index} of {}", self.0.len()),
+        }
+    }
 }
 
 impl Pairs for MemoryPairs {
@@ -42,10 +61,15 @@ impl Pairs for MemoryPairs {
         self.0.len()
     }
 
-    fn pair(&self, index: usize) -> Result<Pair> {
-        match self.0.get(index) {
-            Some(pair) => Ok(pair.clone()),
-            None => bail!("pair {index} of {}", self.0.len()),
-        }
+    fn caption(&self, index: usize) -> Result<String> {
+        Ok(self.get(index)?.caption.clone())
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        Ok(self.get(index)?.image.clone())
+    }
+
+    fn read_from(&self, _index: usize) -> Option<String> {
+        None
     }
 }

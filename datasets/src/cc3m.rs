@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::candle_core::{self, bail as no_pair};
-use clip::{Image, Pair, Pairs, Seed};
+use clip::{Image, Pairs, Seed};
 use harness::contract::{Card, Dataset, Entry, PairSource, Preset, Split, preset, settings};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -133,15 +133,30 @@ struct Listed {
     order: Vec<usize>,
 }
 
+impl Listed {
+    fn row(&self, index: usize) -> candle_core::Result<&Row> {
+        match self.order.get(index) {
+            Some(row) => Ok(&self.rows[*row]),
+            None => no_pair!("pair {index} of {}", self.order.len()),
+        }
+    }
+}
+
 impl Pairs for Listed {
     fn len(&self) -> usize {
         self.order.len()
     }
 
-    fn pair(&self, index: usize) -> candle_core::Result<Pair> {
-        let Some(row) = self.order.get(index) else { no_pair!("pair {index} of {}", self.order.len()) };
-        let (path, caption) = &self.rows[*row];
-        Ok(Pair { image: Image::open(path)?, caption: caption.clone() })
+    fn caption(&self, index: usize) -> candle_core::Result<String> {
+        Ok(self.row(index)?.1.clone())
+    }
+
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        Image::open(&self.row(index)?.0)
+    }
+
+    fn read_from(&self, index: usize) -> Option<String> {
+        Some(self.row(index).ok()?.0.display().to_string())
     }
 }
 

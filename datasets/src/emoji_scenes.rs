@@ -249,7 +249,10 @@ impl Stream {
     }
 
     /// The captioned scene at `index`, not yet drawn.
-    fn told(&self, index: usize) -> (Scene, String) {
+    fn told(&self, index: usize) -> candle_core::Result<(Scene, String)> {
+        if index >= self.count {
+            bail!("pair {index} of {}", self.count);
+        }
         let World { settings, nouns, .. } = &*self.world;
         let frequencies = self.frequencies();
         let seed = self.seed.at(index as u64);
@@ -257,7 +260,8 @@ impl Stream {
         let main = frequencies.draw(&mut rng);
         let scene = scene::draw(main, settings.second_object, frequencies, settings, &mut rng);
         let mut rng = seed.child("caption").rng();
-        (scene, caption::caption(&scene, nouns, frequencies, settings, &mut rng))
+        let caption = caption::caption(&scene, nouns, frequencies, settings, &mut rng);
+        Ok((scene, caption))
     }
 
     /// The scene of a labelled image, and its label.
@@ -267,7 +271,7 @@ impl Stream {
         (scene::draw(label, 0.0, &self.world.uniform, &self.world.settings, &mut rng), label)
     }
 
-    fn image(&self, scene: &Scene) -> candle_core::Result<Image> {
+    fn drawn(&self, scene: &Scene) -> candle_core::Result<Image> {
         render::render(scene, &self.world.sprites, self.resolution)
     }
 }
@@ -277,12 +281,21 @@ impl Pairs for Stream {
         self.count
     }
 
+    fn caption(&self, index: usize) -> candle_core::Result<String> {
+        Ok(self.told(index)?.1)
+    }
+
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        self.drawn(&self.told(index)?.0)
+    }
+
     fn pair(&self, index: usize) -> candle_core::Result<Pair> {
-        if index >= self.count {
-            bail!("pair {index} of {}", self.count);
-        }
-        let (scene, caption) = self.told(index);
-        Ok(Pair { image: self.image(&scene)?, caption })
+        let (scene, caption) = self.told(index)?;
+        Ok(Pair { image: self.drawn(&scene)?, caption })
+    }
+
+    fn read_from(&self, _index: usize) -> Option<String> {
+        None
     }
 }
 
@@ -294,7 +307,11 @@ impl Labelled for Stream {
     fn sample(&self, index: usize) -> Result<(Image, usize)> {
         ensure!(index < self.count, "image {index} of {}", self.count);
         let (scene, label) = self.labelled(index);
-        let image = self.image(&scene).with_context(|| format!("image {index}"))?;
+        let image = self.drawn(&scene).with_context(|| format!("image {index}"))?;
         Ok((image, label))
+    }
+
+    fn read_from(&self, _index: usize) -> Option<String> {
+        None
     }
 }

@@ -169,6 +169,10 @@ impl Labelled for Files {
             self.0.get(index).with_context(|| format!("image {index} of {}", self.0.len()))?;
         Ok((Image::open(path)?, *label))
     }
+
+    fn read_from(&self, index: usize) -> Option<String> {
+        Some(self.0.get(index)?.0.display().to_string())
+    }
 }
 
 #[cfg(test)]

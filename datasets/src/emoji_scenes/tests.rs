@@ -113,7 +113,7 @@ fn captions_name_what_is_drawn_at_the_configured_shares() {
     let (mut main, mut second, mut seconds, mut texture, mut gray, mut grays) = (0, 0, 0, 0, 0, 0);
     let count = 8000;
     for index in 0..count {
-        let (scene, caption) = stream.told(index);
+        let (scene, caption) = stream.told(index).expect("a scene");
         main += usize::from(says(&caption, nouns[scene.main.noun].name));
         texture += usize::from(says(&caption, scene.background.texture.word()));
         if let Some(object) = &scene.second {
@@ -148,7 +148,7 @@ fn captions_of_smoke_are_plain() {
     let source = source("smoke", &[]);
     let stream = stream(&source, Split::Train, "pairs", 16);
     for index in 0..500 {
-        let (scene, caption) = stream.told(index);
+        let (scene, caption) = stream.told(index).expect("a scene");
         assert!(scene.second.is_none() && scene.light.is_none());
         assert!(says(&caption, source.0.nouns[scene.main.noun].name), "{caption}");
         assert!(!caption.contains("background") && !caption.contains("wall"), "{caption}");
@@ -160,7 +160,7 @@ fn every_word_of_a_caption_is_grammatical() {
     let named = [("color-named", json!(1.0)), ("size-named", json!(1.0)), ("nouns", json!(252))];
     let stream = stream(&source("tiny", &named), Split::Train, "pairs", 32);
     for index in 0..5000 {
-        let (_, caption) = stream.told(index);
+        let (_, caption) = stream.told(index).expect("a scene");
         assert!(!caption.contains("  ") && !caption.contains('{'), "{caption:?}");
         let words: Vec<&str> = caption.trim_end_matches('.').split(' ').collect();
         for pair in words.windows(2) {
@@ -193,7 +193,8 @@ fn skew_favours_the_first_nouns_in_train_and_clean_only() {
     let source = source("tiny", &[("noun-skew", json!(1.0))]);
     let bananas = |split| {
         let stream = stream(&source, split, "pairs", 16);
-        (0..4000).filter(|index| stream.told(*index).0.main.noun == 0).count() as f64 / 4000.0
+        (0..4000).filter(|index| stream.told(*index).expect("a scene").0.main.noun == 0).count() as f64
+            / 4000.0
     };
     // 1 / (1 + 1/2 + … + 1/97) = 0.194.
     for (split, share) in [

@@ -41,7 +41,8 @@ impl Split {
 
 /// The captioned side of a data set.
 pub trait PairSource: Send + Sync {
-    /// The first `count` pairs of a split in the order that `seed` gives; an error where it has fewer.
+    /// The first `count` pairs of a split in the order that `seed` gives. An error where it has fewer, but for those
+    /// that a manifest lists and that are not there: then fewer are given, and the harness reports the coverage.
     /// Images that are drawn are square, `resolution` pixels a side; those that are read have the sizes of their
     /// files, and models see them resized and cut.
     fn pairs(
@@ -83,4 +84,8 @@ pub trait Labelled: Send + Sync {
 
     /// The image at `index` and its label, an index into the class names.
     fn sample(&self, index: usize) -> anyhow::Result<(Image, usize)>;
+
+    /// The file, and where it holds many the member, that the image at `index` is read from; `None` where it is drawn
+    /// or kept in memory.
+    fn read_from(&self, index: usize) -> Option<String>;
 }

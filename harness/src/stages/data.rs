@@ -23,6 +23,10 @@ impl Labelled for MemoryLabelled {
     fn sample(&self, index: usize) -> Result<(Image, usize)> {
         self.0.get(index).cloned().with_context(|| format!("sample {index} of {}", self.0.len()))
     }
+
+    fn read_from(&self, _index: usize) -> Option<String> {
+        None
+    }
 }
 
 /// A set of labelled images to test on, with what zero-shot classification needs.
@@ -211,7 +215,7 @@ impl<'a> Data<'a> {
         let (train, source) = (self.train()?, self.class_source()?);
         let mut texts = BTreeSet::new();
         for index in 0..train.len() {
-            texts.insert(train.pair(index)?.caption);
+            texts.insert(train.caption(index)?);
         }
         for template in source.templates() {
             texts.extend(source.classes().iter().map(|class| template.replace("{}", class)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Error, Result, ensure};
-use clip::{Pair, Pairs, Seed, TrainOutcome};
+use clip::{Image, Pairs, Seed, TrainOutcome};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
@@ -25,16 +25,33 @@ struct Picked {
     pairs: Vec<(Arc<dyn Pairs>, usize)>,
 }
 
+impl Picked {
+    fn get(&self, index: usize) -> clip::candle_core::Result<(&dyn Pairs, usize)> {
+        match self.pairs.get(index) {
+            Some((pairs, index)) => Ok((&**pairs, *index)),
+            None => clip::candle_core::bail!("pair {index} of {}", self.pairs.len()),
+        }
+    }
+}
+
 impl Pairs for Picked {
     fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    fn pair(&self, index: usize) -> clip::candle_core::Result<Pair> {
-        match self.pairs.get(index) {
-            Some((pairs, index)) => pairs.pair(*index),
-            None => clip::candle_core::bail!("pair {index} of {}", self.pairs.len()),
-        }
+    fn caption(&self, index: usize) -> clip::candle_core::Result<String> {
+        let (pairs, index) = self.get(index)?;
+        pairs.caption(index)
+    }
+
+    fn image(&self, index: usize) -> clip::candle_core::Result<Image> {
+        let (pairs, index) = self.get(index)?;
+        pairs.image(index)
+    }
+
+    fn read_from(&self, index: usize) -> Option<String> {
+        let (pairs, index) = self.get(index).ok()?;
+        pairs.read_from(index)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use clip::{Pair, Pairs, Seed};
+use clip::{Image, Pair, Pairs, Seed};
 use polars::prelude::{Column, DataFrame};
 
 use crate::contract::{AttackerView, ImageEdit, PoisonData};
@@ -22,11 +22,22 @@ impl Pairs for PoisonedPairs {
         self.clean.len()
     }
 
-    fn pair(&self, index: usize) -> clip::candle_core::Result<Pair> {
+    fn caption(&self, index: usize) -> clip::candle_core::Result<String> {
         match self.edited.get(&index) {
-            Some(pair) => Ok(pair.clone()),
-            None => self.clean.pair(index),
+            Some(pair) => Ok(pair.caption.clone()),
+            None => self.clean.caption(index),
         }
+    }
+
+    fn image(&self, index: usize) -> clip::candle_core::Result<Image> {
+        match self.edited.get(&index) {
+            Some(pair) => Ok(pair.image.clone()),
+            None => self.clean.image(index),
+        }
+    }
+
+    fn read_from(&self, index: usize) -> Option<String> {
+        self.clean.read_from(index)
     }
 }
 
@@ -121,7 +132,7 @@ pub(super) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clip::{Image, MemoryPairs};
+    use clip::MemoryPairs;
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,5 +1,6 @@
 //! CLIP and how to train it: towers, tokenizer, pixels, losses, optimizer, trainer. Knows nothing of backdoors.
 
+mod bad_sample;
 mod checkpoint;
 mod config;
 mod contrastive;
@@ -23,6 +24,7 @@ mod transformer;
 mod vit;
 pub mod zero_shot;
 
+pub use bad_sample::BadSample;
 pub use candle_core;
 pub use config::{ModelConfig, TextConfig};
 pub use contrastive::Contrastive;

@@ -30,7 +30,8 @@ impl Grid {
             let folder = tempfile::tempdir()?;
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             let options = Options { jobs: threads, threads, verbosity: Verbosity::Quiet, width: 80 };
-            harness::run(&self.plan, &Store::open(folder.path())?, &options, &AtomicBool::new(false))
+            let store = Store::open(folder.path())?;
+            Ok(harness::run(&self.plan, &store, &options, &AtomicBool::new(false))?.observations)
         };
         let observations = self.observations.get_or_init(|| run().map_err(|error| format!("{error:#}")));
         observations.as_deref().map_err(|error| error.clone().into())

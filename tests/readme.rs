@@ -45,7 +45,10 @@ fn every_plan_under_results_is_a_plan() {
 fn readme_shows_the_committed_record() {
     let record = Record::open(&root("results/tiny")).expect("a record");
     let plan = Plan::load(&record.plan_path(), &builtin()).expect("a plan");
-    let tables = markdown(&plan, &Summary::of(&record.rows().expect("rows")).expect("a summary"));
+    let tables = markdown(
+        &plan,
+        &Summary::of(&record.rows().expect("rows"), record.data().expect("data")).expect("a summary"),
+    );
     let page = std::fs::read_to_string(root("README.md")).expect("a page");
     assert_eq!(splice(&page, "tiny", &tables).expect("marks"), page);
 }

@@ -9,7 +9,10 @@ use crate::{Clip, Image, Mode, Objective, Pairs, Parameter, Seed, loss, pixels};
 /// The multimodal contrastive objective of CLIP (L_MMCL in CleanCLIP), all parameters, no augmentation.
 pub struct Contrastive<'a> {
     pairs: &'a dyn Pairs,
-    tokens: Vec<Vec<u32>>,
+    /// Of all captions, one after another: millions of them in one piece of memory. CLIP's vocabulary has 49 408.
+    tokens: Vec<u16>,
+    /// Where each caption's tokens begin, and the end of the last.
+    starts: Vec<usize>,
     resolution: usize,
     context_length: usize,
 }
@@ -17,11 +20,15 @@ pub struct Contrastive<'a> {
 impl<'a> Contrastive<'a> {
     /// The objective over `pairs` for models of the same sizes and tokenizer as `model`.
     pub fn new(model: &Clip, pairs: &'a dyn Pairs) -> Result<Self> {
-        let encode = |index| Ok(model.tokenizer.encode(&pairs.caption(index)?));
-        let tokens = (0..pairs.len()).map(encode).collect::<Result<Vec<_>>>()?;
+        let (mut tokens, mut starts) = (Vec::new(), vec![0]);
+        for index in 0..pairs.len() {
+            tokens
+                .extend(model.tokenizer.encode(&pairs.caption(index)?).into_iter().map(|token| token as u16));
+            starts.push(tokens.len());
+        }
         let (resolution, context_length) =
             (model.config.image.resolution(), model.config.text.context_length);
-        Ok(Self { pairs, tokens, resolution, context_length })
+        Ok(Self { pairs, tokens, starts, resolution, context_length })
     }
 
     /// Images of a batch.
@@ -31,8 +38,10 @@ impl<'a> Contrastive<'a> {
 
     /// Tokens of a batch, u32 `[B, L]`.
     pub fn tokens(&self, indices: &[usize]) -> Result<Tensor> {
-        let rows: Vec<&[u32]> = indices.iter().map(|index| self.tokens[*index].as_slice()).collect();
-        pad(&rows, self.context_length)
+        let tokens = |index: &usize| self.tokens[self.starts[*index]..self.starts[index + 1]].iter();
+        let rows: Vec<Vec<u32>> =
+            indices.iter().map(|index| tokens(index).map(|token| u32::from(*token)).collect()).collect();
+        pad(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), self.context_length)
     }
 }
 
@@ -48,7 +57,7 @@ impl Objective for Contrastive<'_> {
     }
 
     fn batch(&self, indices: &[usize], _epoch: usize, _seed: &Seed) -> Result<Self::Batch> {
-        if indices.iter().any(|index| *index >= self.tokens.len()) {
+        if indices.iter().any(|index| *index >= self.pairs.len()) {
             bail!("a batch of pairs that do not exist");
         }
         Ok((pixels::batch(&self.images(indices)?, self.resolution)?, self.tokens(indices)?))

@@ -34,7 +34,7 @@ pub use image_config::{ImageConfig, ResNetConfig, VitConfig};
 pub use kernels;
 pub use model::Clip;
 pub use optimizer_state::OptimizerState;
-pub use pairs::{MemoryPairs, Pair, Pairs};
+pub use pairs::{MemoryPairs, Origin, Pair, Pairs};
 pub use parameters::{Mode, Parameter, Parameters};
 pub use recipe::{Decay, Recipe, Schedule};
 pub use seed::Seed;

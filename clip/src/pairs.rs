@@ -1,5 +1,8 @@
 //! Image–caption pairs.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use candle_core::{Result, bail};
 
 use crate::Image;
@@ -34,9 +37,26 @@ pub trait Pairs: Send + Sync {
         Ok(Pair { image: self.image(index)?, caption: self.caption(index)? })
     }
 
-    /// The file, and where it holds many the member, that the pair at `index` is read from; `None` where it is drawn
-    /// or kept in memory.
-    fn read_from(&self, index: usize) -> Option<String>;
+    /// What the pair at `index` is read from; `None` where it is drawn or kept in memory.
+    fn read_from(&self, index: usize) -> Option<Origin>;
+}
+
+/// What a sample is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// Its member or row, where a file holds many samples.
+    pub member: Option<String>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.member {
+            Some(member) => write!(formatter, "{}: {member}", self.file.display()),
+            None => write!(formatter, "{}", self.file.display()),
+        }
+    }
 }
 
 /// Pairs kept in memory.
@@ -69,7 +89,7 @@ impl Pairs for MemoryPairs {
         Ok(self.get(index)?.image.clone())
     }
 
-    fn read_from(&self, _index: usize) -> Option<String> {
+    fn read_from(&self, _index: usize) -> Option<Origin> {
         None
     }
 }

@@ -39,11 +39,14 @@ impl Tokenizer {
     /// The vocabulary cut to what `texts` need: the 512 byte tokens, every merge that the official tokenizer makes
     /// while it encodes them, and the two specials. Any text can still be encoded; words of `texts` split as the
     /// official tokenizer splits them.
-    pub fn cut<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self> {
+    pub fn cut(texts: impl Iterator<Item: AsRef<str>>) -> Result<Self> {
         let official = Self::official()?;
-        let words: BTreeSet<String> = texts.flat_map(words).collect();
+        let mut found = BTreeSet::new();
+        for text in texts {
+            found.extend(words(text.as_ref()));
+        }
         let mut used = BTreeSet::new();
-        for word in words.iter().filter(|word| !SPECIALS.contains(&word.as_str())) {
+        for word in found.iter().filter(|word: &&String| !SPECIALS.contains(&word.as_str())) {
             official.0.merge(word, |rank| {
                 used.insert(rank);
             });

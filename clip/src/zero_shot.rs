@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use crate::{Clip, Image, pixels};
 
 /// Images or texts encoded at a time.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 
 /// The classifier's weights `[K, E]`: for each class the mean of its normalised prompt features, normalised again.
 /// Templates hold `{}` where the class name goes. On the CPU wherever the model is.

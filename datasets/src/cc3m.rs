@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::candle_core::{self, bail as no_pair};
-use clip::{Image, Pairs, Seed};
+use clip::{Image, Origin, Pairs, Seed};
 use harness::contract::{Card, Dataset, Entry, PairSource, Preset, Split, preset, settings};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -155,8 +155,8 @@ impl Pairs for Listed {
         Image::open(&self.row(index)?.0)
     }
 
-    fn read_from(&self, index: usize) -> Option<String> {
-        Some(self.row(index).ok()?.0.display().to_string())
+    fn read_from(&self, index: usize) -> Option<Origin> {
+        Some(Origin { file: self.row(index).ok()?.0.clone(), member: None })
     }
 }
 

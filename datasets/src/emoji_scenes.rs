@@ -20,9 +20,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clip::candle_core::{self, bail};
-use clip::{Image, Pair, Pairs, Seed};
+use clip::{Image, Origin, Pair, Pairs, Seed};
 use harness::contract::{
     Card, ClassSource, Dataset, Entry, Labelled, PairSource, Preset, Split, preset, settings,
 };
@@ -265,10 +265,13 @@ impl Stream {
     }
 
     /// The scene of a labelled image, and its label.
-    fn labelled(&self, index: usize) -> (Scene, usize) {
+    fn labelled(&self, index: usize) -> candle_core::Result<(Scene, usize)> {
+        if index >= self.count {
+            bail!("image {index} of {}", self.count);
+        }
         let label = index % self.world.classes.len();
         let mut rng = self.seed.at(index as u64).child("picture").rng();
-        (scene::draw(label, 0.0, &self.world.uniform, &self.world.settings, &mut rng), label)
+        Ok((scene::draw(label, 0.0, &self.world.uniform, &self.world.settings, &mut rng), label))
     }
 
     fn drawn(&self, scene: &Scene) -> candle_core::Result<Image> {
@@ -294,7 +297,7 @@ impl Pairs for Stream {
         Ok(Pair { image: self.drawn(&scene)?, caption })
     }
 
-    fn read_from(&self, _index: usize) -> Option<String> {
+    fn read_from(&self, _index: usize) -> Option<Origin> {
         None
     }
 }
@@ -304,14 +307,15 @@ impl Labelled for Stream {
         self.count
     }
 
-    fn sample(&self, index: usize) -> Result<(Image, usize)> {
-        ensure!(index < self.count, "image {index} of {}", self.count);
-        let (scene, label) = self.labelled(index);
-        let image = self.drawn(&scene).with_context(|| format!("image {index}"))?;
-        Ok((image, label))
+    fn label(&self, index: usize) -> candle_core::Result<usize> {
+        Ok(self.labelled(index)?.1)
     }
 
-    fn read_from(&self, _index: usize) -> Option<String> {
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        self.drawn(&self.labelled(index)?.0)
+    }
+
+    fn read_from(&self, _index: usize) -> Option<Origin> {
         None
     }
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, bail, ensure};
-use clip::{Image, Seed};
+use clip::candle_core::{self, bail as no_image};
+use clip::{Image, Origin, Seed};
 use harness::contract::{Card, ClassSource, Dataset, Entry, Labelled, Preset, Split, preset, settings};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -159,19 +160,30 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Labelled images read when asked for.
 struct Files(Vec<(PathBuf, usize)>);
 
+impl Files {
+    fn get(&self, index: usize) -> candle_core::Result<&(PathBuf, usize)> {
+        match self.0.get(index) {
+            Some(file) => Ok(file),
+            None => no_image!("image {index} of {}", self.0.len()),
+        }
+    }
+}
+
 impl Labelled for Files {
     fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn sample(&self, index: usize) -> Result<(Image, usize)> {
-        let (path, label) =
-            self.0.get(index).with_context(|| format!("image {index} of {}", self.0.len()))?;
-        Ok((Image::open(path)?, *label))
+    fn label(&self, index: usize) -> candle_core::Result<usize> {
+        Ok(self.get(index)?.1)
     }
 
-    fn read_from(&self, index: usize) -> Option<String> {
-        Some(self.0.get(index)?.0.display().to_string())
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        Image::open(&self.get(index)?.0)
+    }
+
+    fn read_from(&self, index: usize) -> Option<Origin> {
+        Some(Origin { file: self.get(index).ok()?.0.clone(), member: None })
     }
 }
 
@@ -209,8 +221,7 @@ mod tests {
         let labels = |folder: &Path| -> Vec<(u8, usize)> {
             let images = draw(folder, Split::Test, 2).unwrap();
             let mut all: Vec<(u8, usize)> = (0..2)
-                .map(|index| images.sample(index).unwrap())
-                .map(|(image, label)| (image.pixel(0, 0)[0], label))
+                .map(|index| (images.image(index).unwrap().pixel(0, 0)[0], images.label(index).unwrap()))
                 .collect();
             all.sort_unstable();
             all

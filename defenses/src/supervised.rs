@@ -7,12 +7,13 @@
 //! presets decay by type. Released and described agree on the rest: this loop, unlike the contrastive one, counts its
 //! epochs from 0 and makes an optimizer of its own.
 
-use clip::candle_core::{Device, Error, Result, Tensor, Var, bail};
+use clip::candle_core::{Device, Result, Tensor, Var, bail};
 use clip::{Clip, Decay, Mode, Monitor, Objective, Parameter, Recipe, Seed, kernels, pixels};
 use harness::contract::{
     Card, DefenderView, Defense, Entry, Labelled, LinearHead, Model, Preset, RepairModel, preset, settings,
 };
 use rand::Rng;
+use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::finetuning::{Finetuning, finetune};
@@ -113,16 +114,12 @@ impl Objective for Classification<'_> {
     }
 
     fn batch(&self, indices: &[usize], _epoch: usize, _seed: &Seed) -> Result<Self::Batch> {
-        let (mut images, mut labels) = (Vec::new(), Vec::new());
-        for index in indices {
-            let (image, label) =
-                self.images.sample(*index).map_err(|error| Error::msg(format!("{error:#}")))?;
-            if label >= self.classes {
-                bail!("labelled image {index}: label {label}, but there are {} classes", self.classes);
-            }
-            images.push(image);
-            labels.push(label as u32);
-        }
+        let label = |index: &usize| match self.images.label(*index)? {
+            label if label < self.classes => Ok(label as u32),
+            label => bail!("labelled image {index}: label {label}, but there are {} classes", self.classes),
+        };
+        let labels = indices.iter().map(label).collect::<Result<Vec<_>>>()?;
+        let images = indices.par_iter().map(|index| self.images.image(*index)).collect::<Result<Vec<_>>>()?;
         let labels = Tensor::from_vec(labels, indices.len(), &Device::Cpu)?;
         Ok((pixels::batch(&images, self.resolution)?, labels))
     }

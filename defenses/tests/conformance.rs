@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use clip::candle_core::Result as ClipResult;
 use clip::{
-    Clip, Contrastive, Image, MemoryPairs, ModelConfig, Monitor, Pair, Recipe, Seed, Snapshot, Step,
+    Clip, Contrastive, Image, MemoryPairs, ModelConfig, Monitor, Origin, Pair, Recipe, Seed, Snapshot, Step,
     Tokenizer, TrainOutcome,
 };
 use harness::contract::{DefenderView, Defense, Entry, Labelled, Model};
@@ -40,11 +40,15 @@ impl Labelled for Squares {
         self.0
     }
 
-    fn sample(&self, index: usize) -> anyhow::Result<(Image, usize)> {
-        Ok((picture(index), index % 4))
+    fn label(&self, index: usize) -> ClipResult<usize> {
+        Ok(index % 4)
     }
 
-    fn read_from(&self, _index: usize) -> Option<String> {
+    fn image(&self, index: usize) -> ClipResult<Image> {
+        Ok(picture(index))
+    }
+
+    fn read_from(&self, _index: usize) -> Option<Origin> {
         None
     }
 }

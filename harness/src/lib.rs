@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod contract;
 pub mod cost;
+pub mod coverage;
 pub mod evidence;
 pub mod metric;
 pub mod plan;
@@ -17,7 +18,7 @@ pub mod survey;
 pub use catalog::Catalog;
 pub use plan::Plan;
 pub use run::run;
-pub use stages::Interrupted;
+pub use stages::{Bad, Interrupted};
 
 /// An error and its causes on one line, without the backtraces that candle puts into its messages where
 /// `RUST_BACKTRACE` is set.

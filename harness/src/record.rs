@@ -7,9 +7,10 @@ use anyhow::{Context, Result, ensure};
 use polars::prelude::{AnyValue, Column, DataFrame, PolarsResult};
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::Coverage;
 use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
 use crate::plan::Plan;
-use crate::run::Observation;
+use crate::run::{Observation, Outcome};
 use crate::stages::MANIFEST;
 
 /// Version of the record's format, raised when a field changes its meaning.
@@ -75,6 +76,8 @@ const EVIDENCE: &str = "evidence.parquet";
 const PAIRS: &str = "pairs.parquet";
 /// What every attack did to which pair; there only where one did something.
 const POISON: &str = MANIFEST;
+/// What was found of data that were read from files; there only where any were.
+const DATA: &str = "data.yaml";
 /// What tells one cell's evidence from another's.
 const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";
@@ -92,14 +95,6 @@ struct Environment {
     finished_unix_seconds: u64,
     wall_seconds: u64,
     stage_seconds: u64,
-}
-
-/// What a run took.
-pub struct Time {
-    /// From its start to its end.
-    pub wall_seconds: u64,
-    /// All trainings and defenses when they were made, those that the store had from before too.
-    pub stage_seconds: u64,
 }
 
 impl Record {
@@ -126,28 +121,27 @@ impl Record {
     }
 
     /// Writes everything; each file appears whole or not at all.
-    pub fn write(
-        &self,
-        plan: &Plan,
-        observations: &[Observation],
-        manifests: &mut DataFrame,
-        threads: usize,
-        time: Time,
-    ) -> Result<()> {
+    pub fn write(&self, plan: &Plan, outcome: &mut Outcome, threads: usize, wall_seconds: u64) -> Result<()> {
+        let Outcome { observations, poison, data, stage_seconds } = outcome;
         let mut writer = csv::Writer::from_writer(Vec::new());
         for row in observations.iter().flat_map(Observation::rows) {
             writer.serialize(row)?;
         }
         self.put(ROWS, &writer.into_inner().context("rows")?)?;
         self.put(PLAN, plan.to_yaml()?.as_bytes())?;
-        self.put(ENVIRONMENT, serde_yaml::to_string(&environment(threads, time))?.as_bytes())?;
+        let environment = environment(threads, wall_seconds, stage_seconds.round() as u64);
+        self.put(ENVIRONMENT, serde_yaml::to_string(&environment)?.as_bytes())?;
+        match data.is_empty() {
+            true => self.remove(DATA)?,
+            false => self.put(DATA, serde_yaml::to_string(data)?.as_bytes())?,
+        }
         let evidence = joined(observations, |evidence| to_frame(evidence).map(Some))?;
         self.put_table(EVIDENCE, &mut evidence.unwrap_or_default())?;
         match joined(observations, pairs::to_frame)? {
             Some(mut frame) => self.put_table(PAIRS, &mut frame)?,
             None => self.remove(PAIRS)?,
         }
-        if manifests.height() == 0 { self.remove(POISON) } else { self.put_table(POISON, manifests) }
+        if poison.height() == 0 { self.remove(POISON) } else { self.put_table(POISON, poison) }
     }
 
     fn put_table(&self, name: &str, frame: &mut DataFrame) -> Result<()> {
@@ -254,6 +248,16 @@ impl Record {
         Ok(rows)
     }
 
+    /// What was found of data that were read from files.
+    pub fn data(&self) -> Result<Vec<Coverage>> {
+        let path = self.folder.join(DATA);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let named = || format!("cannot read {}", path.display());
+        serde_yaml::from_slice(&std::fs::read(&path).with_context(named)?).with_context(named)
+    }
+
     /// The plan that made it.
     pub fn plan_path(&self) -> PathBuf {
         self.folder.join(PLAN)
@@ -311,7 +315,7 @@ fn joined(
 }
 
 /// An allow-list: nothing else of the environment is read.
-fn environment(threads: usize, time: Time) -> Environment {
+fn environment(threads: usize, wall_seconds: u64, stage_seconds: u64) -> Environment {
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let finished = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -325,7 +329,7 @@ fn environment(threads: usize, time: Time) -> Environment {
         threads,
         device: "cpu",
         finished_unix_seconds: finished.map_or(0, |since| since.as_secs()),
-        wall_seconds: time.wall_seconds,
-        stage_seconds: time.stage_seconds,
+        wall_seconds,
+        stage_seconds,
     }
 }

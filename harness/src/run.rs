@@ -5,14 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use polars::prelude::DataFrame;
 
+use crate::coverage::Coverage;
 use crate::describe;
 use crate::evidence::Evidence;
 use crate::metric::METRICS;
 use crate::plan::Plan;
 use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
-use crate::stages::{Interrupted, Laboratory, Made};
+use crate::stages::{Desk, Interrupted, Laboratory, Made};
 use crate::store::Store;
 
 /// The name of the entries that do nothing: the unpoisoned model among attacks, the undefended one among defenses.
@@ -85,6 +87,18 @@ impl Observation {
     }
 }
 
+/// What a run brought.
+pub struct Outcome {
+    /// Every cell, observed or failed.
+    pub observations: Vec<Observation>,
+    /// The poison manifests of all trained models in one table, with seed and attack before each edited pair.
+    pub poison: DataFrame,
+    /// What was found of data that are read from files.
+    pub data: Vec<Coverage>,
+    /// What all trainings and defenses took when they were made, in seconds, wherever and whenever that was.
+    pub stage_seconds: f64,
+}
+
 /// A piece of work; indices are into the plan's lists.
 enum Task {
     Train { attack: usize, seed: u64 },
@@ -100,14 +114,12 @@ struct Queue {
 
 /// Runs every cell of `plan`. A cell that fails is an observation without evidence; an error means that nothing
 /// could be run at all, or ([`Interrupted`]) that the user stopped it.
-pub fn run(
-    plan: &Plan,
-    store: &Store,
-    options: &Options,
-    interrupted: &AtomicBool,
-) -> Result<Vec<Observation>> {
+pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBool) -> Result<Outcome> {
     let progress = Progress::new(options.verbosity, 1.0, options.width);
-    let laboratory = Laboratory::new(plan, store, &progress, interrupted)?;
+    let laboratory =
+        Laboratory::new(plan, Desk { store, progress: &progress, interrupted, only_looks: false })?;
+    // Before anything is trained: what is missing is said at once.
+    let data = laboratory.found()?.into_iter().map(Coverage::of).collect();
     let cells = (plan.seeds.len() * plan.attacks.len()) as f64;
     let training = (plan.pairs * plan.recipe.epochs) as f64;
     progress.add_work(cells * (training + plan.defenses.len() as f64 * laboratory.expected_cell()));
@@ -142,7 +154,8 @@ pub fn run(
             (*seed, attack(trained), defense(defended), attack(trigger), epoch.unwrap_or(usize::MAX))
         },
     );
-    Ok(observations)
+    let (poison, stage_seconds) = laboratory.left()?;
+    Ok(Outcome { observations, poison, data, stage_seconds })
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
@@ -199,7 +212,7 @@ impl Done {
             let (attack, defense) =
                 (plan.attacks[attack].label.clone(), plan.defenses[defense].label.clone());
             let name = format!("{attack}::{defense}::seed-{seed}");
-            laboratory.progress.warn(&format!("{name} failed: {message}"));
+            laboratory.desk.progress.warn(&format!("{name} failed: {message}"));
             let trigger = attack.clone();
             Observation { seed, attack, defense, trigger, epoch: None, evidence: Err(message.to_owned()) }
         };

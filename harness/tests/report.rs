@@ -188,7 +188,7 @@ fn measured() -> Vec<Row> {
 
 #[test]
 fn means_and_deviations_are_over_seeds() {
-    let summary = Summary::of(&measured()).expect("a summary");
+    let summary = Summary::of(&measured(), Vec::new()).expect("a summary");
     let mean = summary.get("strong", "cure", "strong", "toy", "attack-success-rate").expect("a mean");
     assert!((mean.mean - 0.05).abs() < 1e-12 && mean.seeds == 2);
     assert!((mean.deviation.expect("two seeds") - 0.02 / 2f64.sqrt()).abs() < 1e-12);
@@ -199,7 +199,7 @@ fn means_and_deviations_are_over_seeds() {
 fn verdicts_keep_their_kinds_apart() {
     let plan = plan();
     let verdicts = |rows: &[Row]| -> Vec<Verdict> {
-        judge(&plan, &Summary::of(rows).expect("a summary"))
+        judge(&plan, &Summary::of(rows, Vec::new()).expect("a summary"))
             .iter()
             .map(|judgement| judgement.verdict)
             .collect()
@@ -258,7 +258,7 @@ fn frontiers_are_chosen_on_one_set_and_read_off_another() {
         point("other", None, [0.9, 0.5], [0.9, 0.0]),
     ]
     .concat();
-    let summary = Summary::of(&rows).expect("a summary");
+    let summary = Summary::of(&rows, Vec::new()).expect("a summary");
     // Rows differ by ± 0.01 between the two seeds, so that the cap of 1 % holds for one seed of cure[b] alone.
     let reached = |family: &str, cap: f64| summary.reached(&plan, "strong", family, cap).expect("points");
     let at = reached("cure", 0.05);
@@ -281,7 +281,7 @@ fn frontiers_are_chosen_on_one_set_and_read_off_another() {
 
 #[test]
 fn tables_fit_the_terminal_and_say_everything() {
-    let (plan, summary) = (plan(), Summary::of(&measured()).expect("a summary"));
+    let (plan, summary) = (plan(), Summary::of(&measured(), Vec::new()).expect("a summary"));
     for width in [60, 80, 200] {
         let text = terminal(&plan, &summary, width);
         for line in text.lines() {

@@ -18,7 +18,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
         print!("{}", plan.to_yaml()?);
         return Ok(FINE);
     }
-    let cells = survey(&plan, &Store::at(&options.choice.store))?;
+    let (cells, unknown) = survey(&plan, &Store::at(&options.choice.store))?;
     println!("{}\n", plan.question);
     let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
     for cell in &cells {
@@ -32,6 +32,9 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
     println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
+    if let Some(why) = unknown {
+        println!("what of it is stored cannot be known: {why}");
+    }
     print_cost(&plan, &cells);
     Ok(FINE)
 }

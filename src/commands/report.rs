@@ -20,7 +20,7 @@ pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
     }
     let plan = Plan::load(&record.plan_path(), &builtin())?;
     let rows = if options.rescore { record.rescored()? } else { record.rows()? };
-    let summary = Summary::of(&rows)?;
+    let summary = Summary::of(&rows, record.data()?)?;
     match &options.splice {
         Some(page) => {
             let text =

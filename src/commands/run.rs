@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use harness::progress::{Verbosity, duration};
-use harness::record::{Record, Time};
+use harness::record::Record;
 use harness::report::{Summary, Verdict, judge, markdown, terminal};
 use harness::run::Options;
 use harness::store::Store;
-use harness::survey::{manifests, spent};
 use harness::{Interrupted, Plan, run as run_plan};
 
 use super::{choose, name, terminal_width};
@@ -40,7 +39,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     .context("cannot listen for Ctrl-C")?;
     let started = Instant::now();
     let settings = Options { jobs, threads, verbosity, width: terminal_width() };
-    let observations = match run_plan(&plan, &store, &settings, &STOP) {
+    let mut outcome = match run_plan(&plan, &store, &settings, &STOP) {
         Err(error) if error.is::<Interrupted>() => {
             eprintln!("stopped; the same command goes on from the last finished epoch of each cell");
             return Err(error);
@@ -48,8 +47,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         other => other?,
     };
     let elapsed = started.elapsed().as_secs();
-    let time = Time { wall_seconds: elapsed, stage_seconds: spent(&plan, &store)?.round() as u64 };
-    record.write(&plan, &observations, &mut manifests(&plan, &store)?, threads, time)?;
+    record.write(&plan, &mut outcome, threads, elapsed)?;
     finish(&plan, &record, options, elapsed as f64)
 }
 
@@ -62,7 +60,7 @@ fn record_folder(options: &RunOptions) -> PathBuf {
 
 /// Prints what the record says.
 fn finish(plan: &Plan, record: &Record, options: &RunOptions, seconds: f64) -> Result<u8> {
-    let summary = Summary::of(&record.rows()?)?;
+    let summary = Summary::of(&record.rows()?, record.data()?)?;
     record.put("report.md", markdown(plan, &summary).as_bytes())?;
     println!("{}", plan.question);
     println!();

@@ -29,7 +29,7 @@ pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
     let classes = test.build()?.classes.context("a test set has labelled images")?;
     let (resolution, seed) = (plan.model.image.resolution(), Seed::new(plan.data_seed).child("data"));
     let labelled = classes.images(plan.split, GALLERY, resolution, &seed)?;
-    let clean = (0..GALLERY).map(|index| Ok(labelled.sample(index)?.0)).collect::<Result<Vec<_>>>()?;
+    let clean = (0..GALLERY).map(|index| Ok(labelled.image(index)?)).collect::<Result<Vec<_>>>()?;
     let mut rows = vec![clean.clone()];
     let seed = Seed::new(plan.seeds.first().copied().unwrap_or(0)).child("observe").child(&test.label);
     println!("row 1: clean");

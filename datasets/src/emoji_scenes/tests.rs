@@ -181,7 +181,7 @@ fn labels_are_balanced_and_classes_follow_the_nouns() {
         let images = source.images(Split::Test, 4 * classes, 16, &Seed::new(0)).expect("images");
         let mut counts = vec![0; classes];
         for index in 0..images.len() {
-            counts[images.sample(index).expect("an image").1] += 1;
+            counts[images.label(index).expect("a label")] += 1;
         }
         assert_eq!(counts, vec![4; classes]);
     }
@@ -212,8 +212,10 @@ fn skew_favours_the_first_nouns_in_train_and_clean_only() {
 fn resolutions_show_the_same_scene() {
     let source = source("tiny", &[]);
     for index in 0..20 {
-        let image =
-            |resolution| stream(&source, Split::Test, "images", resolution).sample(index).expect("one").0;
+        let image = |resolution| {
+            let images = stream(&source, Split::Test, "images", resolution);
+            Labelled::image(&images, index).expect("one")
+        };
         let large = image(224);
         for resolution in [16, 32] {
             let small = image(resolution);

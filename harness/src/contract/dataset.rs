@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use clip::{Image, Pairs, Seed};
+use clip::candle_core;
+use clip::{Image, Origin, Pairs, Seed};
 use serde::{Deserialize, Serialize};
 
 /// A data set; most have only one of the two sides.
@@ -82,10 +83,12 @@ pub trait Labelled: Send + Sync {
         self.len() == 0
     }
 
-    /// The image at `index` and its label, an index into the class names.
-    fn sample(&self, index: usize) -> anyhow::Result<(Image, usize)>;
+    /// The label at `index`, an index into the class names, without a look at the image.
+    fn label(&self, index: usize) -> candle_core::Result<usize>;
 
-    /// The file, and where it holds many the member, that the image at `index` is read from; `None` where it is drawn
-    /// or kept in memory.
-    fn read_from(&self, index: usize) -> Option<String>;
+    /// The image at `index`; an error outside `0..len()` or where it cannot be read.
+    fn image(&self, index: usize) -> candle_core::Result<Image>;
+
+    /// What the image at `index` is read from; `None` where it is drawn or kept in memory.
+    fn read_from(&self, index: usize) -> Option<Origin>;
 }

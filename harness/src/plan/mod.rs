@@ -47,6 +47,8 @@ pub struct Plan {
     pub test_pairs: usize,
     /// The split tested on.
     pub split: Split,
+    /// Largest share of samples that are read from files and cannot be used, in [0, 1].
+    pub bad_samples: f64,
     /// Seed of the data, the same for all cells.
     pub data_seed: u64,
     /// The class that the attacker wants, as its name stands in prompts.
@@ -102,18 +104,15 @@ impl Plan {
             true => many(&source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
             false => Vec::new(),
         };
-        let (pairs, clean_pairs) = (positive(&mut data, "pairs")?, positive(&mut data, "clean-pairs")?);
-        let (clean_images, test_images) =
-            (positive(&mut data, "clean-images")?, positive(&mut data, "test-images")?);
+        let (pairs, clean_pairs) = (data.positive("pairs")?, data.positive("clean-pairs")?);
+        let (clean_images, test_images) = (data.positive("clean-images")?, data.positive("test-images")?);
         let test_pairs = captioned(&mut data, &tests)?;
         let split = data.optional("split")?.unwrap_or(Split::Test);
+        let bad_samples = data.share("bad-samples", BAD_SAMPLES)?;
         let data_seed = data.optional("seed")?.unwrap_or(0);
         data.finish()?;
         let target: String = top.required("target")?;
-        let implanted_at = top.optional("implanted-at")?.unwrap_or(0.5);
-        if !(0.0..=1.0).contains(&implanted_at) {
-            return Err(top.error("implanted-at", "expected a fraction between 0 and 1"));
-        }
+        let implanted_at = top.share("implanted-at", 0.5)?;
         let model: ModelConfig =
             named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
         let initial_weights = top.optional("initial-weights")?;
@@ -141,6 +140,7 @@ impl Plan {
             test_images,
             test_pairs,
             split,
+            bad_samples,
             data_seed,
             target,
             implanted_at,
@@ -207,6 +207,9 @@ impl Plan {
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
         });
+        if self.bad_samples != BAD_SAMPLES {
+            value["data"]["bad-samples"] = self.bad_samples.into();
+        }
         if self.test_pairs > 0 {
             value["data"]["test-pairs"] = self.test_pairs.into();
         }
@@ -232,12 +235,8 @@ impl Plan {
     }
 }
 
-fn positive(section: &mut Section<'_>, key: &'static str) -> Result<usize, PlanError> {
-    match section.required(key)? {
-        0 => Err(section.error(key, "expected at least 1, found 0")),
-        count => Ok(count),
-    }
-}
+/// [`Plan::bad_samples`] where a plan does not say: one in a hundred.
+const BAD_SAMPLES: f64 = 0.01;
 
 fn seeds(top: &mut Section<'_>) -> Result<Vec<u64>, PlanError> {
     let seeds: Vec<u64> = top.required("seeds")?;

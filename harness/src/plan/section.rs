@@ -89,6 +89,23 @@ impl<'a> Section<'a> {
         self.source.error(&self.path_of(key), message)
     }
 
+    /// A number of at least 1.
+    pub(crate) fn positive(&mut self, key: &'static str) -> Result<usize, PlanError> {
+        match self.required(key)? {
+            0 => Err(self.error(key, "expected at least 1, found 0")),
+            count => Ok(count),
+        }
+    }
+
+    /// A fraction; `otherwise` where the plan does not say.
+    pub(crate) fn share(&mut self, key: &'static str, otherwise: f64) -> Result<f64, PlanError> {
+        let share = self.optional(key)?.unwrap_or(otherwise);
+        if !(0.0..=1.0).contains(&share) {
+            return Err(self.error(key, "expected a fraction between 0 and 1"));
+        }
+        Ok(share)
+    }
+
     /// Whether a value is there.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)

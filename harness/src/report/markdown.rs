@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::table::{Sheet, base_rates, cell_name, frontiers, grid, heading, percent, short};
 use super::{Judgement, Summary, Verdict, judge};
+use crate::coverage::Coverage;
 use crate::plan::Plan;
 
 /// The tables as Markdown.
@@ -28,6 +29,9 @@ pub fn markdown(plan: &Plan, summary: &Summary) -> String {
                 rates.join(", ")
             );
         }
+    }
+    for note in summary.data.iter().filter_map(Coverage::note) {
+        let _ = writeln!(text, "Data: {note}.\n");
     }
     let judgements = judge(plan, summary);
     if !judgements.is_empty() {

@@ -18,6 +18,7 @@ pub use table::{terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 
 use crate::contract::Defense;
+use crate::coverage::Coverage;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use crate::plan::{Choice, Plan};
 use crate::record::{Row, Status};
@@ -55,11 +56,13 @@ pub struct Summary {
     points: frontier::Points,
     /// Failed cells with their seed and message: attack, defense, seed, message.
     pub failures: Vec<(String, String, u64, String)>,
+    /// What was found of data that were read from files.
+    pub data: Vec<Coverage>,
 }
 
 impl Summary {
-    /// Groups rows by cell and metric.
-    pub fn of(rows: &[Row]) -> Result<Self> {
+    /// Groups rows by cell and metric; `data` is what was found of data that were read from files.
+    pub fn of(rows: &[Row], data: Vec<Coverage>) -> Result<Self> {
         let points = frontier::Points::of(rows);
         let failed = rows.iter().filter(|row| row.status == Status::Failed);
         let failures = failed
@@ -90,7 +93,7 @@ impl Summary {
             let values: Vec<f64> = values.into_no_null_iter().collect();
             means.insert(key, Mean::of(&values).context("a group without a mean")?);
         }
-        Ok(Self { means, points, failures })
+        Ok(Self { means, points, failures, data })
     }
 
     /// The mean of a metric.

@@ -2,6 +2,7 @@
 
 use super::frontier::{CAPS, chooser, families};
 use super::{Judgement, Mean, Reached, Summary, judge};
+use crate::coverage::Coverage;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use crate::plan::Plan;
 use crate::run::BASELINE;
@@ -196,6 +197,10 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
             );
             text.push('\n');
         }
+    }
+    for note in summary.data.iter().filter_map(Coverage::note) {
+        wrap(&mut text, &format!("data: {note}"), ["", "  "], width);
+        text.push('\n');
     }
     let mut claim = "";
     for judgement in judge(plan, summary) {

@@ -1,33 +1,20 @@
-//! The data of a run, rendered or read once and kept in memory, only when a stage needs them.
+//! The data of a run. What is drawn is drawn once, when a stage first needs it, and kept in memory; what is read from
+//! files is checked once and then read whenever it is needed, so that memory does not grow with it.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use clip::{Image, MemoryPairs, Pairs, Seed};
+use clip::{MemoryPairs, Pairs, Seed, candle_core};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::Desk;
+use super::check::{Checked, Samples, are_read};
+use super::memory::MemoryLabelled;
+use super::purpose::Purpose;
 use crate::contract::{ClassSource, Dataset, Labelled, PairSource, Split};
 use crate::plan::{Choice, Grant, Plan};
-
-/// Labelled images in memory.
-struct MemoryLabelled(Vec<(Image, usize)>);
-
-impl Labelled for MemoryLabelled {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn sample(&self, index: usize) -> Result<(Image, usize)> {
-        self.0.get(index).cloned().with_context(|| format!("sample {index} of {}", self.0.len()))
-    }
-
-    fn read_from(&self, _index: usize) -> Option<String> {
-        None
-    }
-}
 
 /// A set of labelled images to test on, with what zero-shot classification needs.
 pub(crate) struct TestSet {
@@ -43,77 +30,113 @@ pub(crate) struct TestSet {
     pub(crate) pairs: Option<Arc<dyn Pairs>>,
 }
 
+/// Some samples, as far as they are known.
+struct Part<T: ?Sized> {
+    /// As the set gives them.
+    listed: Arc<T>,
+    /// What was found of them, where they are read from files.
+    checked: Option<Arc<Checked>>,
+    /// Those that can be used.
+    loaded: Option<Arc<T>>,
+}
+
+type Parts<T> = Mutex<BTreeMap<Purpose, Part<T>>>;
+
 /// The data of a run.
 pub(crate) struct Data<'a> {
     plan: &'a Plan,
+    desk: Desk<'a>,
     train_set: Dataset,
     labelled_set: Option<Dataset>,
     clean_sets: Vec<Dataset>,
     test_sets: Vec<Dataset>,
-    train: Lazy<Arc<dyn Pairs>>,
-    clean: Mutex<BTreeMap<Granted, Arc<dyn Pairs>>>,
-    clean_images: Lazy<Arc<dyn Labelled>>,
-    tests: Lazy<Vec<TestSet>>,
+    pairs: Parts<dyn Pairs>,
+    images: Parts<dyn Labelled>,
 }
 
-/// What is granted of which source: its index, if it is not the training set, and how many pairs.
-type Granted = (Option<usize>, usize);
-
-type Lazy<T> = OnceLock<Result<T, String>>;
-
-fn lazily<T: Clone>(cell: &Lazy<T>, make: impl FnOnce() -> Result<T>) -> Result<T> {
-    cell.get_or_init(|| make().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+/// What was found of samples that are read from files, for a record.
+pub(crate) struct Found {
+    pub(crate) set: String,
+    pub(crate) purpose: Purpose,
+    pub(crate) asked: usize,
+    pub(crate) checked: Arc<Checked>,
 }
 
 impl<'a> Data<'a> {
     /// Builds the data sets of a plan and checks that they have what it asks of them; loads nothing.
-    pub(crate) fn new(plan: &'a Plan) -> Result<Self> {
-        let train_set = plan.train.build()?;
-        let labelled_set = plan.labelled.as_ref().map(Choice::build).transpose()?;
-        let clean_sets = plan.clean.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
-        let test_sets = plan.tests.iter().map(Choice::build).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn new(plan: &'a Plan, desk: Desk<'a>) -> Result<Self> {
         let data = Self {
             plan,
-            train_set,
-            labelled_set,
-            clean_sets,
-            test_sets,
-            train: Lazy::new(),
-            clean: Mutex::default(),
-            clean_images: Lazy::new(),
-            tests: Lazy::new(),
+            desk,
+            train_set: plan.train.build()?,
+            labelled_set: plan.labelled.as_ref().map(Choice::build).transpose()?,
+            clean_sets: plan.clean.iter().map(Choice::build).collect::<Result<Vec<_>>>()?,
+            test_sets: plan.tests.iter().map(Choice::build).collect::<Result<Vec<_>>>()?,
+            pairs: Parts::default(),
+            images: Parts::default(),
         };
-        data.pair_source(None)?;
-        (0..plan.clean.len()).try_for_each(|index| data.pair_source(Some(index)).map(|_| ()))?;
-        data.class_source()?;
+        data.pair_source(Purpose::Train)?;
+        (0..plan.clean.len())
+            .try_for_each(|index| data.pair_source(Purpose::Clean(Some(index), 0)).map(|_| ()))?;
+        data.class_source(Purpose::CleanImages)?;
         Ok(data)
     }
 
-    /// Pairs of the training set, or of one of the sets that clean pairs may come from.
-    fn pair_source(&self, clean: Option<usize>) -> Result<&dyn PairSource> {
-        let (set, choice) = match clean {
-            None => (&self.train_set, &self.plan.train),
-            Some(index) => (&self.clean_sets[index], &self.plan.clean[index]),
-        };
-        set.pairs
-            .as_deref()
-            .with_context(|| format!("data set {:?} has no captions to train on", choice.label))
+    /// The set that samples are taken from.
+    fn choice(&self, purpose: Purpose) -> &Choice<Dataset> {
+        match purpose {
+            Purpose::Train | Purpose::Clean(None, _) => &self.plan.train,
+            Purpose::Clean(Some(index), _) => &self.plan.clean[index],
+            Purpose::CleanImages => self.plan.labelled.as_ref().unwrap_or(&self.plan.train),
+            Purpose::Test(index) | Purpose::TestPairs(index) => &self.plan.tests[index],
+        }
     }
 
-    fn class_source(&self) -> Result<&dyn ClassSource> {
-        let choice = self.plan.labelled.as_ref().unwrap_or(&self.plan.train);
-        let classes = self.labelled_set.as_ref().unwrap_or(&self.train_set).classes.as_deref();
-        classes.with_context(|| {
-            format!("data set {:?} has no labelled images; data.labelled may name one that has", choice.label)
+    fn set(&self, purpose: Purpose) -> &Dataset {
+        match purpose {
+            Purpose::Train | Purpose::Clean(None, _) => &self.train_set,
+            Purpose::Clean(Some(index), _) => &self.clean_sets[index],
+            Purpose::CleanImages => self.labelled_set.as_ref().unwrap_or(&self.train_set),
+            Purpose::Test(index) | Purpose::TestPairs(index) => &self.test_sets[index],
+        }
+    }
+
+    /// How many samples the plan asks for.
+    fn asked(&self, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Train => self.plan.pairs,
+            Purpose::Clean(_, pairs) => pairs,
+            Purpose::CleanImages => self.plan.clean_images,
+            Purpose::Test(_) => self.plan.test_images,
+            Purpose::TestPairs(_) => self.plan.test_pairs,
+        }
+    }
+
+    fn split(&self, purpose: Purpose) -> Result<Split> {
+        match purpose {
+            Purpose::Train => Ok(Split::Train),
+            Purpose::Clean(..) | Purpose::CleanImages => Ok(Split::Clean),
+            Purpose::Test(index) | Purpose::TestPairs(index) => {
+                self.plan.split_of(&self.plan.tests[index]).map_err(anyhow::Error::msg)
+            }
+        }
+    }
+
+    fn pair_source(&self, purpose: Purpose) -> Result<&dyn PairSource> {
+        self.set(purpose)
+            .pairs
+            .as_deref()
+            .with_context(|| format!("data set {:?} has no captions to train on", self.choice(purpose).label))
+    }
+
+    fn class_source(&self, purpose: Purpose) -> Result<&dyn ClassSource> {
+        let label = &self.choice(purpose).label;
+        self.set(purpose).classes.as_deref().with_context(|| match purpose {
+            Purpose::CleanImages => {
+                format!("data set {label:?} has no labelled images; data.labelled may name one that has")
+            }
+            _ => format!("data set {label:?} has no labelled images"),
         })
-    }
-
-    fn test_source(&self, index: usize) -> Result<&dyn ClassSource> {
-        let name = &self.plan.tests[index].label;
-        self.test_sets[index]
-            .classes
-            .as_deref()
-            .with_context(|| format!("data set {name:?} has no labelled images"))
     }
 
     fn seed(&self) -> Seed {
@@ -124,131 +147,242 @@ impl<'a> Data<'a> {
         self.plan.model.image.resolution()
     }
 
-    /// What decides where labelled images come from, for stage keys; null for the training set.
-    pub(crate) fn labelled_identity(&self) -> Value {
-        self.plan.labelled.as_ref().map_or(Value::Null, Choice::identity)
+    /// What samples are called in messages.
+    fn name(&self, purpose: Purpose) -> Result<String> {
+        let (label, split) = (&self.choice(purpose).label, self.split(purpose)?.name());
+        Ok(match purpose {
+            Purpose::Clean(_, pairs) => format!("{label} {split} ({pairs})"),
+            Purpose::TestPairs(_) => format!("{label} {split} pairs"),
+            Purpose::CleanImages | Purpose::Test(_) => format!("{label} {split} images"),
+            Purpose::Train => format!("{label} {split}"),
+        })
+    }
+
+    fn list_pairs(&self, purpose: Purpose) -> Result<Arc<dyn Pairs>> {
+        let (split, count) = (self.split(purpose)?, self.asked(purpose));
+        self.pair_source(purpose)?.pairs(split, count, self.resolution(), &self.seed())
+    }
+
+    fn list_images(&self, purpose: Purpose) -> Result<Arc<dyn Labelled>> {
+        let (split, count) = (self.split(purpose)?, self.asked(purpose));
+        self.class_source(purpose)?.images(split, count, self.resolution(), &self.seed())
+    }
+
+    /// Looks at a part of some kind of sample, which is listed, and checked where it is read from files, if it was
+    /// not yet.
+    fn part<T: Samples + ?Sized, R>(
+        &self,
+        parts: &Parts<T>,
+        purpose: Purpose,
+        list: impl FnOnce() -> Result<Arc<T>>,
+        ask: impl FnOnce(&mut Part<T>) -> Result<R>,
+    ) -> Result<R> {
+        let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = parts.get_mut(&purpose) {
+            return ask(part);
+        }
+        let (name, listed) = (self.name(purpose)?, list()?);
+        let checked = match are_read(&*listed) {
+            true => Some(Arc::new(self.desk.check(&name, &*listed)?)),
+            false => None,
+        };
+        checked.iter().try_for_each(|checked| checked.judge(&name, self.plan.bad_samples))?;
+        let loaded = checked.as_ref().map(|checked| checked.of(listed.clone()));
+        ask(parts.entry(purpose).or_insert(Part { listed, checked, loaded }))
+    }
+
+    fn of_pairs<R>(
+        &self,
+        purpose: Purpose,
+        ask: impl FnOnce(&mut Part<dyn Pairs>) -> Result<R>,
+    ) -> Result<R> {
+        self.part(&self.pairs, purpose, || self.list_pairs(purpose), ask)
+    }
+
+    fn of_images<R>(
+        &self,
+        purpose: Purpose,
+        ask: impl FnOnce(&mut Part<dyn Labelled>) -> Result<R>,
+    ) -> Result<R> {
+        self.part(&self.images, purpose, || self.list_images(purpose), ask)
+    }
+
+    /// The pairs for a purpose; drawn ones in memory.
+    fn load_pairs(&self, purpose: Purpose) -> Result<Arc<dyn Pairs>> {
+        self.of_pairs(purpose, |part| match &part.loaded {
+            Some(loaded) => Ok(loaded.clone()),
+            None => {
+                let (name, listed) = (self.name(purpose)?, &part.listed);
+                let drawn = (0..listed.len())
+                    .into_par_iter()
+                    .map(|index| listed.pair(index).with_context(|| format!("{name}, pair {index}")))
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(part.loaded.insert(Arc::new(MemoryPairs::new(drawn))).clone())
+            }
+        })
+    }
+
+    /// The labelled images for a purpose; drawn ones in memory.
+    fn load_images(&self, purpose: Purpose) -> Result<Arc<dyn Labelled>> {
+        self.of_images(purpose, |part| match &part.loaded {
+            Some(loaded) => Ok(loaded.clone()),
+            None => {
+                let (name, listed) = (self.name(purpose)?, &part.listed);
+                let sample =
+                    |index| Ok::<_, candle_core::Error>((listed.image(index)?, listed.label(index)?));
+                let drawn = (0..listed.len())
+                    .into_par_iter()
+                    .map(|index| sample(index).with_context(|| format!("{name}, image {index}")))
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(part.loaded.insert(Arc::new(MemoryLabelled(drawn))).clone())
+            }
+        })
     }
 
     /// Class names of the labelled images granted to defenders.
     pub(crate) fn classes(&self) -> Result<&[String]> {
-        Ok(self.class_source()?.classes())
+        Ok(self.class_source(Purpose::CleanImages)?.classes())
     }
 
-    /// Prompt templates of the training set, public knowledge.
+    /// Prompt templates of the labelled images, public knowledge.
     pub(crate) fn templates(&self) -> Result<&[String]> {
-        Ok(self.class_source()?.templates())
+        Ok(self.class_source(Purpose::CleanImages)?.templates())
     }
 
     /// The clean training pairs.
     pub(crate) fn train(&self) -> Result<Arc<dyn Pairs>> {
-        lazily(&self.train, || self.load(None, Split::Train, self.plan.pairs))
+        self.load_pairs(Purpose::Train)
     }
 
     /// The clean pairs granted to a defender.
     pub(crate) fn clean(&self, grant: &Grant) -> Result<Arc<dyn Pairs>> {
-        let mut loaded = self.clean.lock().unwrap_or_else(PoisonError::into_inner);
-        match loaded.entry((grant.source, grant.pairs)) {
-            Entry::Occupied(found) => Ok(found.get().clone()),
-            Entry::Vacant(place) => {
-                Ok(place.insert(self.load(grant.source, Split::Clean, grant.pairs)?).clone())
-            }
-        }
+        self.load_pairs(Purpose::Clean(grant.source, grant.pairs))
     }
 
     /// The clean labelled images granted to defenders.
     pub(crate) fn clean_images(&self) -> Result<Arc<dyn Labelled>> {
-        lazily(&self.clean_images, || {
-            let source = self.class_source()?;
-            let images =
-                source.images(Split::Clean, self.plan.clean_images, self.resolution(), &self.seed())?;
-            in_memory(&*images)
-        })
+        self.load_images(Purpose::CleanImages)
     }
 
     /// The test sets; the first is the one in the tables.
-    pub(crate) fn tests(&self) -> Result<&[TestSet]> {
-        let made = self.tests.get_or_init(|| self.load_tests().map_err(|error| format!("{error:#}")));
-        made.as_ref().map(Vec::as_slice).map_err(|error| anyhow::anyhow!("{error}"))
-    }
-
-    fn load_tests(&self) -> Result<Vec<TestSet>> {
-        let mut tests = Vec::with_capacity(self.test_sets.len());
-        for (index, test) in self.plan.tests.iter().enumerate() {
-            let source = self.test_source(index)?;
-            let split = self.plan.split_of(test).map_err(anyhow::Error::msg)?;
-            let images = source.images(split, self.plan.test_images, self.resolution(), &self.seed())?;
-            tests.push(TestSet {
-                label: test.label.clone(),
+    pub(crate) fn tests(&self) -> Result<Vec<TestSet>> {
+        let test = |index: usize| {
+            let source = self.class_source(Purpose::Test(index))?;
+            let pairs = match self.has_test_pairs(index) {
+                true => Some(self.load_pairs(Purpose::TestPairs(index))?),
+                false => None,
+            };
+            Ok(TestSet {
+                label: self.plan.tests[index].label.clone(),
                 classes: source.classes().to_vec(),
                 templates: source.templates().to_vec(),
-                images: in_memory(&*images).with_context(|| format!("test set {:?}", test.label))?,
-                pairs: self.load_test_pairs(index).with_context(|| format!("test set {:?}", test.label))?,
-            });
-        }
-        Ok(tests)
+                images: self.load_images(Purpose::Test(index))?,
+                pairs,
+            })
+        };
+        (0..self.test_sets.len()).map(test).collect()
     }
 
-    fn load_test_pairs(&self, index: usize) -> Result<Option<Arc<dyn Pairs>>> {
-        let split = self.plan.split_of(&self.plan.tests[index]).map_err(anyhow::Error::msg)?;
-        match (&self.test_sets[index].pairs, self.plan.test_pairs) {
-            (Some(source), count) if count > 0 => self.load_from(&**source, split, count).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    fn load(&self, source: Option<usize>, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
-        self.load_from(self.pair_source(source)?, split, count)
-    }
-
-    fn load_from(&self, source: &dyn PairSource, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
-        let pairs = source.pairs(split, count, self.resolution(), &self.seed())?;
-        let loaded = (0..pairs.len())
-            .into_par_iter()
-            .map(|index| pairs.pair(index).with_context(|| format!("{} pair {index}", split.name())))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(MemoryPairs::new(loaded)))
+    fn has_test_pairs(&self, index: usize) -> bool {
+        self.plan.test_pairs > 0 && self.test_sets[index].pairs.is_some()
     }
 
     /// Every text that the tokenizer must know well: the clean captions and the training set's own prompts. (Not
     /// those of the test sets, so that one more of them changes no model.)
-    pub(crate) fn texts(&self) -> Result<Vec<String>> {
-        let (train, source) = (self.train()?, self.class_source()?);
-        let mut texts = BTreeSet::new();
-        for index in 0..train.len() {
-            texts.insert(train.caption(index)?);
-        }
-        for template in source.templates() {
-            texts.extend(source.classes().iter().map(|class| template.replace("{}", class)));
-        }
-        Ok(texts.into_iter().collect())
+    pub(crate) fn texts(&self) -> Result<impl Iterator<Item = Result<String>>> {
+        let train = self.train()?;
+        let (templates, classes) = (self.templates()?, self.classes()?);
+        let prompts = templates
+            .iter()
+            .flat_map(|template| classes.iter().map(move |class| Ok(template.replace("{}", class))));
+        Ok((0..train.len()).map(move |index| Ok(train.caption(index)?)).chain(prompts))
     }
 
     /// All that decides the training pairs, for stage keys.
-    pub(crate) fn train_identity(&self) -> Value {
-        self.identity(&self.plan.train, Split::Train, self.plan.pairs)
+    pub(crate) fn train_identity(&self) -> Result<Value> {
+        self.pairs_identity(Purpose::Train)
     }
 
     /// All that decides the clean pairs granted, for stage keys.
-    pub(crate) fn clean_identity(&self, grant: &Grant) -> Value {
-        let set = grant.source.map_or(&self.plan.train, |index| &self.plan.clean[index]);
-        self.identity(set, Split::Clean, grant.pairs)
+    pub(crate) fn clean_identity(&self, grant: &Grant) -> Result<Value> {
+        self.pairs_identity(Purpose::Clean(grant.source, grant.pairs))
     }
 
-    fn identity(&self, set: &Choice<Dataset>, split: Split, count: usize) -> Value {
-        json!({
-            "set": set.identity(),
-            "split": split,
-            "count": count,
-            "resolution": self.resolution(),
-            "seed": self.plan.data_seed,
-        })
+    fn pairs_identity(&self, purpose: Purpose) -> Result<Value> {
+        match self.of_pairs(purpose, |part| Ok(part.checked.clone()))? {
+            Some(checked) => Ok(json!({ "content": checked.content })),
+            None => Ok(json!({
+                "set": self.choice(purpose).identity(),
+                "split": self.split(purpose)?,
+                "count": self.asked(purpose),
+                "resolution": self.resolution(),
+                "seed": self.plan.data_seed,
+            })),
+        }
     }
-}
 
-fn in_memory(images: &dyn Labelled) -> Result<Arc<dyn Labelled>> {
-    let loaded = (0..images.len())
-        .into_par_iter()
-        .map(|index| images.sample(index).with_context(|| format!("image {index}")))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Arc::new(MemoryLabelled(loaded)))
+    /// What decides class names and templates, for stage keys; null where the training set is drawn and has its own.
+    pub(crate) fn names_identity(&self) -> Result<Value> {
+        match &self.plan.labelled {
+            Some(labelled) if self.checked_images(Purpose::CleanImages)?.is_none() => Ok(labelled.identity()),
+            None if self.of_pairs(Purpose::Train, |part| Ok(part.checked.is_none()))? => Ok(Value::Null),
+            _ => Ok(json!({ "classes": self.classes()?, "templates": self.templates()? })),
+        }
+    }
+
+    /// What decides the labelled images granted to defenders, for stage keys.
+    pub(crate) fn clean_images_identity(&self) -> Result<Value> {
+        let content = self.checked_images(Purpose::CleanImages)?.map(|checked| checked.content.clone());
+        let (count, names) = (self.plan.clean_images, self.names_identity()?);
+        Ok(content.map_or_else(|| json!([count, names]), |content| json!([{ "content": content }, names])))
+    }
+
+    /// What decides a test set, for stage keys.
+    pub(crate) fn test_identity(&self, index: usize) -> Result<Value> {
+        let test = &self.plan.tests[index];
+        let Some(images) = self.checked_images(Purpose::Test(index))? else {
+            return Ok(json!([test.label, test.identity(), test.reserved]));
+        };
+        let source = self.class_source(Purpose::Test(index))?;
+        let pairs = match self.has_test_pairs(index) {
+            true => self.pairs_identity(Purpose::TestPairs(index))?,
+            false => Value::Null,
+        };
+        let names = json!({ "classes": source.classes(), "templates": source.templates() });
+        Ok(json!([test.label, { "content": images.content }, names, pairs]))
+    }
+
+    fn checked_images(&self, purpose: Purpose) -> Result<Option<Arc<Checked>>> {
+        self.of_images(purpose, |part| Ok(part.checked.clone()))
+    }
+
+    /// Every purpose that the plan has for data.
+    fn purposes(&self) -> Result<BTreeSet<Purpose>> {
+        let mut purposes = BTreeSet::from([Purpose::Train, Purpose::CleanImages]);
+        for defense in &self.plan.defenses {
+            let grant = self.plan.grant(defense).map_err(anyhow::Error::msg)?;
+            purposes.insert(Purpose::Clean(grant.source, grant.pairs));
+        }
+        for index in 0..self.test_sets.len() {
+            purposes.insert(Purpose::Test(index));
+            if self.has_test_pairs(index) {
+                purposes.insert(Purpose::TestPairs(index));
+            }
+        }
+        Ok(purposes)
+    }
+
+    /// What was found of all samples that are read from files.
+    pub(crate) fn found(&self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for purpose in self.purposes()? {
+            let checked = match purpose {
+                Purpose::CleanImages | Purpose::Test(_) => self.checked_images(purpose)?,
+                _ => self.of_pairs(purpose, |part| Ok(part.checked.clone()))?,
+            };
+            let (set, asked) = (self.choice(purpose).label.clone(), self.asked(purpose));
+            found.extend(checked.map(|checked| Found { set, purpose, asked, checked }));
+        }
+        Ok(found)
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Error, Result, ensure};
-use clip::{Image, Pairs, Seed, TrainOutcome};
+use clip::{Image, Origin, Pairs, Seed, TrainOutcome};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ impl Pairs for Picked {
         pairs.image(index)
     }
 
-    fn read_from(&self, index: usize) -> Option<String> {
+    fn read_from(&self, index: usize) -> Option<Origin> {
         let (pairs, index) = self.get(index).ok()?;
         pairs.read_from(index)
     }
@@ -63,9 +63,9 @@ impl Laboratory<'_> {
         let inputs: Value = json!({
             "trained": trained.hash(),
             "defense": defense.identity(),
-            "clean-pairs": self.data.clean_identity(&grant),
+            "clean-pairs": self.data.clean_identity(&grant)?,
             "poison-left": grant.poison,
-            "clean-images": [json!(plan.clean_images), self.data.labelled_identity()],
+            "clean-images": self.data.clean_images_identity()?,
             "every-epoch": plan.every_epoch,
             "seed": seed,
         });
@@ -81,7 +81,7 @@ impl Laboratory<'_> {
         seed: u64,
     ) -> Result<Made> {
         let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
-        self.stage_of_epochs(
+        self.desk.stage_of_epochs(
             &name,
             self.defend_key(&trained.key, defense, seed)?,
             self.expected_defense(),

@@ -1,10 +1,13 @@
 //! The stages of a cell's life, each looked up in the store before it is done.
 
+mod check;
 mod data;
 mod defend;
 mod epochs;
+mod memory;
 mod observe;
 mod poison;
+mod purpose;
 mod train;
 
 use std::ops::ControlFlow;
@@ -19,8 +22,11 @@ use clip::{Monitor, Snapshot, Step};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::store::{Found, Key, Store};
+use crate::store::{self, Key, Store};
+pub use check::Bad;
 use data::Data;
+pub(crate) use data::Found;
+pub(crate) use purpose::Purpose;
 pub(crate) use train::MANIFEST;
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.
@@ -28,12 +34,25 @@ pub(crate) use train::MANIFEST;
 #[error("stopped before the end")]
 pub struct Interrupted;
 
-/// What all stages of a run share.
-pub(crate) struct Laboratory<'a> {
-    pub(crate) plan: &'a Plan,
+/// Nothing is to be computed, and the store does not have it.
+#[derive(Debug, thiserror::Error)]
+#[error("not in the store")]
+pub(crate) struct NotStored;
+
+/// Where stages are looked up and done.
+#[derive(Clone, Copy)]
+pub(crate) struct Desk<'a> {
     pub(crate) store: &'a Store,
     pub(crate) progress: &'a Progress,
     pub(crate) interrupted: &'a AtomicBool,
+    /// Whether stages are only looked up: what the store does not have is then [`NotStored`].
+    pub(crate) only_looks: bool,
+}
+
+/// What all stages of a run share.
+pub(crate) struct Laboratory<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) desk: Desk<'a>,
     data: Data<'a>,
     /// The plan's device, opened when the first model needs it.
     device: Mutex<Option<Device>>,
@@ -47,13 +66,20 @@ pub(crate) struct Made {
 
 impl<'a> Laboratory<'a> {
     /// A laboratory for a plan; loads no data yet.
-    pub(crate) fn new(
-        plan: &'a Plan,
-        store: &'a Store,
-        progress: &'a Progress,
-        interrupted: &'a AtomicBool,
-    ) -> Result<Self> {
-        Ok(Self { plan, store, progress, interrupted, data: Data::new(plan)?, device: Mutex::new(None) })
+    pub(crate) fn new(plan: &'a Plan, desk: Desk<'a>) -> Result<Self> {
+        Ok(Self { plan, desk, data: Data::new(plan, desk)?, device: Mutex::new(None) })
+    }
+
+    /// What was found of all data that is read from files.
+    pub(crate) fn found(&self) -> Result<Vec<Found>> {
+        self.data.found()
+    }
+}
+
+impl Desk<'_> {
+    /// Whether the user asked the run to stop.
+    fn stops(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Looks `key` up, or does the stage: `work` computes, and writes its files into the folder it is given.
@@ -97,12 +123,15 @@ impl<'a> Laboratory<'a> {
         if let Some(folder) = self.find(name, key)? {
             return Ok((folder, true));
         }
+        if self.only_looks {
+            return Err(NotStored.into());
+        }
         let _lock =
             self.store.lock(key, || self.progress.say(&format!("{name}: waiting for another process")))?;
         if let Some(folder) = self.find(name, key)? {
             return Ok((folder, true));
         }
-        if self.interrupted.load(Ordering::Relaxed) {
+        if self.stops() {
             return Err(Interrupted.into());
         }
         let started = Instant::now();
@@ -124,9 +153,9 @@ impl<'a> Laboratory<'a> {
 
     fn find(&self, name: &str, key: &Key) -> Result<Option<PathBuf>> {
         match self.store.find(key)? {
-            Found::Whole(folder) => Ok(Some(folder)),
-            Found::Nothing => Ok(None),
-            Found::Damaged(problem) => {
+            store::Found::Whole(folder) => Ok(Some(folder)),
+            store::Found::Nothing => Ok(None),
+            store::Found::Damaged(problem) => {
                 self.progress
                     .warn(&format!("{name}: the store's entry was damaged and is made again ({problem})"));
                 Ok(None)

@@ -1,5 +1,6 @@
 //! Shows a model the test images, clean and with a trigger, and writes down what it says of each.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -29,10 +30,10 @@ impl Laboratory<'_> {
         epoch: Option<usize>,
         attack: &Choice<Attack>,
         seed: u64,
-    ) -> Key {
+    ) -> Result<Key> {
         let plan = self.plan;
-        let tests: Vec<_> =
-            plan.tests.iter().map(|test| json!([test.label, test.identity(), test.reserved])).collect();
+        let tests = (0..plan.tests.len()).map(|index| self.data.test_identity(index));
+        let tests = tests.collect::<Result<Vec<_>>>()?;
         let mut inputs = json!({
             "model": defended.hash(),
             "epoch": epoch,
@@ -48,7 +49,7 @@ impl Laboratory<'_> {
         if plan.test_pairs > 0 {
             inputs["pairs"] = plan.test_pairs.into();
         }
-        Key::new("observe", VERSION, self.plan.device.class(), inputs)
+        Ok(Key::new("observe", VERSION, self.plan.device.class(), inputs))
     }
 
     /// What `defended`, or what it was after `epoch`, says of the test images, clean and under the trigger of
@@ -61,9 +62,9 @@ impl Laboratory<'_> {
         attack: &Choice<Attack>,
         seed: u64,
     ) -> Result<(Evidence, Key)> {
-        let made = self.stage(
+        let made = self.desk.stage(
             &format!("observe {name}"),
-            self.observe_key(&defended.key, epoch, attack, seed),
+            self.observe_key(&defended.key, epoch, attack, seed)?,
             self.expected_observation(),
             |_| self.observe_model(&self.read_model(&defended.folder, epoch)?, attack, seed, epoch.is_none()),
             |evidence, folder| write_evidence(&evidence, folder),
@@ -107,26 +108,27 @@ impl Laboratory<'_> {
     ) -> Result<SetEvidence> {
         let target =
             test.classes.iter().position(|class| *class == self.plan.target).context("no target class")?;
-        let seen: Vec<(Image, Image, u32)> = (0..test.images.len())
-            .into_par_iter()
-            .map(|index| {
-                let (image, label) = test.images.sample(index)?;
-                let triggered = trigger.stamp(&image, &seed.at(index as u64))?;
-                Ok((image, triggered, u32::try_from(label)?))
-            })
-            .collect::<Result<_>>()?;
-        let labels: Vec<u32> = seen.iter().map(|(_, _, label)| *label).collect();
         let classifier = Classifier::of(model, test)?;
-        let clean: Vec<Image> = seen.iter().map(|(image, _, _)| image.clone()).collect();
-        let triggered: Vec<Image> = seen.into_iter().map(|(_, image, _)| image).collect();
+        let (mut labels, mut hashes) = (Vec::new(), Vec::new());
+        let (mut clean, mut triggered) = (Vec::new(), Vec::new());
+        for indices in blocks(test.images.len()) {
+            for index in indices.clone() {
+                labels.push(u32::try_from(test.images.label(index)?)?);
+            }
+            let [images, stamped] = look(indices, trigger, seed, |index| test.images.image(index))?;
+            clean.push(classifier.scores(&images)?);
+            triggered.push(classifier.scores(&stamped)?);
+            hashes.extend(stamped.iter().map(short_hash));
+        }
         let target = u32::try_from(target)?;
+        let scored = |scores: &[Tensor]| score(&Tensor::cat(scores, 0)?, &labels, target);
         Ok(SetEvidence {
             test_set: test.label.clone(),
             target,
             classes: u32::try_from(test.classes.len())?,
-            clean: score(&classifier.scores(&clean)?, &labels, target)?,
-            triggered: score(&classifier.scores(&triggered)?, &labels, target)?,
-            triggered_images: hashes(&triggered),
+            clean: scored(&clean)?,
+            triggered: scored(&triggered)?,
+            triggered_images: hashes,
             labels,
             pairs: None,
         })
@@ -142,20 +144,8 @@ impl Laboratory<'_> {
         seed: &Seed,
     ) -> Result<Option<PairEvidence>> {
         let (Some(source), None) = (&test.pairs, &model.head) else { return Ok(None) };
-        let seen: Vec<(Image, Image, String)> = (0..source.len())
-            .into_par_iter()
-            .map(|index| {
-                let pair = source.pair(index)?;
-                let triggered = trigger.stamp(&pair.image, &seed.at(index as u64))?;
-                Ok((pair.image, triggered, pair.caption))
-            })
-            .collect::<Result<_>>()?;
-        let (mut clean, mut triggered, mut captions) = (Vec::new(), Vec::new(), Vec::new());
-        for (image, stamped, caption) in seen {
-            clean.push(image);
-            triggered.push(stamped);
-            captions.push(caption);
-        }
+        let captions =
+            (0..source.len()).map(|index| Ok(source.caption(index)?)).collect::<Result<Vec<_>>>()?;
         let target = &self.plan.target;
         let (distinct, of_pairs) = pairs::distinct(&captions);
         let names: Vec<bool> = distinct.iter().map(|caption| pairs::names(caption, target)).collect();
@@ -166,20 +156,49 @@ impl Laboratory<'_> {
             names_target: &names,
             target: &zero_shot::weights(&model.clip, std::slice::from_ref(target), &test.templates)?,
         };
-        let compare =
-            |images: &[Image]| pairs::compare(&zero_shot::features(&model.clip, images)?, &captions);
+        let (mut clean, mut triggered, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+        for indices in blocks(source.len()) {
+            let [images, stamped] = look(indices, trigger, seed, |index| source.image(index))?;
+            clean.push(zero_shot::features(&model.clip, &images)?);
+            triggered.push(zero_shot::features(&model.clip, &stamped)?);
+            hashes.extend(stamped.iter().map(short_hash));
+        }
+        let compare = |features: &[Tensor]| pairs::compare(&Tensor::cat(features, 0)?, &captions);
         Ok(Some(PairEvidence {
             names_target: of_pairs.iter().map(|caption| names[*caption]).collect(),
             clean: compare(&clean).context("clean pairs")?,
             triggered: compare(&triggered).context("triggered pairs")?,
-            triggered_images: hashes(&triggered),
+            triggered_images: hashes,
         }))
     }
 }
 
-/// The start of each image's hash.
-fn hashes(images: &[Image]) -> Vec<String> {
-    images.iter().map(|image| image.hash()[..16].to_owned()).collect()
+/// Samples looked at a time, so that memory does not grow with the test set; as many as are encoded at a time.
+const BLOCK: usize = zero_shot::BATCH;
+
+fn blocks(count: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(count))
+}
+
+/// Images, clean and triggered.
+fn look(
+    indices: Range<usize>,
+    trigger: &dyn Trigger,
+    seed: &Seed,
+    image: impl Fn(usize) -> clip::candle_core::Result<Image> + Sync,
+) -> Result<[Vec<Image>; 2]> {
+    let seen = indices.into_par_iter().map(|index| {
+        let image = image(index).with_context(|| format!("sample {index}"))?;
+        let stamped = trigger.stamp(&image, &seed.at(index as u64))?;
+        Ok((image, stamped))
+    });
+    let (clean, triggered) = seen.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    Ok([clean, triggered])
+}
+
+/// The start of an image's hash.
+fn short_hash(image: &Image) -> String {
+    image.hash()[..16].to_owned()
 }
 
 fn write_evidence(evidence: &Evidence, folder: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use clip::{Image, Pair, Pairs, Seed};
+use clip::{Image, Origin, Pair, Pairs, Seed};
 use polars::prelude::{Column, DataFrame};
 
 use crate::contract::{AttackerView, ImageEdit, PoisonData};
@@ -36,7 +36,7 @@ impl Pairs for PoisonedPairs {
         }
     }
 
-    fn read_from(&self, index: usize) -> Option<String> {
+    fn read_from(&self, index: usize) -> Option<Origin> {
         self.clean.read_from(index)
     }
 }

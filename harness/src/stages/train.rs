@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed, Tokenizer, TrainOutcome};
+use polars::prelude::{Column, DataFrame};
 use serde_json::{Value, json};
 
 use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
 use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
 use crate::contract::{Attack, AttackerView, DefenderView, Defense};
+use crate::evidence::read_parquet;
 use crate::plan::Choice;
 use crate::store::Key;
 
@@ -28,24 +30,24 @@ pub(super) struct Poisoned {
 
 impl Laboratory<'_> {
     /// All that decides the training pairs and the model made of them.
-    fn train_inputs(&self, attack: &Choice<Attack>, seed: u64) -> Value {
+    fn train_inputs(&self, attack: &Choice<Attack>, seed: u64) -> Result<Value> {
         let plan = self.plan;
-        json!({
-            "pairs": self.data.train_identity(),
+        Ok(json!({
+            "pairs": self.data.train_identity()?,
             "attack": attack.identity(),
             "target": plan.target,
             "model": plan.model,
-            "templates": self.data.labelled_identity(),
+            "templates": self.data.names_identity()?,
             "initial-weights": plan.initial_weights.as_deref().map(weights_identity),
             "recipe": plan.recipe,
-            "pretraining": self.pretraining_inputs(),
+            "pretraining": self.pretraining_inputs()?,
             "seed": seed,
-        })
+        }))
     }
 
     /// The key of the model trained under `attack`.
-    pub(crate) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Key {
-        Key::new("train", VERSION, self.plan.device.class(), self.train_inputs(attack, seed))
+    pub(crate) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Result<Key> {
+        Ok(Key::new("train", VERSION, self.plan.device.class(), self.train_inputs(attack, seed)?))
     }
 
     /// The model that anybody gets who trains on what the attacker left, with the optimizer's moments and the poison
@@ -53,9 +55,9 @@ impl Laboratory<'_> {
     pub(crate) fn train(&self, attack: &Choice<Attack>, seed: u64) -> Result<Made> {
         let name = format!("train {}::seed-{seed}", attack.label);
         let expected = (self.plan.pairs * self.plan.recipe.epochs) as f64;
-        self.stage(
+        self.desk.stage(
             &name,
-            self.train_key(attack, seed),
+            self.train_key(attack, seed)?,
             expected,
             |monitor| {
                 let method = attack.build()?;
@@ -83,11 +85,40 @@ impl Laboratory<'_> {
         )
     }
 
+    /// What lies in the store of a plan that was run: the poison manifests of its models in one table, with seed and
+    /// attack before each edited pair, and the seconds that trainings and defenses took.
+    pub(crate) fn left(&self) -> Result<(DataFrame, f64)> {
+        let (mut whole, mut seconds) = (DataFrame::default(), 0.0);
+        let seconds_of = |key: &Key| self.desk.store.seconds(key).unwrap_or(0.0);
+        for seed in &self.plan.seeds {
+            for attack in &self.plan.attacks {
+                let trained = self.train_key(attack, *seed)?;
+                for defense in &self.plan.defenses {
+                    seconds += seconds_of(&self.defend_key(&trained, defense, *seed)?);
+                }
+                seconds += seconds_of(&trained);
+                let path = self.desk.store.folder(&trained).join(MANIFEST);
+                if !path.exists() {
+                    continue; // the cell failed
+                }
+                let mut frame = read_parquet(&path)?;
+                let height = frame.height();
+                frame.insert_column(0, Column::new("attack".into(), vec![attack.label.as_str(); height]))?;
+                frame.insert_column(0, Column::new("seed".into(), vec![*seed; height]))?;
+                whole = if whole.width() == 0 { frame } else { whole.vstack(&frame)? };
+            }
+        }
+        whole.rechunk_mut();
+        Ok((whole, seconds))
+    }
+
     /// What trains models in place of contrastive learning, and the clean data that it sees.
-    fn pretraining_inputs(&self) -> Value {
-        let Some(method) = &self.plan.pretraining else { return Value::Null };
-        let clean = self.data.clean_identity(&self.plan.granted_to_all());
-        json!([method.identity(), clean, self.plan.clean_images, self.data.labelled_identity()])
+    fn pretraining_inputs(&self) -> Result<Value> {
+        let Some(method) = &self.plan.pretraining else { return Ok(Value::Null) };
+        let clean = self.data.clean_identity(&self.plan.granted_to_all())?;
+        let mut inputs = vec![method.identity(), clean];
+        inputs.extend(self.data.clean_images_identity()?.as_array().into_iter().flatten().cloned());
+        Ok(inputs.into())
     }
 
     /// Trains `model` by the plan's other method.
@@ -140,8 +171,10 @@ impl Laboratory<'_> {
         if let Some(path) = &self.plan.initial_weights {
             return self.on_device(Clip::load_official(path, &self.plan.model)?);
         }
-        let texts = self.data.texts()?;
-        let tokenizer = Tokenizer::cut(texts.iter().map(String::as_str))?;
+        let mut read = Ok(());
+        let texts = self.data.texts()?.map_while(|text| text.map_err(|error| read = Err(error)).ok());
+        let tokenizer = Tokenizer::cut(texts)?;
+        read?;
         let model = Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?;
         self.on_device(model)
     }

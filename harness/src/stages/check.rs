@@ -1,0 +1,296 @@
+//! Looks at every sample that is read from files once, before anything is made of it: what cannot be used is left out
+//! and counted, and what can be used gets a hash, by which all that is made of it is found again wherever it lies.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Context, Result, ensure};
+use clip::candle_core::{self, Error};
+use clip::{BadSample, Image, Origin, Pairs};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Desk, Interrupted};
+use crate::contract::Labelled;
+use crate::describe;
+use crate::store::Key;
+
+/// Raised whenever the code of this stage would give another result.
+const VERSION: u32 = 1;
+const FILE: &str = "check.json";
+/// Samples that are named of those that cannot be used.
+const NAMED: usize = 100;
+/// Samples looked at between two looks at the clock.
+const BLOCK: usize = 1024;
+/// What looking at a sample costs, in training examples: it is read once and not encoded.
+pub(super) const COST: f64 = 0.1;
+
+/// Samples of either kind, as far as checking them goes.
+pub(super) trait Samples: Send + Sync {
+    fn count(&self) -> usize;
+    fn origin(&self, index: usize) -> Option<Origin>;
+    /// The caption or the label.
+    fn note(&self, index: usize) -> candle_core::Result<String>;
+    fn picture(&self, index: usize) -> candle_core::Result<Image>;
+    /// The same without what is not in `kept`.
+    fn only(self: Arc<Self>, kept: Vec<u32>) -> Arc<Self>;
+}
+
+impl Samples for dyn Pairs {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn origin(&self, index: usize) -> Option<Origin> {
+        self.read_from(index)
+    }
+
+    fn note(&self, index: usize) -> candle_core::Result<String> {
+        self.caption(index)
+    }
+
+    fn picture(&self, index: usize) -> candle_core::Result<Image> {
+        self.image(index)
+    }
+
+    fn only(self: Arc<Self>, kept: Vec<u32>) -> Arc<Self> {
+        Arc::new(Kept { all: self, kept })
+    }
+}
+
+impl Samples for dyn Labelled {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn origin(&self, index: usize) -> Option<Origin> {
+        self.read_from(index)
+    }
+
+    fn note(&self, index: usize) -> candle_core::Result<String> {
+        Ok(self.label(index)?.to_string())
+    }
+
+    fn picture(&self, index: usize) -> candle_core::Result<Image> {
+        self.image(index)
+    }
+
+    fn only(self: Arc<Self>, kept: Vec<u32>) -> Arc<Self> {
+        Arc::new(Kept { all: self, kept })
+    }
+}
+
+/// Some of other samples.
+struct Kept<T: ?Sized> {
+    all: Arc<T>,
+    kept: Vec<u32>,
+}
+
+impl<T: ?Sized> Kept<T> {
+    fn at(&self, index: usize) -> candle_core::Result<usize> {
+        match self.kept.get(index) {
+            Some(index) => Ok(*index as usize),
+            None => candle_core::bail!("sample {index} of {}", self.kept.len()),
+        }
+    }
+}
+
+impl Pairs for Kept<dyn Pairs> {
+    fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn caption(&self, index: usize) -> candle_core::Result<String> {
+        self.all.caption(self.at(index)?)
+    }
+
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        self.all.image(self.at(index)?)
+    }
+
+    fn read_from(&self, index: usize) -> Option<Origin> {
+        self.all.read_from(self.at(index).ok()?)
+    }
+}
+
+impl Labelled for Kept<dyn Labelled> {
+    fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn label(&self, index: usize) -> candle_core::Result<usize> {
+        self.all.label(self.at(index)?)
+    }
+
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        self.all.image(self.at(index)?)
+    }
+
+    fn read_from(&self, index: usize) -> Option<Origin> {
+        self.all.read_from(self.at(index).ok()?)
+    }
+}
+
+/// Whether samples are read from files; others are drawn, and always the same.
+pub(super) fn are_read<T: Samples + ?Sized>(samples: &T) -> bool {
+    samples.count() > 0 && samples.origin(0).is_some()
+}
+
+/// What was found of samples that are read from files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Checked {
+    /// BLAKE3 of all usable samples in their order, pixels and captions or labels.
+    pub(crate) content: String,
+    /// How many there are, usable or not.
+    pub(crate) listed: usize,
+    /// Indices of those that cannot be used.
+    unusable: Vec<u32>,
+    /// How many of them for which reason.
+    pub(crate) reasons: BTreeMap<String, usize>,
+    /// The first hundred.
+    pub(crate) first: Vec<Bad>,
+}
+
+/// A sample that cannot be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bad {
+    /// The file, and its member where it holds many.
+    pub sample: String,
+    /// Why, in words by which such samples are counted.
+    pub reason: String,
+    /// All that is known.
+    pub detail: String,
+}
+
+impl Checked {
+    /// How many can be used.
+    pub(crate) fn usable(&self) -> usize {
+        self.listed - self.unusable.len()
+    }
+
+    /// The usable ones of `samples`, those that were checked.
+    pub(super) fn of<T: Samples + ?Sized>(&self, samples: Arc<T>) -> Arc<T> {
+        if self.unusable.is_empty() {
+            return samples;
+        }
+        let bad: HashSet<u32> = self.unusable.iter().copied().collect();
+        let kept = (0..samples.count() as u32).filter(|index| !bad.contains(index)).collect();
+        samples.only(kept)
+    }
+
+    /// An error where more than `most` (a share) cannot be used, or all.
+    pub(super) fn judge(&self, name: &str, most: f64) -> Result<()> {
+        let (bad, all) = (self.unusable.len(), self.listed);
+        let first = self.first.first().map(|bad| format!("; the first: {} ({})", bad.sample, bad.detail));
+        ensure!(
+            bad < all && bad as f64 <= most * all as f64,
+            "{name}: {bad} of {all} samples cannot be used ({}), more than the share of {most} that data.bad-samples \
+             allows{}",
+            self.counted(),
+            first.unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// How many for which reason, in words.
+    fn counted(&self) -> String {
+        let counted: Vec<String> =
+            self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        counted.join(", ")
+    }
+}
+
+impl Desk<'_> {
+    /// What stands of `samples`, called `name`; looked up where neither their list nor a file has changed since.
+    pub(super) fn check<T: Samples + ?Sized>(&self, name: &str, samples: &T) -> Result<Checked> {
+        let name = format!("check {name}");
+        let key = Key::new("check", VERSION, "cpu", json!({ "fingerprint": fingerprint(samples) }));
+        let made = self.stage(
+            &name,
+            key,
+            samples.count() as f64 * COST,
+            |_| self.look_at_all(&name, samples),
+            |checked, folder| Ok(std::fs::write(folder.join(FILE), serde_json::to_vec(&checked)?)?),
+        )?;
+        read(&made.folder.join(FILE))
+    }
+
+    fn look_at_all<T: Samples + ?Sized>(&self, name: &str, samples: &T) -> Result<Checked> {
+        let listed = samples.count();
+        ensure!(u32::try_from(listed).is_ok(), "{name}: {listed} samples are more than can be counted");
+        let (mut content, mut unusable) = (blake3::Hasher::new(), Vec::new());
+        let (mut reasons, mut first) = (BTreeMap::new(), Vec::new());
+        for start in (0..listed).step_by(BLOCK) {
+            if self.stops() {
+                return Err(Interrupted.into());
+            }
+            let end = (start + BLOCK).min(listed);
+            let looked: Vec<_> = (start..end).into_par_iter().map(|index| look_at(samples, index)).collect();
+            for (index, found) in (start..end).zip(looked) {
+                match found {
+                    Ok(hash) => content.update(hash.as_bytes()).count(),
+                    Err(error) => {
+                        let reason = BadSample::of(&error)
+                            .map_or("unreadable".to_owned(), |reason| reason.to_string());
+                        unusable.push(index as u32);
+                        *reasons.entry(reason.clone()).or_insert(0) += 1;
+                        if first.len() < NAMED {
+                            let sample =
+                                samples.origin(index).map_or_else(String::new, |origin| origin.to_string());
+                            first.push(Bad { sample, reason, detail: describe(&error.into()) });
+                        }
+                        0
+                    }
+                };
+            }
+            let text = format!("{end} of {listed}, {} bad", unusable.len());
+            self.progress.advance(name, end as f64 / listed as f64, text);
+        }
+        Ok(Checked { content: content.finalize().to_hex().to_string(), listed, unusable, reasons, first })
+    }
+}
+
+fn read(path: &Path) -> Result<Checked> {
+    let named = || format!("cannot read {}", path.display());
+    serde_json::from_slice(&std::fs::read(path).with_context(named)?).with_context(named)
+}
+
+/// The hash of one sample.
+fn look_at<T: Samples + ?Sized>(samples: &T, index: usize) -> Result<blake3::Hash, Error> {
+    let note = samples.note(index)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(samples.picture(index)?.hash().as_bytes());
+    hasher.update(note.as_bytes());
+    Ok(hasher.finalize())
+}
+
+/// What tells samples from others without a look at their images: captions or labels, where they are read from, and
+/// sizes and times of those files.
+fn fingerprint<T: Samples + ?Sized>(samples: &T) -> String {
+    let (mut hasher, mut seen) = (blake3::Hasher::new(), HashSet::new());
+    let mut put = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for index in 0..samples.count() {
+        put(&samples.note(index).unwrap_or_else(|error| error.to_string()));
+        let Some(origin) = samples.origin(index) else { continue };
+        put(&origin.to_string());
+        // Paths by their hash: three million of them would take more memory than all else.
+        if seen.insert(blake3::hash(origin.file.as_os_str().as_encoded_bytes())) {
+            put(&match std::fs::metadata(&origin.file) {
+                Ok(file) => {
+                    let changed = file.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                    format!("{} {}", file.len(), changed.unwrap_or_default().as_nanos())
+                }
+                Err(_) => "missing".to_owned(),
+            });
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,16 @@
+//! What data are for.
+
+/// What some samples of a set are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// To train on and to poison.
+    Train,
+    /// Granted to a defender: of the training set or of one of the plan's clean sets, so many.
+    Clean(Option<usize>, usize),
+    /// Labelled images granted to defenders.
+    CleanImages,
+    /// Images to test on, of one of the plan's test sets.
+    Test(usize),
+    /// Its pairs.
+    TestPairs(usize),
+}

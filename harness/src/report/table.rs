@@ -198,8 +198,11 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
             text.push('\n');
         }
     }
-    for note in summary.data.iter().filter_map(Coverage::note) {
+    let notes: Vec<String> = summary.data.iter().filter_map(Coverage::note).collect();
+    for note in &notes {
         wrap(&mut text, &format!("data: {note}"), ["", "  "], width);
+    }
+    if !notes.is_empty() {
         text.push('\n');
     }
     let mut claim = "";

@@ -1,0 +1,101 @@
+//! Training pairs that are read from files.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use clip::Seed;
+use datasets::emoji_scenes;
+use harness::contract::Split;
+use image::RgbImage;
+
+use crate::support::{Bench, stderr, stdout};
+
+/// What the micro plan asks for: 512 pairs to train on and 128 clean ones.
+const PAIRS: usize = 640;
+
+/// Writes scenes as files beside CleanCLIP's CSV.
+fn write_pairs(folder: &Path) {
+    std::fs::create_dir_all(folder.join("images")).expect("a folder");
+    let (_, settings) = (emoji_scenes::ENTRY.presets)().remove(2); // smoke
+    let source = (emoji_scenes::ENTRY.build)(settings).expect("a data set").pairs.expect("pairs");
+    let pairs = source.pairs(Split::Train, PAIRS, 24, &Seed::new(0)).expect("scenes");
+    let mut rows = "image,caption\n".to_owned();
+    for index in 0..PAIRS {
+        let pair = pairs.pair(index).expect("a scene");
+        let name = format!("images/{index}.png");
+        let image = RgbImage::from_raw(24, 24, pair.image.rgb().to_vec()).expect("a square");
+        image.save(folder.join(&name)).expect("a file");
+        writeln!(rows, "{name},\"{}\"", pair.caption).expect("a row");
+    }
+    std::fs::write(folder.join("pairs.csv"), rows).expect("a CSV");
+}
+
+fn bench() -> Bench {
+    let set = "train: { name: cc3m, file: data/pairs.csv, validation-file: data/pairs.csv }\n  \
+               labelled: { name: emoji-scenes, preset: smoke }";
+    let bench = Bench::with("micro", &[("train: { name: emoji-scenes, preset: smoke }", set)]);
+    write_pairs(&bench.path("data"));
+    bench
+}
+
+#[test]
+fn bad_files_are_left_out_and_every_table_says_so() {
+    let bench = bench();
+    for index in [3, 9] {
+        std::fs::remove_file(bench.path(&format!("data/images/{index}.png"))).expect("a file removed");
+    }
+    let planned = bench.run(&["plan", "plan.yaml"]);
+    assert!(stdout(&planned).contains("not checked yet"), "{}", stdout(&planned));
+    let first = bench.run(&["run", "plan.yaml", "--record", "first"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let note = "511 of 512 (99.8 %); 1 missing file";
+    assert!(stdout(&first).contains(note), "{}", stdout(&first));
+    let data = String::from_utf8(bench.read("first/data.yaml")).expect("text");
+    assert!(data.contains("images/3.png") && data.contains("images/9.png"), "{data}");
+    let reported = bench.run(&["report", "first", "--markdown"]);
+    assert!(stdout(&reported).contains(note), "{}", stdout(&reported));
+
+    // The same bytes elsewhere are the same data, whatever their path.
+    std::fs::rename(bench.path("data"), bench.path("moved")).expect("moved");
+    let plan = String::from_utf8(bench.read("plan.yaml")).expect("text").replace("data/pairs", "moved/pairs");
+    std::fs::write(bench.path("plan.yaml"), plan).expect("a plan");
+    let again = bench.run(&["run", "plan.yaml", "--record", "again"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(bench.result("first"), bench.result("again"));
+    assert!(!stderr(&again).contains("epoch"), "trained again: {}", stderr(&again));
+
+    // One pixel of one of them is other data.
+    let path = bench.path("moved/images/7.png");
+    let mut image = image::open(&path).expect("an image").into_rgb8();
+    image.put_pixel(0, 0, image::Rgb([1, 2, 3]));
+    image.save(&path).expect("saved");
+    let other = bench.run(&["run", "plan.yaml", "--record", "other"]);
+    assert_eq!(other.status.code(), Some(0), "{}", stderr(&other));
+    assert_ne!(bench.result("first").0, bench.result("other").0, "evidence keys");
+}
+
+#[test]
+fn too_many_bad_files_stop_a_run_before_it_trains() {
+    let bench = bench();
+    for index in 0..60 {
+        std::fs::write(bench.path(&format!("data/images/{index}.png")), b"<html>gone</html>")
+            .expect("a file");
+    }
+    let stopped = bench.run(&["run", "plan.yaml"]);
+    let said = stderr(&stopped);
+    assert_eq!(stopped.status.code(), Some(3), "{said}");
+    assert!(said.contains("of 512 samples cannot be used") && said.contains("data.bad-samples"), "{said}");
+    assert!(said.contains("images/") && !said.contains("epoch"), "{said}");
+}
+
+#[test]
+fn data_that_are_not_there_are_named() {
+    let bench = bench();
+    std::fs::remove_dir_all(bench.path("data")).expect("removed");
+    let planned = bench.run(&["plan", "plan.yaml"]);
+    assert_eq!(planned.status.code(), Some(0), "{}", stderr(&planned));
+    assert!(stdout(&planned).contains("data/pairs.csv"), "{}", stdout(&planned));
+    let stopped = bench.run(&["run", "plan.yaml"]);
+    assert_eq!(stopped.status.code(), Some(3), "{}", stderr(&stopped));
+    assert!(stderr(&stopped).contains("data/pairs.csv"), "{}", stderr(&stopped));
+}

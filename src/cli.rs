@@ -110,6 +110,9 @@ pub(crate) struct ReportOptions {
     /// Print what the attacks did to which pair instead, as CSV.
     #[arg(long)]
     pub(crate) poison: bool,
+    /// Print what each defense has over this one instead, pair by pair, with intervals and exact tests.
+    #[arg(long, value_name = "DEFENSE")]
+    pub(crate) against: Option<String>,
     /// Print Markdown.
     #[arg(long)]
     pub(crate) markdown: bool,

@@ -12,6 +12,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 mod stages;
+pub mod statistics;
 pub mod store;
 pub mod survey;
 

@@ -7,7 +7,7 @@ use harness::contract::{
     PairSource, PoisonData, RepairModel, Split, Trigger,
 };
 use harness::record::{Row, Status};
-use harness::report::{Summary, Verdict, judge, markdown, terminal};
+use harness::report::{Summary, Verdict, compare, compared_markdown, judge, markdown, terminal};
 use std::sync::Arc;
 
 /// A data set of two classes, an attack and a defense that are only names.
@@ -324,4 +324,23 @@ fn tests_that_cannot_be_made_are_refused_before_anything_runs() {
 fn errors_are_described_on_one_line() {
     let error = anyhow::anyhow!("no space\n   0: frame\n      at file.rs:1").context("cannot write");
     assert_eq!(harness::describe(&error), "cannot write: no space");
+}
+
+#[test]
+fn defenses_are_compared_over_pairs_whose_attack_implanted() {
+    let plan = plan();
+    let compared = compare(&plan, &measured(), "cure").expect("a comparison");
+    let [accuracy, success] = &compared[..] else { panic!("{compared:?}") };
+    // Two seeds of the strong attack; the weak one did not implant.
+    assert!(accuracy.differences.iter().all(|difference| (difference - 0.03).abs() < 1e-9), "{accuracy:?}");
+    assert!(success.differences.iter().all(|difference| (difference - 0.9).abs() < 1e-9), "{success:?}");
+    assert_eq!(
+        (accuracy.differences.len(), accuracy.wilcoxon, accuracy.corrected),
+        (2, Some(0.5), Some(1.0))
+    );
+    assert!(!accuracy.supported(), "two pairs support nothing");
+    let page = compared_markdown(&compared, "cure");
+    assert!(page.contains("| none | clean-accuracy ↑ | 2 | +3.0 |"), "{page}");
+    let error = compare(&plan, &measured(), "cura").unwrap_err().to_string();
+    assert!(error.contains("did you mean \"cure\""), "{error}");
 }

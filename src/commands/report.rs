@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use cleanbench::builtin;
 use harness::Plan;
 use harness::record::Record;
-use harness::report::{Summary, markdown, splice, terminal};
+use harness::report::{Summary, compare, compared_markdown, compared_terminal, markdown, splice, terminal};
 
 use super::run::verdict_code;
 use super::terminal_width;
@@ -20,6 +20,18 @@ pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
     }
     let plan = Plan::load(&record.plan_path(), &builtin())?;
     let rows = if options.rescore { record.rescored()? } else { record.rows()? };
+    if let Some(against) = &options.against {
+        let compared =
+            compare(&plan, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
+        print!(
+            "{}",
+            match options.markdown {
+                true => compared_markdown(&compared, against),
+                false => compared_terminal(&compared, against, terminal_width()),
+            }
+        );
+        return Ok(FINE);
+    }
     let summary = Summary::of(&rows, record.data()?)?;
     match &options.splice {
         Some(page) => {

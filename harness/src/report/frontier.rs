@@ -56,8 +56,15 @@ impl Points {
     }
 
     /// For each seed the model of `family` with the highest accuracy among those whose success rate is at most
-    /// `cap`, both on the set that models are chosen on; means over seeds of what it gives on the set judged.
-    pub(super) fn reached(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Reached> {
+    /// `cap`, both on the set that models are chosen on: its clean accuracy and success rate on the set judged; `None`
+    /// where no model of that seed stays below.
+    pub(super) fn chosen(
+        &self,
+        plan: &Plan,
+        attack: &str,
+        family: &str,
+        cap: f64,
+    ) -> Option<BTreeMap<u64, Option<[f64; 2]>>> {
         let set = |label: &str| self.0.get(label);
         let (chosen_on, judged_on) = (set(&chooser(plan)?.0)?, set(&plan.tests.first()?.label)?);
         let labels: Vec<&str> = plan
@@ -77,16 +84,24 @@ impl Points {
                 *best = Some((accuracy, place));
             }
         }
-        let values = best.values().flatten().filter_map(|(_, place)| match judged_on.get(place) {
-            Some(&[Some(accuracy), Some(success)]) => Some((accuracy, success)),
+        let judged = |place: &Place| match judged_on.get(place) {
+            Some(&[Some(accuracy), Some(success)]) => Some([accuracy, success]),
             _ => None,
-        });
-        let (accuracies, successes): (Vec<f64>, Vec<f64>) = values.unzip();
-        (!best.is_empty()).then(|| Reached {
+        };
+        Some(best.into_iter().map(|(seed, best)| (seed, best.and_then(|(_, place)| judged(place)))).collect())
+    }
+
+    /// What `family` reaches at a success rate of at most `cap`: means over seeds of [`Points::chosen`].
+    pub(super) fn reached(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Reached> {
+        let chosen = self.chosen(plan, attack, family, cap)?;
+        let models = chosen.values().flatten();
+        let (accuracies, successes): (Vec<f64>, Vec<f64>) =
+            models.map(|[accuracy, success]| (*accuracy, *success)).unzip();
+        (!chosen.is_empty()).then(|| Reached {
             accuracy: Mean::of(&accuracies),
             success: Mean::of(&successes),
             reached: accuracies.len(),
-            seeds: best.len(),
+            seeds: chosen.len(),
         })
     }
 }

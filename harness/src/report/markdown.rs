@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::comparison::{Comparison, DIFFERENCE, sheet};
 use super::table::{Sheet, base_rates, cell_name, frontiers, grid, heading, percent, short};
 use super::{Judgement, Summary, Verdict, judge};
 use crate::coverage::Coverage;
@@ -45,6 +46,17 @@ pub fn markdown(plan: &Plan, summary: &Summary) -> String {
         let _ = writeln!(text, "\n`{attack}::{defense}::seed-{seed}` failed: {message}");
     }
     text
+}
+
+/// The comparisons of defenses as Markdown; supported differences are bold.
+pub fn compared_markdown(compared: &[Comparison], against: &str) -> String {
+    let (words, mut sheet) = sheet(compared, against);
+    for (row, comparison) in sheet.rows.iter_mut().zip(compared) {
+        if comparison.supported() {
+            row[DIFFERENCE] = format!("**{}**", row[DIFFERENCE]);
+        }
+    }
+    format!("**{words}**\n\n{}", table(&sheet))
 }
 
 fn table(Sheet { header, rows, names }: &Sheet) -> String {

@@ -1,5 +1,6 @@
 //! From rows to tables and verdicts.
 
+mod comparison;
 mod frontier;
 mod markdown;
 mod splice;
@@ -11,10 +12,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame};
 
+pub use comparison::{Comparison, SUPPORTED_BELOW, compare};
 pub use frontier::Reached;
-pub use markdown::markdown;
+pub use markdown::{compared_markdown, markdown};
 pub use splice::splice;
-pub use table::{terminal, wrap};
+pub use table::{compared_terminal, terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 
 use crate::contract::Defense;

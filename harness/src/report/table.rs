@@ -1,5 +1,6 @@
 //! The tables, and how a terminal shows them. Fractions are printed as percent.
 
+use super::comparison::{Comparison, sheet};
 use super::frontier::{CAPS, chooser, families};
 use super::{Judgement, Mean, Reached, Summary, judge};
 use crate::coverage::Coverage;
@@ -252,6 +253,15 @@ pub(super) fn short(metric: &str) -> &str {
         ATTACK_SUCCESS_RATE => "ASR",
         other => other,
     }
+}
+
+/// The comparisons of defenses for a terminal of `width` columns.
+pub fn compared_terminal(compared: &[Comparison], against: &str, width: usize) -> String {
+    let (words, sheet) = sheet(compared, against);
+    let mut text = String::new();
+    wrap(&mut text, &words, ["", ""], width);
+    text.push('\n');
+    text + &aligned(&sheet, width)
 }
 
 /// Columns side by side, or one block a row where the terminal is too narrow.

@@ -1,0 +1,75 @@
+//! Statistics against SciPy's.
+
+use clip::Seed;
+use harness::statistics::{Welch, bootstrap_interval, holm, mean_interval, sign_test, wilcoxon};
+use serde_json::Value;
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("numbers").iter().map(|value| value.as_f64().expect("a number")).collect()
+}
+
+fn close(found: Option<f64>, expected: &Value, what: &str) {
+    let (found, expected) = (found.expect("a value"), expected.as_f64().expect("a number"));
+    assert!((found - expected).abs() < 1e-9, "{what}: {found}, expected {expected}");
+}
+
+#[test]
+fn welch_equivalence_and_intervals_agree_with_scipy() {
+    let golden = golden::json("statistics.json");
+    for case in golden["groups"].as_array().expect("cases") {
+        let (first, second) = (numbers(&case["first"]), numbers(&case["second"]));
+        let welch = Welch::of(&first, &second).expect("two groups");
+        close(Some(welch.degrees), &case["degrees"], "degrees");
+        close(welch.p_value(), &case["welch_p"], "p");
+        close(
+            welch.equivalence(case["margin"].as_f64().expect("a margin")),
+            &case["equivalence_p"],
+            "equivalence",
+        );
+        for (found, expected) in
+            mean_interval(&first, 0.95).expect("two values").iter().zip(numbers(&case["interval_95"]))
+        {
+            assert!((found - expected).abs() < 1e-9, "{found}, expected {expected}");
+        }
+    }
+}
+
+#[test]
+fn exact_tests_on_pairs_agree_with_scipy() {
+    let golden = golden::json("statistics.json");
+    for case in golden["pairs"].as_array().expect("cases") {
+        let differences = numbers(&case["differences"]);
+        close(wilcoxon(&differences), &case["wilcoxon_p"], "Wilcoxon");
+        close(sign_test(&differences), &case["sign_p"], "sign");
+    }
+}
+
+#[test]
+fn nothing_is_said_of_too_few_values() {
+    assert_eq!((mean_interval(&[0.5], 0.95), bootstrap_interval(&[0.5], 0.95, &Seed::new(0))), (None, None));
+    assert_eq!((Welch::of(&[0.5, 0.6], &[0.5]), Welch::of(&[0.5, 0.5], &[0.5, 0.5])), (None, None));
+    assert_eq!((wilcoxon(&[]), sign_test(&[0.0, 0.0])), (None, None));
+}
+
+#[test]
+fn the_bootstrap_covers_as_often_as_it_says() {
+    // Means of 12 uniform values around 0.5; the percentile interval is known to be a little narrow.
+    let mut covered = 0;
+    for trial in 0..200 {
+        let mut rng = Seed::new(trial).rng();
+        let values: Vec<f64> = (0..12).map(|_| rand::Rng::random(&mut rng)).collect();
+        let [lowest, highest] = bootstrap_interval(&values, 0.95, &Seed::new(trial)).expect("12 values");
+        covered += usize::from((lowest..=highest).contains(&0.5));
+    }
+    assert!((170..=197).contains(&covered), "{covered} of 200");
+}
+
+#[test]
+fn holm_keeps_order_and_never_lowers() {
+    let corrected = holm(&[0.04, 0.01, 0.03, 0.5]);
+    let expected = [0.09, 0.04, 0.09, 0.5];
+    assert!(
+        corrected.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+        "{corrected:?}"
+    );
+}

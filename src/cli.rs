@@ -116,6 +116,9 @@ pub(crate) struct ReportOptions {
     /// Print Markdown.
     #[arg(long)]
     pub(crate) markdown: bool,
+    /// Write one page with tables and figures, which needs no network.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) html: Option<PathBuf>,
     /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
     #[arg(long, value_name = "PAGE")]
     pub(crate) splice: Option<PathBuf>,

@@ -6,6 +6,7 @@ pub mod cost;
 pub mod coverage;
 pub mod evidence;
 pub mod metric;
+pub mod page;
 pub mod plan;
 pub mod progress;
 pub mod record;

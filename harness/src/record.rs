@@ -248,6 +248,17 @@ impl Record {
         Ok(rows)
     }
 
+    /// What the models said of every test image; see `results/README.md`.
+    pub fn evidence(&self) -> Result<DataFrame> {
+        read_parquet(&self.folder.join(EVIDENCE))
+    }
+
+    /// The environment, as it stands in its file.
+    pub fn environment(&self) -> Result<String> {
+        let path = self.folder.join(ENVIRONMENT);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// What was found of data that were read from files.
     pub fn data(&self) -> Result<Vec<Coverage>> {
         let path = self.folder.join(DATA);

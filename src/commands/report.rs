@@ -1,12 +1,16 @@
 //! `cleanbench report`.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use cleanbench::builtin;
-use harness::Plan;
-use harness::record::Record;
+use harness::page::Page;
+use harness::record::{Record, Row};
 use harness::report::{Summary, compare, compared_markdown, compared_terminal, markdown, splice, terminal};
+use harness::{Plan, describe};
 
 use super::run::verdict_code;
+use super::show::gallery;
 use super::terminal_width;
 use crate::cli::ReportOptions;
 use crate::{FINE, mistake};
@@ -33,6 +37,9 @@ pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
         return Ok(FINE);
     }
     let summary = Summary::of(&rows, record.data()?)?;
+    if let Some(path) = &options.html {
+        return write_page(&record, &plan, &rows, &summary, path);
+    }
     match &options.splice {
         Some(page) => {
             let text =
@@ -48,4 +55,33 @@ pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
         None => print!("{}", terminal(&plan, &summary, terminal_width())),
     }
     Ok(verdict_code(&plan, &summary))
+}
+
+/// Writes a record as one page.
+fn write_page(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary, path: &Path) -> Result<u8> {
+    // What others are compared with where a plan has it: the defense that the suite began with.
+    let against = "cleanclip";
+    let compared = compare(plan, rows, against).ok();
+    let gallery = match gallery(plan) {
+        Ok(gallery) => gallery,
+        Err(error) => {
+            eprintln!("no pictures of triggers: {}", describe(&error));
+            Vec::new()
+        }
+    };
+    let folder = record.folder().canonicalize()?;
+    let page = Page {
+        name: &folder.file_name().unwrap_or_default().to_string_lossy(),
+        plan,
+        rows,
+        summary,
+        evidence: &record.evidence()?,
+        compared: compared.as_deref().map(|compared| (against, compared)),
+        gallery: &gallery,
+        environment: &record.environment()?,
+    };
+    std::fs::write(path, harness::page::page(&page)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", path.display());
+    Ok(FINE)
 }

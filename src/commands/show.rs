@@ -5,8 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use cleanbench::builtin;
 use clip::{Image, Seed, pixels};
+use harness::Plan;
 use harness::catalog::find;
 use harness::contract::Split;
+use harness::page::Gallery;
 
 use super::load;
 use crate::cli::{SceneOptions, ShowOptions};
@@ -20,37 +22,75 @@ const GAP: usize = 2;
 /// Small images are enlarged to about this side.
 const SHOWN_SIDE: usize = 96;
 /// Differences are multiplied by this in the gallery.
-const AMPLIFIED: i32 = 4;
+const AMPLIFIED: i32 = 10;
 
-/// Draws clean images in the first row, then for each attack the triggered ones and, below, what changed.
-pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
-    let plan = load(options.plan.as_deref())?;
+/// What the trigger of an attack makes of some images, as a model sees them, and what it changes.
+struct Stamped {
+    attack: String,
+    triggered: Vec<Image>,
+    changed: Vec<Image>,
+}
+
+/// The first test images of a plan, clean and under every attack's trigger.
+fn stamped(plan: &Plan) -> Result<(Vec<Image>, Vec<Stamped>)> {
     let test = plan.tests.first().context("a plan has a test set")?;
     let classes = test.build()?.classes.context("a test set has labelled images")?;
     let (resolution, seed) = (plan.model.image.resolution(), Seed::new(plan.data_seed).child("data"));
     let labelled = classes.images(plan.split, GALLERY, resolution, &seed)?;
-    let clean = (0..GALLERY).map(|index| Ok(labelled.image(index)?)).collect::<Result<Vec<_>>>()?;
-    let mut rows = vec![clean.clone()];
+    let images = (0..GALLERY).map(|index| Ok(labelled.image(index)?)).collect::<Result<Vec<_>>>()?;
+    let seen = |image: &Image| Ok::<_, anyhow::Error>(pixels::crop(image, resolution)?);
+    let clean = images.iter().map(seen).collect::<Result<Vec<_>>>()?;
     let seed = Seed::new(plan.seeds.first().copied().unwrap_or(0)).child("observe").child(&test.label);
-    println!("row 1: clean");
+    let mut all = Vec::new();
     for attack in &plan.attacks {
         let method = attack.build()?;
-        // As the model sees them: an attack may stamp images of another size.
-        let stamp = |(index, image)| {
-            Ok(pixels::crop(&method.trigger().stamp(image, &seed.at(index as u64))?, resolution)?)
-        };
-        let stamped = clean.iter().enumerate().map(stamp).collect::<Result<Vec<_>>>()?;
-        let changed = clean.iter().zip(&stamped).map(|(before, after)| difference(before, after));
-        println!(
-            "rows {} and {}: {}, and what it changes (x{AMPLIFIED})",
-            rows.len() + 1,
-            rows.len() + 2,
-            attack.label
-        );
+        let stamp = |(index, image)| seen(&method.trigger().stamp(image, &seed.at(index as u64))?);
+        let triggered = images.iter().enumerate().map(stamp).collect::<Result<Vec<_>>>()?;
+        let changed = clean.iter().zip(&triggered).map(|(before, after)| difference(before, after));
         let changed = changed.collect::<Result<Vec<_>>>()?;
-        rows.extend([stamped, changed]);
+        all.push(Stamped { attack: attack.label.clone(), triggered, changed });
+    }
+    Ok((clean, all))
+}
+
+/// Draws clean images in the first row, then for each attack the triggered ones and, below, what changed.
+pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
+    let (clean, all) = stamped(&load(options.plan.as_deref())?)?;
+    let mut rows = vec![clean];
+    println!("row 1: clean");
+    for Stamped { attack, triggered, changed } in all {
+        println!(
+            "rows {} and {}: {attack}, and what it changes (x{AMPLIFIED})",
+            rows.len() + 1,
+            rows.len() + 2
+        );
+        rows.extend([triggered, changed]);
     }
     draw(&rows, &options.output)
+}
+
+/// The same for a page.
+pub(crate) fn gallery(plan: &Plan) -> Result<Vec<Gallery>> {
+    let (clean, all) = stamped(plan)?;
+    let of = |Stamped { attack, triggered, changed }: Stamped| {
+        let images = clean.iter().zip(triggered.iter().zip(&changed));
+        let images =
+            images.map(|(clean, (triggered, changed))| Ok([png(clean)?, png(triggered)?, png(changed)?]));
+        Ok(Gallery { attack, images: images.collect::<Result<_>>()? })
+    };
+    let stamps =
+        |stamped: &Stamped| stamped.changed.iter().any(|image| image.rgb().iter().any(|level| *level != 128));
+    all.into_iter().filter(stamps).map(of).collect()
+}
+
+/// The bytes of a PNG file.
+fn png(image: &Image) -> Result<Vec<u8>> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let (width, height) = (image.width() as u32, image.height() as u32);
+    let pixels =
+        image::RgbImage::from_raw(width, height, image.rgb().to_vec()).context("an image of its size")?;
+    pixels.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
 }
 
 /// What changed, around grey.

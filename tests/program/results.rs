@@ -247,3 +247,21 @@ fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
     run(&plain, "again", &[]);
     assert!(!plain.path("again/pairs.parquet").exists());
 }
+
+#[test]
+fn a_record_becomes_one_page_that_needs_no_network() {
+    let bench = Bench::with("micro", &[("Is the result always the same?", "Is <b> escaped?")]);
+    run(&bench, "record", &[]);
+    let output = bench.run(&["report", "record", "--html", "page.html"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = String::from_utf8(bench.read("page.html")).expect("text");
+    for id in ["grid", "compared", "frontiers", "verdicts", "triggers", "similarities", "cells", "record"] {
+        assert!(page.contains(&format!("<section id=\"{id}\"")), "no section {id}");
+    }
+    assert!(page.contains("Is &lt;b&gt; escaped?"));
+    assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
+    assert!(!page.contains("<script") && !page.contains("src=\"http") && !page.contains("href=\"http"));
+    let again = bench.run(&["report", "record", "--html", "again.html"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(page.as_bytes(), bench.read("again.html"), "the same record is the same page");
+}

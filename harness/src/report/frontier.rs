@@ -115,7 +115,7 @@ pub(super) fn chooser(plan: &Plan) -> Option<(String, bool)> {
 }
 
 /// The families of a plan's defenses, in its order.
-pub(super) fn families(plan: &Plan) -> Vec<&str> {
+pub fn families(plan: &Plan) -> Vec<&str> {
     let mut families: Vec<&str> = Vec::new();
     for defense in &plan.defenses {
         if !families.contains(&defense.family()) {

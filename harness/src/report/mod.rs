@@ -13,9 +13,10 @@ use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame};
 
 pub use comparison::{Comparison, SUPPORTED_BELOW, compare};
-pub use frontier::Reached;
+pub use frontier::{Reached, families};
 pub use markdown::{compared_markdown, markdown};
 pub use splice::splice;
+pub(crate) use table::{cell_name, short};
 pub use table::{compared_terminal, terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 

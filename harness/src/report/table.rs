@@ -235,7 +235,7 @@ fn said(judgement: &Judgement<'_>) -> String {
 }
 
 /// The cell that is judged, with the trigger if it is not its own and the cell whose value is taken away.
-pub(super) fn cell_name(judgement: &Judgement<'_>) -> String {
+pub(crate) fn cell_name(judgement: &Judgement<'_>) -> String {
     let Judgement { claim, attack, trigger, .. } = judgement;
     let trigger = trigger.map_or_else(String::new, |trigger| format!(" under {trigger}"));
     let minus = claim.minus.as_ref().map_or_else(String::new, |other| {
@@ -247,7 +247,7 @@ pub(super) fn cell_name(judgement: &Judgement<'_>) -> String {
 }
 
 /// The field's abbreviations of the two primary metrics.
-pub(super) fn short(metric: &str) -> &str {
+pub(crate) fn short(metric: &str) -> &str {
     match metric {
         CLEAN_ACCURACY => "CA",
         ATTACK_SUCCESS_RATE => "ASR",

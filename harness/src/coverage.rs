@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::stages::{Bad, Found, Purpose};
+use crate::stages::{Bad, Found};
 
 /// What was found of the samples that a plan asks for, for one purpose; an entry of `data.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,25 +31,20 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    pub(crate) fn of(found: Found) -> Self {
-        let used_for = match found.purpose {
-            Purpose::Train => "training pairs".to_owned(),
-            Purpose::Clean(..) => format!("{} clean pairs", found.asked),
-            Purpose::CleanImages => "clean images".to_owned(),
-            Purpose::Test(_) => "test images".to_owned(),
-            Purpose::TestPairs(_) => "test pairs".to_owned(),
-        };
-        let checked = &found.checked;
-        Self {
-            set: found.set,
-            used_for,
-            asked: found.asked,
+    /// Nothing of data that are drawn; an error where data are not there, or too many of them cannot be used.
+    pub(crate) fn of(found: Found) -> Result<Option<Self>> {
+        let Found { set, purpose, asked, checked, .. } = found;
+        let Some(checked) = checked? else { return Ok(None) };
+        Ok(Some(Self {
+            set,
+            used_for: purpose.in_words(),
+            asked,
             found: checked.listed,
             usable: checked.usable(),
             content: checked.content.clone(),
             unusable: checked.reasons.clone(),
             first_unusable: checked.first.clone(),
-        }
+        }))
     }
 
     /// What readers of a table must know; nothing where all that the plan asks for was used.

@@ -119,7 +119,8 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     let laboratory =
         Laboratory::new(plan, Desk { store, progress: &progress, interrupted, only_looks: false })?;
     // Before anything is trained: what is missing is said at once.
-    let data = laboratory.found()?.into_iter().map(Coverage::of).collect();
+    let found = laboratory.found()?.into_iter().map(Coverage::of).collect::<Result<Vec<_>>>()?;
+    let data = found.into_iter().flatten().collect();
     let cells = (plan.seeds.len() * plan.attacks.len()) as f64;
     let training = (plan.pairs * plan.recipe.epochs) as f64;
     progress.add_work(cells * (training + plan.defenses.len() as f64 * laboratory.expected_cell()));

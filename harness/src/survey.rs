@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::describe;
 use crate::plan::Plan;
 use crate::progress::{Progress, Verbosity};
-use crate::stages::{Desk, Laboratory, NotStored};
+use crate::stages::{Desk, Found, Laboratory, NotStored};
 use crate::store::Store;
 
 /// A cell and which of its stages the store has.
@@ -22,27 +22,49 @@ pub struct Surveyed {
     pub observed: bool,
 }
 
-/// Every cell of a plan and what the store has of it; and why that cannot be known, where data are not there or not yet
-/// checked.
-pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Option<String>)> {
+/// What is known of the data that a plan asks for, for one purpose.
+pub struct SurveyedData {
+    /// Label of the set in the plan.
+    pub set: String,
+    /// Name of its entry.
+    pub entry: &'static str,
+    /// What for.
+    pub used_for: String,
+    /// How many samples.
+    pub asked: usize,
+    /// What is known.
+    pub state: DataState,
+}
+
+/// What is known of some data.
+#[derive(Debug, PartialEq)]
+pub enum DataState {
+    /// They are drawn when they are needed.
+    Drawn,
+    /// They were read and checked before: so many can be used.
+    Checked(usize),
+    /// They are there, and a run begins with checking them.
+    Unchecked,
+    /// They are not there or cannot be used: why.
+    Absent(String),
+}
+
+/// What the store has of every cell of a plan, and what is known of its data. Where data are not there or not yet
+/// checked nothing counts as stored: keys hold what data hold.
+pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
     let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
     let desk = Desk { store, progress: &progress, interrupted: &never, only_looks: true };
     let laboratory = Laboratory::new(plan, desk)?;
-    let unknown = match laboratory.found() {
-        Ok(_) => None,
-        Err(error) if error.is::<NotStored>() => {
-            Some("its data are not checked yet, with which a run begins".into())
-        }
-        Err(error) => Some(describe(&error)),
-    };
+    let data: Vec<SurveyedData> = laboratory.found()?.into_iter().map(known).collect();
+    let known = data.iter().all(|data| matches!(data.state, DataState::Drawn | DataState::Checked(_)));
     let mut cells = Vec::new();
     for seed in &plan.seeds {
         for attack in &plan.attacks {
             for defense in &plan.defenses {
                 let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
-                let [trained, defended, observed] = match &unknown {
-                    Some(_) => [false; 3],
-                    None => {
+                let [trained, defended, observed] = match known {
+                    false => [false; 3],
+                    true => {
                         let trained = laboratory.train_key(attack, *seed)?;
                         let defended = laboratory.defend_key(&trained, defense, *seed)?;
                         let observed = laboratory.observe_key(&defended, None, attack, *seed)?;
@@ -53,5 +75,16 @@ pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Option<Strin
             }
         }
     }
-    Ok((cells, unknown))
+    Ok((cells, data))
+}
+
+fn known(found: Found) -> SurveyedData {
+    let Found { set, entry, purpose, asked, checked } = found;
+    let state = match checked {
+        Ok(None) => DataState::Drawn,
+        Ok(Some(checked)) => DataState::Checked(checked.usable()),
+        Err(error) if error.is::<NotStored>() => DataState::Unchecked,
+        Err(error) => DataState::Absent(describe(&error)),
+    };
+    SurveyedData { set, entry, used_for: purpose.in_words(), asked, state }
 }

@@ -5,7 +5,7 @@ use harness::Plan;
 use harness::cost::Cost;
 use harness::progress::duration;
 use harness::store::Store;
-use harness::survey::{Surveyed, survey};
+use harness::survey::{DataState, Surveyed, SurveyedData, survey};
 
 use super::choose;
 use crate::FINE;
@@ -18,7 +18,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
         print!("{}", plan.to_yaml()?);
         return Ok(FINE);
     }
-    let (cells, unknown) = survey(&plan, &Store::at(&options.choice.store))?;
+    let (cells, data) = survey(&plan, &Store::at(&options.choice.store))?;
     println!("{}\n", plan.question);
     let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
     for cell in &cells {
@@ -32,11 +32,22 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
     println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
-    if let Some(why) = unknown {
-        println!("what of it is stored cannot be known: {why}");
+    for data in &data {
+        print_data(data);
     }
     print_cost(&plan, &cells);
     Ok(FINE)
+}
+
+/// Prints what is known of data that are read from files.
+fn print_data(SurveyedData { set, used_for, asked, state, .. }: &SurveyedData) {
+    let said = match state {
+        DataState::Drawn => return,
+        DataState::Checked(usable) => format!("{asked}, checked: {usable} can be used"),
+        DataState::Unchecked => format!("{asked}, there, not checked yet: a run begins with that"),
+        DataState::Absent(why) => format!("{asked}, not there: {why}"),
+    };
+    println!("{set}, {used_for}: {said}");
 }
 
 /// What sustained speeds the time is told for, in FLOP/s. Two CPU cores were measured to train the tiny model at 0.16 and

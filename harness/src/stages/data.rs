@@ -54,12 +54,15 @@ pub(crate) struct Data<'a> {
     images: Parts<dyn Labelled>,
 }
 
-/// What was found of samples that are read from files, for a record.
+/// What was found of some samples.
 pub(crate) struct Found {
+    /// The set's label and its entry's name.
     pub(crate) set: String,
+    pub(crate) entry: &'static str,
     pub(crate) purpose: Purpose,
     pub(crate) asked: usize,
-    pub(crate) checked: Arc<Checked>,
+    /// Nothing where they are drawn.
+    pub(crate) checked: Result<Option<Arc<Checked>>>,
 }
 
 impl<'a> Data<'a> {
@@ -372,17 +375,17 @@ impl<'a> Data<'a> {
         Ok(purposes)
     }
 
-    /// What was found of all samples that are read from files.
+    /// What was found of the samples for every purpose of the plan.
     pub(crate) fn found(&self) -> Result<Vec<Found>> {
-        let mut found = Vec::new();
-        for purpose in self.purposes()? {
+        let found = |purpose| {
             let checked = match purpose {
-                Purpose::CleanImages | Purpose::Test(_) => self.checked_images(purpose)?,
-                _ => self.of_pairs(purpose, |part| Ok(part.checked.clone()))?,
+                Purpose::CleanImages | Purpose::Test(_) => self.checked_images(purpose),
+                _ => self.of_pairs(purpose, |part| Ok(part.checked.clone())),
             };
-            let (set, asked) = (self.choice(purpose).label.clone(), self.asked(purpose));
-            found.extend(checked.map(|checked| Found { set, purpose, asked, checked }));
-        }
-        Ok(found)
+            let choice = self.choice(purpose);
+            let (set, entry) = (choice.label.clone(), choice.entry.card.name);
+            Found { set, entry, purpose, asked: self.asked(purpose), checked }
+        };
+        Ok(self.purposes()?.into_iter().map(found).collect())
     }
 }

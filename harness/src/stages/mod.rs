@@ -26,7 +26,6 @@ use crate::store::{self, Key, Store};
 pub use check::Bad;
 use data::Data;
 pub(crate) use data::Found;
-pub(crate) use purpose::Purpose;
 pub(crate) use train::MANIFEST;
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.

@@ -14,3 +14,16 @@ pub(crate) enum Purpose {
     /// Its pairs.
     TestPairs(usize),
 }
+
+impl Purpose {
+    /// What samples for it are called in records.
+    pub(crate) fn in_words(self) -> String {
+        match self {
+            Self::Train => "training pairs".to_owned(),
+            Self::Clean(_, count) => format!("{count} clean pairs"),
+            Self::CleanImages => "clean images".to_owned(),
+            Self::Test(_) => "test images".to_owned(),
+            Self::TestPairs(_) => "test pairs".to_owned(),
+        }
+    }
+}

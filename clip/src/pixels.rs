@@ -1,6 +1,10 @@
 //! Images to tensors.
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Result, Tensor};
+use kernels::resample::{PRECISION, Window, join_lines, transpose};
+use rayon::prelude::*;
 
 use crate::Image;
 
@@ -16,19 +20,22 @@ pub fn batch(images: &[Image], resolution: usize) -> Result<Tensor> {
             std::array::from_fn(|channel| (level as f32 / 255.0 - MEAN[channel]) / DEVIATION[channel])
         })
         .collect();
-    let mut values = Vec::with_capacity(images.len() * resolution * resolution * 3);
-    for image in images {
-        let resized;
-        let image = if image.width() == resolution && image.height() == resolution {
-            image
-        } else {
-            resized = crop(image, resolution)?;
-            &resized
-        };
-        for pixel in image.rgb().chunks_exact(3) {
-            values.extend((0..3).map(|channel| table[pixel[channel] as usize][channel]));
-        }
-    }
+    let mut values = vec![0f32; images.len() * resolution * resolution * 3];
+    values.par_chunks_mut((resolution * resolution * 3).max(1)).zip(images).try_for_each(
+        |(values, image)| {
+            let seen = if image.width() == resolution && image.height() == resolution {
+                Cow::Borrowed(image)
+            } else {
+                Cow::Owned(crop(image, resolution)?)
+            };
+            for (values, pixel) in values.chunks_exact_mut(3).zip(seen.rgb().chunks_exact(3)) {
+                for channel in 0..3 {
+                    values[channel] = table[pixel[channel] as usize][channel];
+                }
+            }
+            Ok::<_, candle_core::Error>(())
+        },
+    )?;
     Tensor::from_vec(values, (images.len(), resolution, resolution, 3), &Device::Cpu)
 }
 
@@ -64,78 +71,47 @@ fn resample(image: &Image, columns: Axis, rows: Axis) -> Result<Image> {
     // by more than twice as many pixels as the width; older ones always join columns first.
     let rows_lost = lost(height, rows.outputs);
     let rows_first = rows_lost > 0 && rows_lost > 2 * lost(width, columns.outputs);
-    let across = Filter::new(width, columns);
-    let down = Filter::new(height, rows);
+    let (across, mut down) = (windows(width, columns), windows(height, rows));
+    // Lines that no line is made of need not be looked at.
+    let top = down.iter().map(|window| window.first).min().unwrap_or(0);
+    let bottom = down.iter().map(|window| window.first + window.weights.len()).max().unwrap_or(height);
+    down.iter_mut().for_each(|window| window.first -= top);
+    let rgb = &image.rgb()[top * width * 3..bottom * width * 3];
     let rgb = if rows_first {
-        across.join_columns(&down.join_rows(image.rgb(), width), width)
+        join_columns(&join_rows(rgb, width, &down), width, &across)
     } else {
-        down.join_rows(&across.join_columns(image.rgb(), width), columns.count)
+        join_rows(&join_columns(rgb, width, &across), columns.count, &down)
     };
     Image::new(columns.count, rows.count, rgb)
 }
 
-/// Bits behind the point of a filter's weights, as in Pillow's `Resample.c`.
-const PRECISION: u32 = 22;
-
-/// Pillow's bicubic filter along one axis, antialiased and in its fixed-point arithmetic: 8-bit values after each axis.
-struct Filter {
-    windows: Vec<Window>,
+/// Pillow's bicubic filter along one axis, antialiased, from `inputs` values to those of an axis.
+fn windows(inputs: usize, axis: Axis) -> Vec<Window> {
+    let Axis { outputs, first, count } = axis;
+    let scale = inputs as f64 / outputs as f64;
+    let stretch = scale.max(1.0);
+    let window = |output: usize| {
+        let centre = (output as f64 + 0.5) * scale;
+        let first = (centre - 2.0 * stretch + 0.5).max(0.0) as usize;
+        let end = ((centre + 2.0 * stretch + 0.5) as usize).min(inputs);
+        let weights: Vec<f64> =
+            (first..end).map(|input| bicubic((input as f64 - centre + 0.5) / stretch)).collect();
+        let sum: f64 = weights.iter().sum();
+        let fixed = |weight: &f64| (weight / sum * f64::from(1u32 << PRECISION)).round() as i32;
+        Window { first, weights: weights.iter().map(fixed).collect() }
+    };
+    (first..first + count).map(window).collect()
 }
 
-/// The values that make one value, and their weights.
-struct Window {
-    first: usize,
-    weights: Vec<i64>,
+/// Joins the lines of an image `[height, width, 3]` and leaves its columns.
+fn join_rows(rgb: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
+    join_lines(rgb, width * 3, windows)
 }
 
-impl Filter {
-    /// From `inputs` values to those of an axis.
-    fn new(inputs: usize, axis: Axis) -> Self {
-        let Axis { outputs, first, count } = axis;
-        let scale = inputs as f64 / outputs as f64;
-        let stretch = scale.max(1.0);
-        let window = |output: usize| {
-            let centre = (output as f64 + 0.5) * scale;
-            let first = (centre - 2.0 * stretch + 0.5).max(0.0) as usize;
-            let end = ((centre + 2.0 * stretch + 0.5) as usize).min(inputs);
-            let weights: Vec<f64> =
-                (first..end).map(|input| bicubic((input as f64 - centre + 0.5) / stretch)).collect();
-            let sum: f64 = weights.iter().sum();
-            let fixed = |weight: &f64| (weight / sum * f64::from(1u32 << PRECISION)).round() as i64;
-            Window { first, weights: weights.iter().map(fixed).collect() }
-        };
-        Self { windows: (first..first + count).map(window).collect() }
-    }
-
-    /// Filters lines of `width` pixels.
-    fn join_columns(&self, rgb: &[u8], width: usize) -> Vec<u8> {
-        let mut joined = Vec::with_capacity(rgb.len() / width * self.windows.len());
-        for line in rgb.chunks_exact(width * 3) {
-            for window in &self.windows {
-                joined.extend((0..3).map(|channel| window.apply(|column| line[column * 3 + channel])));
-            }
-        }
-        joined
-    }
-
-    /// Filters columns of lines of `width` pixels.
-    fn join_rows(&self, rgb: &[u8], width: usize) -> Vec<u8> {
-        let stride = width * 3;
-        let mut joined = Vec::with_capacity(stride * self.windows.len());
-        for window in &self.windows {
-            joined.extend((0..stride).map(|at| window.apply(|row| rgb[row * stride + at])));
-        }
-        joined
-    }
-}
-
-impl Window {
-    fn apply(&self, value: impl Fn(usize) -> u8) -> u8 {
-        let half = 1i64 << (PRECISION - 1);
-        let terms = self.weights.iter().enumerate();
-        let sum: i64 = terms.map(|(at, weight)| i64::from(value(self.first + at)) * weight).sum();
-        ((sum + half) >> PRECISION).clamp(0, 255) as u8
-    }
+/// Joins the columns: lines of the transposed image.
+fn join_columns(rgb: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
+    let height = rgb.len() / (3 * width);
+    transpose(&join_lines(&transpose(rgb, width), height * 3, windows), height)
 }
 
 /// Keys' cubic convolution (1981) with a = -1/2.

@@ -3,7 +3,7 @@
 
 use harness::contract::{Defense, Entry};
 
-mod augment;
+pub mod augment;
 pub mod cleanclip;
 pub mod contrastive;
 mod finetuning;

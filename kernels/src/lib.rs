@@ -28,6 +28,7 @@ mod norm;
 mod optimizer;
 mod parallel;
 mod pool;
+pub mod resample;
 mod tile;
 mod wide;
 

@@ -58,7 +58,7 @@ const POLICY: [SubPolicy; 25] = [
 
 /// A random augmented view of an image. `scale` in [0, 1] moves every magnitude towards the one that leaves the image
 /// as it is; operations without a magnitude are applied as much more seldom. 1 is the policy.
-pub(crate) fn auto_augment(image: &Image, scale: f64, seed: &Seed) -> Image {
+pub fn auto_augment(image: &Image, scale: f64, seed: &Seed) -> Image {
     let mut rng = seed.rng();
     let sub_policy = POLICY[rng.random_range(0..POLICY.len())];
     let mut augmented = image.clone();

@@ -5,5 +5,5 @@ mod eda;
 mod operations;
 mod wordnet;
 
-pub(crate) use auto_augment::auto_augment;
+pub use auto_augment::auto_augment;
 pub(crate) use eda::Eda;

@@ -1,0 +1,100 @@
+//! `cleanbench data bench`: how fast images are prepared.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clip::{Image, Seed, pixels};
+use serde_json::json;
+
+use crate::FINE;
+use crate::cli::BenchOptions;
+
+/// Side of the images that models see.
+const SIDE: usize = 224;
+
+/// A step and how many images a second one core does.
+struct Step {
+    name: &'static str,
+    per_second: f64,
+}
+
+/// Times every step on one core, over all images of a folder again and again.
+pub(crate) fn bench(options: &BenchOptions) -> Result<u8> {
+    let files = files(&options.folder)?;
+    let bytes = files
+        .iter()
+        .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(folder) = &options.write {
+        return write(&files, &bytes, folder);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let span = Duration::from_secs_f64(options.seconds);
+    let steps = pool.install(|| steps(&bytes, span))?;
+    if options.json {
+        let speeds: serde_json::Map<_, _> =
+            steps.iter().map(|step| (step.name.to_owned(), json!(step.per_second))).collect();
+        println!("{}", json!({ "images": files.len(), "side": SIDE, "per-second": speeds }));
+        return Ok(FINE);
+    }
+    println!(
+        "{} images of {}, to {SIDE} pixels, images a second on one core",
+        files.len(),
+        options.folder.display()
+    );
+    for Step { name, per_second } in steps {
+        println!("{name:<24} {per_second:>9.0}");
+    }
+    Ok(FINE)
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    let mut files = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|path| path.is_file());
+    files.sort();
+    ensure!(!files.is_empty(), "{}: no files", folder.display());
+    Ok(files)
+}
+
+/// Writes the images as they are cropped, to be compared with another program's.
+fn write(files: &[PathBuf], bytes: &[Vec<u8>], folder: &Path) -> Result<u8> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for (file, bytes) in files.iter().zip(bytes) {
+        let cropped = pixels::crop(&Image::decode(bytes)?, SIDE)?;
+        let path = folder.join(file.file_name().unwrap_or_default()).with_extension("rgb");
+        std::fs::write(&path, cropped.rgb()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(FINE)
+}
+
+fn steps(bytes: &[Vec<u8>], span: Duration) -> Result<Vec<Step>> {
+    let decoded = bytes.iter().map(|bytes| Ok(Image::decode(bytes)?)).collect::<Result<Vec<_>>>()?;
+    let cropped = decoded.iter().map(|image| Ok(pixels::crop(image, SIDE)?)).collect::<Result<Vec<_>>>()?;
+    let seed = Seed::new(0);
+    let time = |name, work: &dyn Fn(usize) -> Result<()>| -> Result<Step> {
+        (0..bytes.len()).try_for_each(work)?; // caches warm
+        let (started, mut done) = (Instant::now(), 0);
+        while started.elapsed() < span {
+            (0..bytes.len()).try_for_each(work)?;
+            done += bytes.len();
+        }
+        Ok(Step { name, per_second: done as f64 / started.elapsed().as_secs_f64() })
+    };
+    Ok(vec![
+        time("decode", &|index| Ok(drop(Image::decode(&bytes[index])?)))?,
+        time("resize and crop", &|index| Ok(drop(pixels::crop(&decoded[index], SIDE)?)))?,
+        time("normalise", &|index| Ok(drop(pixels::batch(&cropped[index..=index], SIDE)?)))?,
+        time("all three", &|index| {
+            let image = Image::decode(&bytes[index])?;
+            Ok(drop(pixels::batch(std::slice::from_ref(&image), SIDE)?))
+        })?,
+        time("autoaugment", &|index| {
+            drop(defenses::augment::auto_augment(&cropped[index], 1.0, &seed.at(index as u64)));
+            Ok(())
+        })?,
+    ])
+}

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod report;

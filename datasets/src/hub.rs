@@ -24,6 +24,7 @@ use hf_hub::HFClient;
 
 pub(crate) use cache::link;
 use failure::Failure;
+pub use transfer::Fetched;
 
 /// What the program calls itself before servers.
 pub(crate) const USER_AGENT: &str =

@@ -2,7 +2,7 @@
 
 pub mod catalogue;
 mod receipt;
-//pub mod tsv;
+pub mod tsv;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

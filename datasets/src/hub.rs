@@ -24,6 +24,7 @@ use hf_hub::HFClient;
 
 pub(crate) use cache::link;
 use failure::Failure;
+pub(crate) use failure::retry_after;
 pub use transfer::Fetched;
 
 /// What the program calls itself before servers.

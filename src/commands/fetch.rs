@@ -1,10 +1,11 @@
 //! `cleanbench data fetch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use datasets::fetch::catalogue::{self, SOURCES};
+use datasets::fetch::tsv::{self, List};
 use datasets::fetch::{self, Receipt, Source, Wanted, bytes};
 use datasets::hub::{Hub, Patience, Settings, Standing};
 use harness::progress::{Progress, Verbosity};
@@ -19,9 +20,16 @@ pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
         list();
         return Ok(FINE);
     }
-    let attempts = options.retries.unwrap_or(5) + 1;
     let timeout = Duration::from_secs(options.timeout);
-    let hub = || Hub::new(Settings::from_environment(Patience { attempts, timeout, ..Patience::default() }));
+    let patience = |retries: u32| Patience {
+        attempts: options.retries.unwrap_or(retries) + 1,
+        timeout,
+        ..Patience::default()
+    };
+    if let (Some(list), Some(to)) = (&options.tsv, &options.to) {
+        return fetch_list(list, to, patience(2), options);
+    }
+    let hub = || Hub::new(Settings::from_environment(patience(5)));
     if options.check {
         return check(&hub()?);
     }
@@ -62,6 +70,29 @@ fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8
     let jobs = options.jobs.unwrap_or(4);
     fetch::fetch(hub, &choice, &folder, usize::from(jobs), &progress)?;
     println!("{}: {count} files, {size}, in {}", source.name, folder.display());
+    Ok(FINE)
+}
+
+fn fetch_list(list: &Path, to: &Path, patience: Patience, options: &FetchOptions) -> Result<u8> {
+    let list = List::open(list)?;
+    let settings = tsv::Options {
+        folder: to.to_owned(),
+        limit: options.limit,
+        rate: options.rate,
+        jobs: usize::from(options.jobs.unwrap_or(64)),
+        patience,
+        resize: options.resize.map(usize::from),
+        allow_loopback: options.allow_loopback,
+    };
+    let progress = progress(options, list.lines.min(options.limit.unwrap_or(u64::MAX)));
+    let report = tsv::fetch(&list, &settings, &progress)?;
+    println!("{} of {} pairs are in {}", report.pairs, report.lines, to.join("pairs.csv").display());
+    for (reason, count) in &report.gone {
+        println!("{count:>9}  {reason}");
+    }
+    if report.may_come > 0 {
+        println!("{} of these may come when the same command is run again", report.may_come);
+    }
     Ok(FINE)
 }
 

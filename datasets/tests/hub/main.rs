@@ -1,6 +1,8 @@
 //! The Hub's client against a server on the loopback address.
 
+mod lists;
 mod server;
+mod sources;
 
 use std::path::Path;
 use std::time::Duration;

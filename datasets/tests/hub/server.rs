@@ -73,6 +73,8 @@ struct Repository {
     commit: String,
     files: BTreeMap<String, (Vec<u8>, Kept)>,
     token: Option<String>,
+    /// Bytes that listings add to the size of each file.
+    inflated: u64,
 }
 
 /// A page outside repositories.
@@ -130,7 +132,8 @@ impl Server {
 
     /// A repository (`kind` is `datasets` or `models`) whose branch `main` is at `commit`.
     pub(crate) fn add_repository(&self, kind: &'static str, name: &str, commit: &str) {
-        let repository = Repository { kind, commit: commit.to_owned(), files: BTreeMap::new(), token: None };
+        let repository =
+            Repository { kind, commit: commit.to_owned(), files: BTreeMap::new(), token: None, inflated: 0 };
         lock(&self.state).repositories.insert(name.to_owned(), repository);
     }
 
@@ -145,6 +148,11 @@ impl Server {
     pub(crate) fn gate(&self, repository: &str, token: &str) {
         lock(&self.state).repositories.get_mut(repository).expect("a repository").token =
             Some(token.to_owned());
+    }
+
+    /// Lets listings say that each file has so many bytes more than it has.
+    pub(crate) fn inflate(&self, repository: &str, bytes: u64) {
+        lock(&self.state).repositories.get_mut(repository).expect("a repository").inflated = bytes;
     }
 
     /// A page at a path, for anything that is no Hub.
@@ -246,7 +254,7 @@ fn tree(repository: &Repository, query: &str, url: &str) -> Page {
         vec![serde_json::json!({ "type": "directory", "oid": "0", "size": 0, "path": "folder" })];
     entries.extend(repository.files.iter().map(|(path, (bytes, kept))| {
         let mut entry = serde_json::json!({
-            "type": "file", "oid": git_blob(bytes), "size": bytes.len(), "path": path,
+            "type": "file", "oid": git_blob(bytes), "size": bytes.len() as u64 + repository.inflated, "path": path,
         });
         if *kept == Kept::Large {
             entry["lfs"] =

@@ -189,7 +189,7 @@ pub(crate) struct FetchOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
     /// Requests to one host in a second, for a list.
-    #[arg(long, value_name = "R", default_value_t = 5.0, requires = "tsv")]
+    #[arg(long, value_name = "R", default_value = "5", value_parser = rate, requires = "tsv")]
     pub(crate) rate: f64,
     /// Shrink images of a list so that their short side is N pixels, and keep them as JPEG.
     #[arg(long, value_name = "N", requires = "tsv", value_parser = clap::value_parser!(u16).range(32..=2048))]
@@ -200,4 +200,10 @@ pub(crate) struct FetchOptions {
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// Requests in a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (1e-3..=1e6).contains(rate));
+    rate.ok_or_else(|| "a number from 0.001 to 1000000".to_owned())
 }

@@ -51,25 +51,28 @@ fn folder(source: &Source, options: &FetchOptions) -> PathBuf {
 fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8> {
     let limit = options.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let choice = fetch::choose(hub, &Wanted { source, revision: options.revision.as_deref(), limit })?;
-    let (count, size) = (choice.files.len(), bytes(choice.size()));
+    let size = bytes(choice.size());
+    let count = match choice.files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
     if options.dry_run {
         for file in &choice.files {
             println!("{:>10}  {}", bytes(file.size), file.path);
         }
         let missing = bytes(choice.missing);
         println!(
-            "{count} files of {} at {}: {size}, of which {missing} must still come",
+            "{count} of {} at {}: {size}, of which {missing} must still come",
             source.repository, choice.commit
         );
         return Ok(FINE);
     }
     let progress = progress(options, choice.missing);
-    progress
-        .say(&format!("{}: {} at {}, {count} files, {size}", source.name, source.repository, choice.commit));
+    progress.say(&format!("{}: {} at {}, {count}, {size}", source.name, source.repository, choice.commit));
     let folder = folder(source, options);
     let jobs = options.jobs.unwrap_or(4);
     fetch::fetch(hub, &choice, &folder, usize::from(jobs), &progress)?;
-    println!("{}: {count} files, {size}, in {}", source.name, folder.display());
+    println!("{}: {count}, {size}, in {}", source.name, folder.display());
     Ok(FINE)
 }
 

@@ -35,7 +35,7 @@ pub struct Options {
     pub folder: PathBuf,
     /// Only the first lines.
     pub limit: Option<u64>,
-    /// Requests to one host in a second, above 0.
+    /// Requests to one host in a second, 0.001 to 1 000 000.
     pub rate: f64,
     /// Requests at a time, at least 1.
     pub jobs: usize,

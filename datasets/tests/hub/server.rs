@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! let server = Server::start();
-//! let commit = server.add_repository("datasets", "pixparse/cc3m-wds", COMMIT);
+//! server.add_repository("datasets", "pixparse/cc3m-wds", COMMIT);
 //! server.add_file("pixparse/cc3m-wds", "cc3m-train-0000.tar", bytes, Kept::Large);
-//! server.fail("cc3m-train-0000", Fault::CutAfter(1000));   // once, for the next download whose path contains this
+//! server.fail("file=cc3m-train-0000", Fault::CutAfter(1000));   // once, for the next GET whose path contains this
 //! // … run with HF_ENDPOINT=server.url() …
 //! server.requests()                                        // what was asked, in order
 //! ```
 //!
-//! Large files are answered by a redirect to `/cdn/…`, as the Hub does; listings come in pages of three entries.
+//! Large files are answered by a redirect to `/cdn/HASH?kind=…&file=PATH`, as the Hub does; listings come in pages of three
+//! entries.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -41,6 +42,8 @@ pub(crate) enum Fault {
     Status(u16, Vec<(&'static str, String)>),
     /// The connection ends after so many bytes of the body.
     CutAfter(usize),
+    /// Nothing more comes after so many bytes of the body, for half a minute.
+    StallAfter(usize),
     /// A web page in place of the file.
     WebPage,
     /// Nothing for so long, then the answer.
@@ -297,11 +300,16 @@ fn missing(code: &str) -> Page {
 /// Writes an answer, with the range that was asked for and what goes wrong.
 fn send(stream: &mut TcpStream, asked: &Asked, mut page: Page, fault: Option<Fault>) -> std::io::Result<()> {
     let mut cut = None;
+    let mut stall = Duration::ZERO;
     let mut ranges = true;
     match fault {
         None => {}
         Some(Fault::Status(status, headers)) => page = Page { status, headers, body: Vec::new() },
         Some(Fault::CutAfter(count)) => cut = Some(count),
+        Some(Fault::StallAfter(count)) => {
+            cut = Some(count);
+            stall = Duration::from_secs(30);
+        }
         Some(Fault::WebPage) => {
             page = fine(b"<!DOCTYPE html><html>please log in</html>".to_vec(), Vec::new())
         }
@@ -332,5 +340,7 @@ fn send(stream: &mut TcpStream, asked: &Asked, mut page: Page, fault: Option<Fau
     if asked.method != "HEAD" {
         stream.write_all(&page.body[..cut.unwrap_or(page.body.len()).min(page.body.len())])?;
     }
-    stream.flush()
+    stream.flush()?;
+    std::thread::sleep(stall);
+    Ok(())
 }

@@ -146,4 +146,19 @@ mod tests {
         }
         assert!(admits(true, "http://127.0.0.1:80/") && !admits(true, "http://10.0.0.1/"));
     }
+
+    #[test]
+    fn names_are_looked_at_when_they_are_resolved() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let found = |loopback, proxy| {
+            runtime
+                .block_on(Guard { loopback, proxy }.resolve("localhost".parse().unwrap()))
+                .map(|found| found.count())
+        };
+        assert!(found(false, false).is_err_and(|error| error.is::<Refused>()));
+        assert!(
+            found(true, false).is_ok_and(|count| count > 0)
+                && found(false, true).is_ok_and(|count| count > 0)
+        );
+    }
 }

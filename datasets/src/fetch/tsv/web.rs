@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
@@ -48,7 +48,6 @@ impl From<&str> for Missing {
 
 impl Web {
     pub(super) fn new(options: &Options) -> Result<Self> {
-        ensure!(options.rate > 0.0 && options.rate <= 1e6, "--rate {}: above 0, up to 1e6", options.rate);
         let variable = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
         let proxies = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
         let proxy = !options.allow_loopback && proxies.into_iter().any(variable);
@@ -157,5 +156,30 @@ fn why(error: &reqwest::Error) -> Missing {
         "cut off on the way".into()
     } else {
         "unreachable".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_this_machine_is_refused_when_it_is_resolved() {
+        let (folder, patience) = (std::path::PathBuf::new(), Patience::default());
+        let options = Options {
+            folder,
+            limit: None,
+            rate: 1.0,
+            jobs: 1,
+            patience,
+            resize: None,
+            allow_loopback: false,
+        };
+        let mut web = Web::new(&options).unwrap();
+        web.guard.proxy = false;
+        let missing =
+            web.runtime.block_on(web.ask(Url::parse("http://localhost:9/").unwrap())).err().unwrap();
+        assert_eq!(missing.reason, "refused host");
+        assert_eq!(web.bytes("http://localhost:9/").unwrap_err(), "refused host");
     }
 }

@@ -1,8 +1,8 @@
 //! One file from the Hub into the cache: from where it stopped, checked, and only then shown.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::StreamExt;
@@ -82,7 +82,7 @@ impl Hub {
         place: &Place,
         watch: &dyn Fn(u64),
     ) -> Result<()> {
-        let mut partial = Partial::open(&place.incomplete, file.size)?;
+        let mut partial = Partial::open(&place.incomplete, file)?;
         // What an earlier run left may be bad, so one more try is due to it.
         let resumed = partial.length > 0;
         self.receive(repository, commit, file, &mut partial, watch)?;
@@ -205,7 +205,7 @@ impl Place {
         if let Hash::Sha256(hash) = &file.hash {
             return Ok(hash.clone());
         }
-        let partial = Partial::open(&self.blob, file.size)?;
+        let partial = Partial::open(&self.blob, file)?;
         partial.check(file)?;
         Ok(partial.sha256())
     }
@@ -222,24 +222,26 @@ struct Partial {
     path: PathBuf,
     length: u64,
     size: u64,
-    large: Sha256,
-    small: sha1::Sha1,
+    sha256: Sha256,
+    /// Of a small file, what git takes too.
+    git_blob: Option<sha1::Sha1>,
 }
 
 impl Partial {
-    /// What is at `path`, or nothing, of a file of `size` bytes.
-    fn open(path: &std::path::Path, size: u64) -> Result<Self> {
+    /// What is at `path` of a file, or nothing.
+    fn open(path: &Path, file: &RemoteFile) -> Result<Self> {
+        let is_small = matches!(file.hash, Hash::GitBlob(_));
         let named = || format!("cannot open {}", path.display());
         let options = File::options().create(true).truncate(false).read(true).write(true).open(path);
         let mut partial = Self {
             file: options.with_context(named)?,
             path: path.to_owned(),
             length: 0,
-            size,
-            large: Sha256::new(),
-            small: git_blob(size),
+            size: file.size,
+            sha256: Sha256::new(),
+            git_blob: is_small.then(|| git_blob(file.size)),
         };
-        if partial.file.metadata().with_context(named)?.len() > size {
+        if partial.file.metadata().with_context(named)?.len() > file.size {
             partial.restart()?;
         }
         let mut buffer = vec![0; 1 << 20];
@@ -253,8 +255,10 @@ impl Partial {
     }
 
     fn count(&mut self, bytes: &[u8]) {
-        self.large.update(bytes);
-        self.small.update(bytes);
+        self.sha256.update(bytes);
+        if let Some(hash) = &mut self.git_blob {
+            hash.update(bytes);
+        }
         self.length += bytes.len() as u64;
     }
 
@@ -265,25 +269,26 @@ impl Partial {
     }
 
     fn restart(&mut self) -> Result<()> {
-        use std::io::Seek;
         let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
         emptied.with_context(|| format!("cannot empty {}", self.path.display()))?;
-        (self.length, self.large, self.small) = (0, Sha256::new(), git_blob(self.size));
+        (self.length, self.sha256) = (0, Sha256::new());
+        self.git_blob = self.git_blob.take().map(|_| git_blob(self.size));
         Ok(())
     }
 
     fn sha256(&self) -> String {
-        hexadecimal(&self.large.clone().finalize())
+        hexadecimal(&self.sha256.clone().finalize())
     }
 
     /// Whether these are all bytes and the right ones.
     fn check(&self, file: &RemoteFile) -> Result<()> {
         self.file.sync_all().with_context(|| format!("cannot write {}", self.path.display()))?;
-        let (expected, found) = match &file.hash {
-            Hash::Sha256(expected) => (expected, self.sha256()),
-            Hash::GitBlob(expected) => (expected, hexadecimal(&self.small.clone().finalize())),
+        let expected = file.hash.name();
+        let found = match &self.git_blob {
+            Some(hash) => hexadecimal(&hash.clone().finalize()),
+            None => self.sha256(),
         };
-        if self.length != file.size || *expected != found {
+        if self.length != file.size || expected != found {
             bail!(
                 "the Hub lists {} bytes with the hash {expected}, but {} came with {found}",
                 file.size,

@@ -185,10 +185,12 @@ fn busy_servers_are_asked_again_after_the_wait_they_ask_for() {
 #[test]
 fn a_silent_server_is_left() {
     let client = Client::new();
-    client.server.fail("/cdn/", Fault::Silence(Duration::from_secs(3)));
+    client.server.fail("/cdn/", Fault::Silence(Duration::from_secs(10)));
+    client.server.fail("/cdn/", Fault::StallAfter(100_000));
     let started = std::time::Instant::now();
     client.download("test/0.tar").unwrap();
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(client.server.ranges("/cdn/"), ["", "", "bytes=100000-299999"]);
 }
 
 #[test]

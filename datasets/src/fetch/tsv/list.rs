@@ -18,7 +18,10 @@ pub struct List {
     pub lines: u64,
 }
 
-/// A line.
+/// A line's number in the file, from 1, and what it says.
+pub(super) type Numbered = (u64, Result<Row, BadSample>);
+
+/// What a line says.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Row {
     pub(super) caption: String,
@@ -74,7 +77,6 @@ impl List {
 /// A place in a list.
 pub(super) struct Rows {
     file: BufReader<File>,
-    /// The line's number in the file, from 1.
     line: u64,
     left: u64,
 }
@@ -87,8 +89,8 @@ impl Rows {
         Ok(bytes)
     }
 
-    /// The next line's number and what it says.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Result<Row, BadSample>)>> {
+    /// The next line.
+    pub(super) fn next(&mut self) -> Result<Option<Numbered>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -118,7 +120,7 @@ fn parse(line: &[u8]) -> Result<Row, BadSample> {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8]) -> (u64, Vec<(u64, Result<Row, BadSample>)>) {
+    fn read(text: &[u8]) -> (u64, Vec<Numbered>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let list = List::open(file.path()).unwrap();

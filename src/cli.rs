@@ -167,7 +167,7 @@ pub(crate) struct FetchOptions {
     /// Fetch the images of a list of captions and addresses, such as Google's Train_GCC-training.tsv.
     #[arg(long, value_name = "FILE", requires = "to")]
     pub(crate) tsv: Option<PathBuf>,
-    /// Where it goes; without it `data/` and the source's name.
+    /// Where it goes; without it where the preset looks that reads it, which `--list` says.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
     /// Only the first N shards of each split, or the first N lines of a list.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use harness::progress::Progress;
 
 use crate::hub::{Hub, RemoteFile, link};
-pub use catalogue::Source;
+pub use catalogue::{Files, Source};
 pub use receipt::{RECEIPT, Receipt};
 
 /// What is wanted of a source.
@@ -34,15 +34,24 @@ pub struct Choice<'a> {
     /// The commit.
     pub commit: String,
     /// Its files, shards in the order of their numbers.
-    pub files: Vec<RemoteFile>,
+    pub files: Vec<Chosen>,
     /// Bytes that are not in the cache.
     pub missing: u64,
+}
+
+/// A file that will be fetched.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// On the Hub.
+    pub file: RemoteFile,
+    /// Where it goes, below the folder, with `/`.
+    pub path: String,
 }
 
 impl Choice<'_> {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+        self.files.iter().map(|chosen| chosen.file.size).sum()
     }
 }
 
@@ -56,17 +65,22 @@ pub fn choose<'a>(hub: &Hub, wanted: &Wanted<'a>) -> Result<Choice<'a>> {
     let mut listed = hub.files(repository, &commit)?;
     listed.sort_by_cached_key(|file| natural(&file.path));
     let mut files = Vec::new();
-    for pattern in source.files {
+    for Files { pattern, into } in source.files {
         let matching = listed.iter().filter(|file| matches(pattern, &file.path));
         let limit = wanted.limit.filter(|_| pattern.contains('*')).unwrap_or(usize::MAX);
-        files.extend(matching.take(limit).cloned());
+        files.extend(matching.take(limit).map(|file| {
+            let name = file.path.rsplit('/').next().unwrap_or_default();
+            let path = into.map_or_else(|| file.path.clone(), |folder| format!("{folder}/{name}"));
+            Chosen { file: file.clone(), path }
+        }));
     }
     if files.is_empty() && hub.is_offline() {
         bail!("nothing of {} at {commit} is in {}; {}", repository.name, hub.cache().display(), online());
     }
-    ensure!(!files.is_empty(), "{} at {commit} has no {}", repository.name, source.files.join(", "));
+    let patterns = || source.files.iter().map(|files| files.pattern).collect::<Vec<_>>().join(", ");
+    ensure!(!files.is_empty(), "{} at {commit} has no {}", repository.name, patterns());
     let mut counted = BTreeSet::new();
-    let missing = files.iter().filter(|file| counted.insert(file.hash.name()));
+    let missing = files.iter().map(|chosen| &chosen.file).filter(|file| counted.insert(file.hash.name()));
     let missing = missing.map(|file| hub.missing(repository, &commit, file)).sum();
     Ok(Choice { source, commit, files, missing })
 }
@@ -85,7 +99,7 @@ pub fn fetch(
     let repository = source.repository();
     let waiting = Mutex::new(choice.files.iter().enumerate());
     let done = Mutex::new(Vec::new());
-    let fetch_one = |file: &RemoteFile| -> Result<receipt::Line> {
+    let fetch_one = |Chosen { file, path }: &Chosen| -> Result<receipt::Line> {
         let missing = hub.missing(repository, commit, file);
         let there = file.size - missing.min(file.size);
         let started = Instant::now();
@@ -98,14 +112,14 @@ pub fn fetch(
         };
         let fetched = hub.download(repository, commit, file, &watch)?;
         progress.end(&file.path, fetched.cached);
-        place(&fetched.path, &folder.join(&file.path))?;
-        Ok(receipt::Line::new(file, fetched.sha256))
+        place(&fetched.path, &folder.join(path))?;
+        Ok(receipt::Line::new(file, path, fetched.sha256))
     };
     let work = || -> Result<()> {
         loop {
             let next = lock(&waiting).next();
-            let Some((index, file)) = next else { return Ok(()) };
-            match fetch_one(file) {
+            let Some((index, chosen)) = next else { return Ok(()) };
+            match fetch_one(chosen) {
                 Ok(line) => lock(&done).push((index, line)),
                 Err(error) => {
                     lock(&waiting).by_ref().for_each(drop); // the others end after their file
@@ -205,9 +219,9 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// Where a source goes when no folder is named.
+/// Where a source goes when no folder is named: where the preset looks that reads it.
 pub fn default_folder(source: &Source) -> PathBuf {
-    Path::new("data").join(source.name)
+    Path::new("data").join(source.folder)
 }
 
 #[cfg(test)]

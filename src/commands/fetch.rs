@@ -57,8 +57,8 @@ fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8
         count => format!("{count} files"),
     };
     if options.dry_run {
-        for file in &choice.files {
-            println!("{:>10}  {}", bytes(file.size), file.path);
+        for chosen in &choice.files {
+            println!("{:>10}  {}", bytes(chosen.file.size), chosen.file.path);
         }
         let missing = bytes(choice.missing);
         println!(
@@ -106,11 +106,17 @@ fn list() {
         let gated = if source.gated { ", gated" } else { "" };
         println!("{:<17}{} ({size}{gated})", source.name, source.title);
         println!("{:17}{} at {}", "", source.repository, source.revision);
-        println!("{:17}read by {}; licence: {}", "", source.read_by, source.licence);
         let folder = fetch::default_folder(source);
+        println!(
+            "{:17}into {}, read by {}; licence: {}",
+            "",
+            folder.display(),
+            source.read_by,
+            source.licence
+        );
         if let Ok(receipt) = Receipt::read(&folder) {
             let there = receipt.files.iter().filter(|file| {
-                folder.join(&file.name).metadata().is_ok_and(|found| found.len() == file.size)
+                folder.join(&file.path).metadata().is_ok_and(|found| found.len() == file.size)
             });
             let (there, all) = (there.count(), receipt.files.len());
             println!(

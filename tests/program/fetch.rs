@@ -82,17 +82,17 @@ fn shards_are_fetched_where_presets_look() {
         !home.path("data").exists() && !home.path("home/hub/datasets--pixparse--cc3m-wds/blobs").exists()
     );
     let printed = home.fetch(&["cc3m", "--limit", "1"]);
-    assert!(printed.contains("2 files, 400 kB, in data/cc3m"), "{printed}");
+    assert!(printed.contains("2 files, 400 kB, in data/CC3M"), "{printed}");
     let name = "cc3m-train-0000.tar";
-    assert_eq!(std::fs::read(home.path("data/cc3m").join(name)).expect("a shard"), shard(name));
+    assert_eq!(std::fs::read(home.path("data/CC3M/train").join(name)).expect("a shard"), shard(name));
     let snapshot = format!("home/hub/datasets--pixparse--cc3m-wds/snapshots/{}", CC3M.1);
     assert!(home.path(&snapshot).join(name).exists());
-    let receipt = std::fs::read_to_string(home.path("data/cc3m/source.yaml")).expect("a receipt");
+    let receipt = std::fs::read_to_string(home.path("data/CC3M/source.yaml")).expect("a receipt");
     for part in [CC3M.0, CC3M.1, &sha256(&shard(name)), "size: 200000", &home.server.url()] {
         assert!(receipt.contains(part), "{part} is not in {receipt}");
     }
     let listed = home.fetch(&["--list"]);
-    assert!(listed.contains(&format!("in data/cc3m: 2 of 2 files fetched, at {}", CC3M.1)), "{listed}");
+    assert!(listed.contains(&format!("in data/CC3M: 2 of 2 files fetched, at {}", CC3M.1)), "{listed}");
     assert!(home.fetch(&["cc3m", "--limit", "1", "--dry-run"]).contains("0 B must still come"));
 }
 
@@ -101,7 +101,7 @@ fn branches_are_resolved_and_said() {
     let home = Home::new();
     let output = home.run(&["cc3m", "--revision", "main", "--to", "elsewhere"]);
     assert!(stderr(&output).contains(&format!("{} at {}", CC3M.0, CC3M.1)), "{}", stderr(&output));
-    assert!(home.path("elsewhere/cc3m-train-0001.tar").exists());
+    assert!(home.path("elsewhere/train/cc3m-train-0001.tar").exists());
     assert_eq!(home.server.ranges("/revision/main").len(), 1);
 }
 
@@ -117,7 +117,7 @@ fn a_killed_fetch_goes_on_from_the_last_byte() {
     home.fetch(&["cc3m"]);
     assert_eq!(home.server.ranges("file=cc3m-train-0000"), ["", "bytes=70000-199999"]);
     assert_eq!(
-        std::fs::read(home.path("data/cc3m/cc3m-train-0000.tar")).expect("a shard"),
+        std::fs::read(home.path("data/CC3M/train/cc3m-train-0000.tar")).expect("a shard"),
         shard("cc3m-train-0000.tar")
     );
 }
@@ -130,7 +130,10 @@ fn two_processes_share_a_download() {
     let mut second = home.start(&["cc3m", "--to", "two"]);
     assert!(first.wait().expect("ended").success() && second.wait().expect("ended").success());
     assert_eq!(home.server.ranges("/cdn/").len(), 3, "a shard was fetched twice");
-    assert!(home.path("one/cc3m-train-0001.tar").exists() && home.path("two/cc3m-train-0001.tar").exists());
+    assert!(
+        home.path("one/train/cc3m-train-0001.tar").exists()
+            && home.path("two/train/cc3m-train-0001.tar").exists()
+    );
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn gated_sources_say_what_to_do_and_take_the_token() {
         assert!(stderr(&output).contains(word), "{}", stderr(&output));
     }
     assert!(home.command(&["imagenet"]).env("HF_TOKEN", "secret").output().expect("runs").status.success());
-    assert!(home.path("data/imagenet/data/validation-00000-of-00014.parquet").exists());
+    assert!(home.path("data/ImageNet1K/validation/validation-00000-of-00014.parquet").exists());
     std::fs::write(home.path("home/token"), "secret\n").expect("a token");
     home.fetch(&["imagenet", "--to", "again"]);
     let leaks = home
@@ -166,7 +169,7 @@ fn offline_uses_the_cache_or_says_what_to_run() {
     home.fetch(&["cc3m", "--limit", "1"]);
     let asked = home.server.requests().len();
     let again = home.command(&["cc3m", "--to", "again"]).env("HF_HUB_OFFLINE", "1").output().expect("runs");
-    assert!(again.status.success() && home.path("again/cc3m-train-0000.tar").exists());
+    assert!(again.status.success() && home.path("again/train/cc3m-train-0000.tar").exists());
     assert_eq!(home.server.requests().len(), asked);
 }
 

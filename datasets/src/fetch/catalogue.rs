@@ -8,8 +8,10 @@ use crate::hub::{Kind, Repository};
 /// A repository on the Hub and what of it is wanted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
-    /// What `data fetch` calls it, and its folder.
+    /// What `data fetch` calls it.
     pub name: &'static str,
+    /// Its folder below `data/`, where the preset looks that reads it.
+    pub folder: &'static str,
     /// What it is.
     pub title: &'static str,
     /// Data or weights.
@@ -19,8 +21,8 @@ pub struct Source {
     /// The commit that is fetched, or `main` where none is known in full: then what it holds now, which the receipt
     /// records.
     pub revision: &'static str,
-    /// Which files: paths, with at most one `*` for the shards of a split.
-    pub files: &'static [&'static str],
+    /// Which files.
+    pub files: &'static [Files],
     /// Who reads it.
     pub read_by: &'static str,
     /// Its licence, as far as known.
@@ -29,6 +31,23 @@ pub struct Source {
     pub gated: bool,
     /// Bytes of all its files, as far as known.
     pub size: Option<u64>,
+}
+
+/// Some of a repository's files.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Files {
+    /// A path, with at most one `*` for the shards of a split.
+    pub pattern: &'static str,
+    /// The folder that they go into; `None` for the one that they are in.
+    pub into: Option<&'static str>,
+}
+
+const fn files(pattern: &'static str) -> Files {
+    Files { pattern, into: None }
+}
+
+const fn files_into(pattern: &'static str, folder: &'static str) -> Files {
+    Files { pattern, into: Some(folder) }
 }
 
 impl Source {
@@ -48,25 +67,43 @@ pub fn find(name: &str) -> Result<&'static Source, String> {
 /// A data set as CLIP_benchmark keeps it: the test split's shards, class names and prompts.
 const fn benchmark(
     (name, title): (&'static str, &'static str),
+    folder: &'static str,
     (repository, revision): (&'static str, &'static str),
     read_by: &'static str,
     size: Option<u64>,
 ) -> Source {
-    let files: &[&str] =
-        &["test/*.tar", "test/nshards.txt", "classnames.txt", "zeroshot_classification_templates.txt"];
+    const FILES: &[Files] = &[
+        files("test/*.tar"),
+        files("test/nshards.txt"),
+        files("classnames.txt"),
+        files("zeroshot_classification_templates.txt"),
+    ];
     let (kind, licence) = (Kind::Dataset, "that of the data set; the repository states none");
-    Source { name, title, kind, repository, revision, files, read_by, licence, gated: false, size }
+    Source {
+        name,
+        folder,
+        title,
+        kind,
+        repository,
+        revision,
+        files: FILES,
+        read_by,
+        licence,
+        gated: false,
+        size,
+    }
 }
 
 /// All sources, in the order of listings.
 pub static SOURCES: &[Source] = &[
     Source {
         name: "cc3m",
+        folder: "CC3M",
         title: "Conceptual Captions 3M, 576 training and 16 validation shards",
         kind: Kind::Dataset,
         repository: "pixparse/cc3m-wds",
         revision: "46f3d69f840e59d77d52e8decfe5baec97e94c7f",
-        files: &["cc3m-train-*.tar", "cc3m-validation-*.tar"],
+        files: &[files_into("cc3m-train-*.tar", "train"), files_into("cc3m-validation-*.tar", "validation")],
         read_by: "cc3m",
         licence: "conceptual-captions (Google's terms)",
         gated: false,
@@ -74,11 +111,12 @@ pub static SOURCES: &[Source] = &[
     },
     Source {
         name: "imagenet",
+        folder: "ImageNet1K",
         title: "ImageNet-1K, validation",
         kind: Kind::Dataset,
         repository: "ILSVRC/imagenet-1k",
         revision: "49e2ee26f3810fb5a7536bbf732a7b07389a47b5",
-        files: &["data/validation-*.parquet"],
+        files: &[files_into("data/validation-*.parquet", "validation")],
         read_by: "imagenet",
         licence: "ImageNet's terms of access (research, not commercial)",
         gated: true,
@@ -86,56 +124,82 @@ pub static SOURCES: &[Source] = &[
     },
     benchmark(
         ("imagenet-wds", "ImageNet-1K, validation, as CLIP_benchmark keeps it"),
+        "imagenet-wds",
         ("clip-benchmark/wds_imagenet1k", "b24c7a5a3ef12df09089055d1795e2ce7c7e7397"),
         "imagenet",
         None,
     ),
-    benchmark(("imagenet-v2", "ImageNet-V2"), ("clip-benchmark/wds_imagenetv2", "main"), "imagenet-v2", None),
+    benchmark(
+        ("imagenet-v2", "ImageNet-V2"),
+        "imagenetv2-matched-frequency-format-val",
+        ("clip-benchmark/wds_imagenetv2", "main"),
+        "imagenet-v2",
+        None,
+    ),
     benchmark(
         ("imagenet-a", "ImageNet-A"),
+        "imagenet-a",
         ("clip-benchmark/wds_imagenet-a", "main"),
         "imagenet-a",
         Some(696_000_000),
     ),
-    benchmark(("imagenet-r", "ImageNet-R"), ("clip-benchmark/wds_imagenet-r", "main"), "imagenet-r", None),
+    benchmark(
+        ("imagenet-r", "ImageNet-R"),
+        "imagenet-r",
+        ("clip-benchmark/wds_imagenet-r", "main"),
+        "imagenet-r",
+        None,
+    ),
     benchmark(
         ("imagenet-sketch", "ImageNet-Sketch"),
+        "sketch",
         ("clip-benchmark/wds_imagenet_sketch", "751cf0a06276ed52b015c5dfef068f161bd0dfb7"),
         "imagenet-sketch",
         None,
     ),
-    benchmark(("cifar10", "CIFAR-10, test"), ("clip-benchmark/wds_vtab-cifar10", "main"), "cifar10", None),
+    benchmark(
+        ("cifar10", "CIFAR-10, test"),
+        "cifar10",
+        ("clip-benchmark/wds_vtab-cifar10", "main"),
+        "cifar10",
+        None,
+    ),
     benchmark(
         ("cifar100", "CIFAR-100, test"),
+        "cifar100",
         ("clip-benchmark/wds_vtab-cifar100", "c181ce0341d21e40ebe4f35a8fc56dd547e20418"),
         "cifar100",
         None,
     ),
     benchmark(
         ("caltech101", "Caltech101, VTAB's test split"),
+        "caltech101",
         ("clip-benchmark/wds_vtab-caltech101", "96c3ed2decb80d5fe120fb8a0179f25c82cbee78"),
         "caltech101",
         Some(439_400_000),
     ),
     benchmark(
         ("flickr30k", "Flickr30k, Karpathy's test split"),
-        ("clip-benchmark/wds_flickr30k", "f8af3ceee1b944bf761340682621dfafd23974d2"),
         "flickr30k",
+        ("clip-benchmark/wds_flickr30k", "f8af3ceee1b944bf761340682621dfafd23974d2"),
+        "pairs",
         Some(145_600_000),
     ),
     benchmark(
         ("mscoco-captions", "COCO captions, test"),
+        "mscoco-captions",
         ("clip-benchmark/wds_mscoco_captions", "3bf9ad5d280b03126293bcc691585015e29ce691"),
-        "coco-captions",
+        "pairs",
         Some(839_500_000),
     ),
     Source {
         name: "rn50-openai",
+        folder: "rn50-openai",
         title: "OpenAI's CLIP RN50 in open_clip's form",
         kind: Kind::Model,
         repository: "timm/resnet50_clip.openai",
         revision: "ec3d92cf63a5f9d591f0d611b736895966c73076",
-        files: &["open_clip_model.safetensors", "open_clip_config.json"],
+        files: &[files("open_clip_model.safetensors"), files("open_clip_config.json")],
         read_by: "a plan's weights",
         licence: "unknown",
         gated: false,
@@ -143,11 +207,12 @@ pub static SOURCES: &[Source] = &[
     },
     Source {
         name: "vit-b-32-openai",
+        folder: "vit-b-32-openai",
         title: "OpenAI's CLIP ViT-B/32 in open_clip's form",
         kind: Kind::Model,
         repository: "timm/vit_base_patch32_clip_224.openai",
         revision: "a6f597a30f7b82c51704746581f9a4e41421e878",
-        files: &["open_clip_model.safetensors", "open_clip_config.json"],
+        files: &[files("open_clip_model.safetensors"), files("open_clip_config.json")],
         read_by: "a plan's weights",
         licence: "Apache-2.0",
         gated: false,
@@ -155,11 +220,12 @@ pub static SOURCES: &[Source] = &[
     },
     Source {
         name: "vit-b-32-hf",
+        folder: "vit-b-32-hf",
         title: "OpenAI's CLIP ViT-B/32 in transformers' form",
         kind: Kind::Model,
         repository: "openai/clip-vit-base-patch32",
         revision: "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
-        files: &["model.safetensors", "pytorch_model.bin", "config.json"],
+        files: &[files("model.safetensors"), files("pytorch_model.bin"), files("config.json")],
         read_by: "a plan's weights",
         licence: "unknown",
         gated: false,

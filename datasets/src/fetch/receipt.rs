@@ -35,8 +35,10 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Line {
-    /// Its path in the repository and below the folder.
-    pub name: String,
+    /// Its path below the folder.
+    pub path: String,
+    /// Its path in the repository.
+    pub repository_path: String,
     /// Bytes.
     pub size: u64,
     /// SHA-256 of its bytes, in hexadecimal.
@@ -44,8 +46,8 @@ pub struct Line {
 }
 
 impl Line {
-    pub(super) fn new(file: &RemoteFile, sha256: String) -> Self {
-        Self { name: file.path.clone(), size: file.size, sha256 }
+    pub(super) fn new(file: &RemoteFile, path: &str, sha256: String) -> Self {
+        Self { path: path.to_owned(), repository_path: file.path.clone(), size: file.size, sha256 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use datasets::fetch::{Choice, Receipt, Source, Wanted, choose, fetch};
+use datasets::fetch::{Choice, Files, Receipt, Source, Wanted, choose, fetch};
 use datasets::hub::{Hub, Kind};
 use harness::progress::{Progress, Verbosity};
 
@@ -11,11 +11,16 @@ use crate::{COMMIT, Client, DATA, noise, settings};
 
 static SOURCE: Source = Source {
     name: "things",
+    folder: "Things",
     title: "Things",
     kind: Kind::Dataset,
     repository: "owner/data",
     revision: "main",
-    files: &["test/*.tar", "README.md", "LICENCE"],
+    files: &[
+        Files { pattern: "test/*.tar", into: Some("held-out") },
+        Files { pattern: "README.md", into: None },
+        Files { pattern: "LICENCE", into: None },
+    ],
     read_by: "nobody",
     licence: "none",
     gated: false,
@@ -39,19 +44,19 @@ fn the_first_shards_are_fetched_linked_and_recorded() {
     let limited = choice(&client.hub, Some(2)).unwrap();
     assert_eq!((limited.commit.as_str(), limited.size(), limited.missing), (COMMIT, 600_006, 600_006));
     let receipt = fetch_into(&client.hub, Some(2), &folder).unwrap();
-    let names: Vec<&str> = receipt.files.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(names, ["test/0.tar", "test/1.tar", "README.md"]);
+    let names: Vec<&str> = receipt.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(names, ["held-out/0.tar", "held-out/1.tar", "README.md"]);
     assert_eq!(receipt.files[1].sha256, sha256(&noise(300_001)));
     assert_eq!(receipt.files[2].sha256, sha256(b"small"));
     assert_eq!((receipt.commit.as_str(), receipt.repository.as_str()), (COMMIT, DATA.name));
     assert_eq!(Receipt::read(&folder).unwrap(), receipt);
-    assert_eq!(std::fs::read(folder.join("test/1.tar")).unwrap(), noise(300_001));
+    assert_eq!(std::fs::read(folder.join("held-out/1.tar")).unwrap(), noise(300_001));
 
     // The rest comes, the numbers in their order, and nothing comes twice.
     let asked = client.server.ranges("/cdn/").len();
     let all = fetch_into(&client.hub, None, &folder).unwrap();
-    assert_eq!(all.files[2].name, "test/2.tar");
-    assert_eq!(all.files[3].name, "test/10.tar");
+    assert_eq!(all.files[2].repository_path, "test/2.tar");
+    assert_eq!(all.files[3].path, "held-out/10.tar");
     assert_eq!(client.server.ranges("/cdn/").len(), asked + 2);
     assert_eq!(choice(&client.hub, None).unwrap().missing, 0);
 }

@@ -244,7 +244,7 @@ mod tests {
             assert!(source.repository.split('/').count() == 2, "{}", source.repository);
             assert!(source.revision == "main" || source.revision.len() == 40, "{}", source.revision);
             assert!(
-                source.files.iter().all(|pattern| pattern.matches('*').count() < 2),
+                source.files.iter().all(|files| files.pattern.matches('*').count() < 2),
                 "{:?}",
                 source.files
             );

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Some(Command::Show(options)) => commands::show::triggers(&options),
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(&options),
         Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
+        Some(Command::Data(DataCommand::Fetch(options))) => commands::fetch::fetch(&options),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -55,6 +55,16 @@ pub fn squash(image: &Image, side: usize) -> Result<Image> {
     resample(image, whole, whole)
 }
 
+/// The short side resized to `side`, nothing cut off.
+pub fn shrink(image: &Image, side: usize) -> Result<Image> {
+    let short = image.width().min(image.height());
+    let axis = |length: usize| {
+        let outputs = (length * side / short).max(side);
+        Axis { outputs, first: 0, count: outputs }
+    };
+    resample(image, axis(image.width()), axis(image.height()))
+}
+
 /// What becomes of one axis: resized to `outputs`, of which `count` from `first` on are kept.
 #[derive(Clone, Copy)]
 struct Axis {

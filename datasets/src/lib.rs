@@ -2,6 +2,8 @@
 
 pub mod cc3m;
 pub mod emoji_scenes;
+pub mod fetch;
+pub mod hub;
 pub mod imagenet;
 
 use harness::contract::{Dataset, Entry};

@@ -1,0 +1,147 @@
+//! `cleanbench data fetch`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use datasets::fetch::catalogue::{self, SOURCES};
+use datasets::fetch::tsv::{self, List};
+use datasets::fetch::{self, Receipt, Source, Wanted, bytes};
+use datasets::hub::{Hub, Patience, Settings, Standing};
+use harness::progress::{Progress, Verbosity};
+
+use super::terminal_width;
+use crate::cli::FetchOptions;
+use crate::{FAILED, FINE, mistake};
+
+/// Lists, checks or fetches.
+pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
+    if options.list {
+        list();
+        return Ok(FINE);
+    }
+    let timeout = Duration::from_secs(options.timeout);
+    let patience = |retries: u32| Patience {
+        attempts: options.retries.unwrap_or(retries) + 1,
+        timeout,
+        ..Patience::default()
+    };
+    if let (Some(list), Some(to)) = (&options.tsv, &options.to) {
+        return fetch_list(list, to, patience(2), options);
+    }
+    let hub = || Hub::new(Settings::from_environment(patience(5)));
+    if options.check {
+        return check(&hub()?);
+    }
+    let Some(name) = &options.name else { return Ok(FINE) };
+    let source = catalogue::find(name).map_err(mistake)?;
+    fetch_source(&hub()?, source, options)
+}
+
+/// Progress of `total` bytes or images.
+fn progress(options: &FetchOptions, total: u64) -> Progress {
+    let verbosity = if options.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    Progress::new(verbosity, total as f64, terminal_width())
+}
+
+fn folder(source: &Source, options: &FetchOptions) -> PathBuf {
+    options.to.clone().unwrap_or_else(|| fetch::default_folder(source))
+}
+
+fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8> {
+    let limit = options.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let choice = fetch::choose(hub, &Wanted { source, revision: options.revision.as_deref(), limit })?;
+    let size = bytes(choice.size());
+    let count = match choice.files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    if options.dry_run {
+        for chosen in &choice.files {
+            println!("{:>10}  {}", bytes(chosen.file.size), chosen.file.path);
+        }
+        let missing = bytes(choice.missing);
+        println!(
+            "{count} of {} at {}: {size}, of which {missing} must still come",
+            source.repository, choice.commit
+        );
+        return Ok(FINE);
+    }
+    let progress = progress(options, choice.missing);
+    progress.say(&format!("{}: {} at {}, {count}, {size}", source.name, source.repository, choice.commit));
+    let folder = folder(source, options);
+    let jobs = options.jobs.unwrap_or(4);
+    fetch::fetch(hub, &choice, &folder, usize::from(jobs), &progress)?;
+    println!("{}: {count}, {size}, in {}", source.name, folder.display());
+    Ok(FINE)
+}
+
+fn fetch_list(list: &Path, to: &Path, patience: Patience, options: &FetchOptions) -> Result<u8> {
+    let list = List::open(list)?;
+    let settings = tsv::Options {
+        folder: to.to_owned(),
+        limit: options.limit,
+        rate: options.rate,
+        jobs: usize::from(options.jobs.unwrap_or(64)),
+        patience,
+        resize: options.resize.map(usize::from),
+        allow_loopback: options.allow_loopback,
+    };
+    let progress = progress(options, list.lines.min(options.limit.unwrap_or(u64::MAX)));
+    let report = tsv::fetch(&list, &settings, &progress)?;
+    println!("{} of {} pairs are in {}", report.pairs, report.lines, to.join("pairs.csv").display());
+    for (reason, count) in &report.gone {
+        println!("{count:>9}  {reason}");
+    }
+    if report.may_come > 0 {
+        println!("{} of these may come when the same command is run again", report.may_come);
+    }
+    Ok(FINE)
+}
+
+/// Prints what is known and what of it is on disk.
+fn list() {
+    for source in SOURCES {
+        let size = source.size.map_or_else(|| "size unknown".to_owned(), bytes);
+        let gated = if source.gated { ", gated" } else { "" };
+        println!("{:<17}{} ({size}{gated})", source.name, source.title);
+        println!("{:17}{} at {}", "", source.repository, source.revision);
+        let folder = fetch::default_folder(source);
+        println!(
+            "{:17}into {}, read by {}; licence: {}",
+            "",
+            folder.display(),
+            source.read_by,
+            source.licence
+        );
+        if let Ok(receipt) = Receipt::read(&folder) {
+            let there = receipt.files.iter().filter(|file| {
+                folder.join(&file.path).metadata().is_ok_and(|found| found.len() == file.size)
+            });
+            let (there, all) = (there.count(), receipt.files.len());
+            println!(
+                "{:17}in {}: {there} of {all} files fetched, at {}",
+                "",
+                folder.display(),
+                receipt.commit
+            );
+        }
+    }
+}
+
+/// Prints which sources are alive.
+fn check(hub: &Hub) -> Result<u8> {
+    let mut code = FINE;
+    for source in SOURCES {
+        let text = match hub.standing(source.repository(), source.revision)? {
+            Standing::Open => "alive".to_owned(),
+            Standing::Gated => format!("alive; terms to accept on {}", source.repository().page()),
+            Standing::Gone(error) => {
+                code = FAILED;
+                format!("NOT THERE: {error}")
+            }
+        };
+        println!("{:<17}{} at {}: {text}", source.name, source.repository, source.revision);
+    }
+    Ok(code)
+}

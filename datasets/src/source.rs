@@ -11,6 +11,7 @@ mod files;
 mod folders;
 mod found;
 mod hub_table;
+mod inspect;
 mod karpathy;
 mod manifest;
 mod names;
@@ -19,10 +20,13 @@ mod table;
 mod tar;
 mod texts;
 mod webdataset;
+mod write;
 
 pub use collection::Collection;
+pub use inspect::{Captions, Inspection, SIDES, Sizes, inspect};
 pub use manifest::{Line, Manifest};
 pub use samples::Samples;
+pub use write::{Resize, append_member, end_tar, expected_bytes, write_shards};
 
 pub(crate) use cifar::{CIFAR_10, CIFAR_100, CifarLayout, read_cifar};
 pub(crate) use collection::{Part, Side};

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::candle_core;
-use clip::{BadSample, Image, Pairs, Seed};
+use clip::{BadSample, Image, Origin, Pairs, Seed};
 use harness::contract::{ClassSource, Dataset, Labelled, PairSource, Split};
 use rand::seq::SliceRandom;
 
@@ -196,7 +196,7 @@ impl Selected {
     }
 
     fn changed(&self, index: usize, what: &str) -> candle_core::Error {
-        let from = Pairs::read_from(self, index).unwrap_or_default();
+        let from = Pairs::read_from(self, index).map_or_else(String::new, |from| from.to_string());
         BadSample::Changed.because(format!("{from}: another {what}"))
     }
 }
@@ -222,7 +222,7 @@ impl Pairs for Selected {
         }
     }
 
-    fn read_from(&self, index: usize) -> Option<String> {
+    fn read_from(&self, index: usize) -> Option<Origin> {
         Some(self.samples.read_from(self.at(index).ok()?))
     }
 }
@@ -232,12 +232,15 @@ impl Labelled for Selected {
         self.order.len()
     }
 
-    fn sample(&self, index: usize) -> Result<(Image, usize)> {
-        let at = self.at(index)?;
-        Ok((self.samples.image(at)?, self.samples.label(at)?))
+    fn label(&self, index: usize) -> candle_core::Result<usize> {
+        self.samples.label(self.at(index)?)
     }
 
-    fn read_from(&self, index: usize) -> Option<String> {
+    fn image(&self, index: usize) -> candle_core::Result<Image> {
+        self.samples.image(self.at(index)?)
+    }
+
+    fn read_from(&self, index: usize) -> Option<Origin> {
         Pairs::read_from(self, index)
     }
 }

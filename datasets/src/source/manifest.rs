@@ -56,7 +56,11 @@ impl Fingerprint {
     }
 
     pub(crate) fn is_image(&self, image: &Image) -> bool {
-        first_bits(&image.hash()) == Some(self.image)
+        self.is_image_hash(&image.hash())
+    }
+
+    pub(crate) fn is_image_hash(&self, hash: &str) -> bool {
+        first_bits(hash) == Some(self.image)
     }
 }
 
@@ -195,16 +199,19 @@ fn write_group<W: std::io::Write + Send>(
     let numbers: Vec<i64> = lines.iter().map(|line| i64::from(line.pair)).collect();
     column.typed::<Int64Type>().write_batch(&numbers, None, None)?;
     column.close()?;
-    let texts: [&dyn Fn(&Line) -> Option<String>; 5] = [
-        &|line| Some(samples.key(line.pair as usize).to_owned()),
-        &|line| Some(samples.shard(line.pair as usize)),
-        &|line| Some(samples.url(line.pair as usize)).filter(|url| !url.is_empty()).map(hash),
-        &|line| Some(line.image_hash.clone()),
-        &|line| Some(hash(samples.caption_text(line.pair as usize))),
-    ];
-    for (number, text) in texts.into_iter().enumerate() {
+    let text = |column: usize, line: &Line| {
+        let pair = line.pair as usize;
+        match column {
+            0 => Some(samples.key(pair).to_owned()),
+            1 => Some(samples.shard(pair)),
+            2 => Some(samples.url(pair)).filter(|url| !url.is_empty()).map(hash),
+            3 => Some(line.image_hash.clone()),
+            _ => Some(hash(samples.caption_text(pair))),
+        }
+    };
+    for number in 0..5 {
         let mut column = group.next_column()?.context("a column")?;
-        let all: Vec<Option<String>> = lines.iter().map(text).collect();
+        let all: Vec<Option<String>> = lines.iter().map(|line| text(number, line)).collect();
         let levels: Vec<i16> = all.iter().map(|text| i16::from(text.is_some())).collect();
         let values: Vec<ByteArray> =
             all.iter().flatten().map(|text| ByteArray::from(text.as_str())).collect();
@@ -217,7 +224,7 @@ fn write_group<W: std::io::Write + Send>(
 }
 
 /// The last part of a key, up to the first dot.
-fn stem(key: &str) -> &str {
+pub(crate) fn stem(key: &str) -> &str {
     let file = key.rsplit('/').next().unwrap_or(key);
     file.split('.').next().unwrap_or(file)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clip::candle_core::{self, bail};
-use clip::{BadSample, Image};
+use clip::{BadSample, Image, Origin};
 
 use super::cifar::CifarLayout;
 use super::files::Files;
@@ -162,6 +162,22 @@ impl Samples {
         texts + self.labels.capacity() * size_of::<u32>() + self.places.capacity() * size_of::<Place>()
     }
 
+    /// What was recognised, in words.
+    pub fn formats(&self) -> &[String] {
+        &self.formats
+    }
+
+    /// What else there is to say: how many downloads failed, which tars are damaged.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The files that hold many samples each, and their bytes; none where every image is a file of its own.
+    pub fn shards(&self) -> (usize, u64) {
+        let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
+        (self.files.paths().len(), self.files.paths().iter().map(length).sum())
+    }
+
     /// A sample's key: what members of a tar share, or the path that a table names.
     pub fn key(&self, index: usize) -> &str {
         self.keys.get(index)
@@ -210,7 +226,7 @@ impl Samples {
     fn good(&self, index: usize) -> candle_core::Result<Place> {
         match self.places.get(index) {
             None => bail!("sample {index} of {}", self.len()),
-            Some(Place::Bad { reason, .. }) => Err(reason.because(self.read_from(index))),
+            Some(Place::Bad { reason, .. }) => Err(reason.because(self.read_from(index).to_string())),
             Some(place) => Ok(*place),
         }
     }
@@ -237,7 +253,7 @@ impl Samples {
                 let path = self.root.join(self.keys.get(index));
                 let length = std::fs::metadata(&path).map_err(|error| named(error.into()))?.len();
                 if length > LARGEST {
-                    return Err(BadSample::TooLarge.because(self.read_from(index)));
+                    return Err(BadSample::TooLarge.because(self.read_from(index).to_string()));
                 }
                 std::fs::read(&path).map_err(|error| named(error.into()))
             }
@@ -252,18 +268,19 @@ impl Samples {
         }
     }
 
-    /// The file, and where it holds many the member, that a sample is read from.
-    pub fn read_from(&self, index: usize) -> String {
-        let (key, path) = (self.keys.get(index), |file| self.files.path(file).display());
-        match self.places.get(index) {
-            Some(Place::Row { file, group, row }) => format!("{}: row {row} of group {group}", path(*file)),
+    /// The file, and where it holds many the member or row, that a sample is read from.
+    pub fn read_from(&self, index: usize) -> Origin {
+        let key = self.keys.get(index);
+        let (file, member) = match self.places.get(index) {
+            Some(Place::Row { file, group, row }) => (*file, format!("row {row} of group {group}")),
             Some(Place::Member { file, .. } | Place::Record { file, .. } | Place::Bad { file, .. })
                 if !self.files.paths().is_empty() =>
             {
-                format!("{}: {key}", path(*file))
+                (*file, key.to_owned())
             }
-            _ => self.root.join(key).display().to_string(),
-        }
+            _ => return Origin { file: self.root.join(key), member: None },
+        };
+        Origin { file: self.files.path(file).to_owned(), member: Some(member) }
     }
 }
 

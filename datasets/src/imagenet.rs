@@ -124,59 +124,80 @@ fn names(subset: Option<&str>) -> Names {
 
 #[cfg(test)]
 mod tests {
+    use clip::{BadSample, Seed};
+    use harness::contract::{ClassSource, Labelled, Split};
+
     use super::*;
 
-    fn source(folder: &Path) -> Source {
-        let folder = folder.to_owned();
-        Source(Settings { test_folder: folder.clone(), validation_folder: None, clean_folder: folder })
-    }
-
     fn draw(folder: &Path, split: Split, count: usize) -> Result<Arc<dyn Labelled>> {
-        source(folder).images(split, count, 224, &Seed::new(0))
+        let settings = Settings { test: folder.to_owned(), validation: None, clean: folder.to_owned() };
+        collection(serde_json::to_value(settings).unwrap())?.images(split, count, 224, &Seed::new(0))
     }
 
     fn save(path: &Path, level: u8) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         image::RgbImage::from_pixel(2, 5, image::Rgb([level; 3])).save(path).unwrap();
     }
 
     #[test]
     fn names_and_templates_are_openais() {
-        assert_eq!((CLASSES.len(), TEMPLATES.len(), CLASSES[954].as_str()), (1000, 80, "banana"));
-        assert!(TEMPLATES.iter().all(|template| template.contains("{}")));
+        let names = names(None);
+        assert_eq!((names.classes.len(), names.templates.len()), (1000, 80));
+        assert!(names.templates.iter().all(|template| template.contains("{}")));
+        let synsets = synsets(None);
+        // As in torchvision's and Keras' lists.
+        for (label, synset, class) in [
+            (0, "n01440764", "tench"),
+            (134, "n02012849", "crane bird"),
+            (207, "n02099601", "Golden Retriever"),
+            (517, "n03126707", "construction crane"),
+            (954, "n07753592", "banana"),
+            (999, "n15075141", "toilet paper"),
+        ] {
+            assert_eq!((synsets[label].as_str(), names.classes[label].as_str()), (synset, class));
+        }
     }
 
     #[test]
     fn folders_and_lists_give_the_same_labels() {
         let folder = tempfile::tempdir().unwrap();
-        for class in 0..1000 {
-            std::fs::create_dir(folder.path().join(format!("n{class:08}"))).unwrap();
-        }
-        save(&folder.path().join("n00000954/a.png"), 1);
-        save(&folder.path().join("n00000007/b.png"), 2);
+        save(&folder.path().join("n07753592/a.png"), 1);
+        save(&folder.path().join("n01443537/b.JPEG.png"), 2);
+        std::fs::write(folder.path().join("n01443537/Thumbs.db"), "no image").unwrap();
         let labels = |folder: &Path| -> Vec<(u8, usize)> {
             let images = draw(folder, Split::Test, 2).unwrap();
             let mut all: Vec<(u8, usize)> = (0..2)
-                .map(|index| images.sample(index).unwrap())
-                .map(|(image, label)| (image.pixel(0, 0)[0], label))
+                .map(|index| (images.image(index).unwrap().pixel(0, 0)[0], images.label(index).unwrap()))
                 .collect();
             all.sort_unstable();
             all
         };
-        assert_eq!(labels(folder.path()), [(1, 954), (2, 7)]);
-        let text = "image,label\nn00000954/a.png,954\nn00000007/b.png,7\n";
+        assert_eq!(labels(folder.path()), [(1, 954), (2, 1)]);
+        let text = "image,label\nn07753592/a.png,954\nn01443537/b.JPEG.png,1\n";
         std::fs::write(folder.path().join("labels.csv"), text).unwrap();
-        assert_eq!(labels(folder.path()), [(1, 954), (2, 7)]);
+        assert_eq!(labels(folder.path()), [(1, 954), (2, 1)]);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = |split, count| format!("{:#}", draw(folder.path(), split, count).err().unwrap());
-        assert!(error(Split::Test, 1).contains("1000 folders of images, found 0"));
-        assert!(error(Split::Validation, 1).contains("validation-folder"));
-        std::fs::write(folder.path().join("labels.csv"), "image,label\na.png,1000\n").unwrap();
-        assert!(error(Split::Test, 1).contains("label 1000"));
-        std::fs::write(folder.path().join("labels.csv"), "image,label\na.png,1\n").unwrap();
+        assert!(error(Split::Test, 1).contains("found 0 folders"), "{}", error(Split::Test, 1));
+        assert!(error(Split::Validation, 1).contains("`validation`"));
+        std::fs::create_dir(folder.path().join("n99999999")).unwrap();
+        assert!(
+            error(Split::Test, 1).contains("n99999999") && error(Split::Test, 1).contains("1000 classes")
+        );
+        let table = |text: &str| std::fs::write(folder.path().join("labels.csv"), text).unwrap();
+        table("image,label\na.png,1000\nb.png,banana\nc.png,-1\n");
+        let images = draw(folder.path(), Split::Test, 3).unwrap();
+        for index in 0..3 {
+            assert_eq!(BadSample::of(&images.label(index).unwrap_err()), Some(BadSample::LabelOutOfRange));
+        }
+        table("image,label\na.png,1\n");
         assert!(error(Split::Clean, 2).contains("1 images, but 2 are asked for"));
+        // As CleanCLIP's own lists name their author's machine.
+        table("image,label\n/data0/ImageNet1K/validation/ILSVRC2012_val_00000001.JPEG,65\n");
+        assert!(error(Split::Test, 1).contains("make them relative"), "{}", error(Split::Test, 1));
     }
 }

@@ -141,6 +141,8 @@ impl Samples {
 
     /// Gives back what the growing index took too much.
     pub(crate) fn shrink(&mut self) {
+        self.keys.shrink();
+        self.captions.shrink();
         self.places.shrink_to_fit();
         self.labels.shrink_to_fit();
     }

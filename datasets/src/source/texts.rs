@@ -21,7 +21,9 @@ impl Texts {
     pub(crate) fn push(&mut self, text: &str) {
         let text = if text.len() > Self::LONGEST { "" } else { text };
         if self.blocks.last().is_none_or(|block| block.len() + text.len() > BLOCK) {
-            self.blocks.push(String::new());
+            // Small data sets do not need a whole block.
+            let capacity = if self.blocks.is_empty() { 0 } else { BLOCK };
+            self.blocks.push(String::with_capacity(capacity));
         }
         let number = self.blocks.len() - 1;
         if let Some(block) = self.blocks.last_mut() {
@@ -38,6 +40,14 @@ impl Texts {
         let place = (packed >> BITS[0] & ((1 << BITS[1]) - 1)) as usize;
         let block = self.blocks.get((packed >> (BITS[0] + BITS[1])) as usize);
         block.and_then(|block| block.get(place..place + length)).unwrap_or_default()
+    }
+
+    /// Gives back what growing took too much.
+    pub(crate) fn shrink(&mut self) {
+        self.places.shrink_to_fit();
+        if let Some(last) = self.blocks.last_mut() {
+            last.shrink_to_fit();
+        }
     }
 
     /// How many there are.

@@ -1,4 +1,5 @@
 //! Data sets of files, read as plans read them.
 
+mod classes;
 mod pairs;
 mod support;

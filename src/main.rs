@@ -54,6 +54,8 @@ fn main() -> ExitCode {
         Some(Command::Show(options)) => commands::show::triggers(&options),
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(&options),
         Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
+        Some(Command::Data(DataCommand::Inspect(options))) => commands::data::inspect::inspect(&options),
+        Some(Command::Data(DataCommand::Subset(options))) => commands::data::subset::subset(&options),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -50,6 +50,10 @@ pub(crate) enum DataCommand {
     Show(SceneOptions),
     /// Time how fast images are decoded, resized, normalised and augmented on one core.
     Bench(BenchOptions),
+    /// Say what a data set of files holds: how many samples, which of them are bad and why, sizes, captions, a hash.
+    Inspect(InspectOptions),
+    /// List some pairs of a data set in a manifest, by which they are found again in other copies, and write them.
+    Subset(SubsetOptions),
 }
 
 #[derive(Args)]
@@ -65,10 +69,6 @@ pub(crate) struct BenchOptions {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Say what a data set of files holds: how many samples, which of them are bad and why, sizes, captions, a hash.
-    Inspect(InspectOptions),
-    /// List some pairs of a data set in a manifest, by which they are found again in other copies, and write them.
-    Subset(SubsetOptions),
 }
 
 /// Which data set of files, and which part of it.

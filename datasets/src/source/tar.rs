@@ -168,10 +168,9 @@ fn own_name(header: &[u8]) -> String {
 /// Octal digits, or GNU's base 256.
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
-        let tail = &field[field.len() - 8..];
-        let head = &field[1..field.len() - 8];
-        return (field[0] == 0x80 && head.iter().all(|byte| *byte == 0))
-            .then(|| tail.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+        let next = |sum: u64, byte: &u8| sum.checked_mul(256)?.checked_add(u64::from(*byte));
+        // Numbers below zero begin with 0xff.
+        return if field[0] == 0x80 { field[1..].iter().try_fold(0, next) } else { None };
     }
     let digits = text(field);
     let digits = digits.trim_matches(' ');

@@ -12,6 +12,7 @@ Examples:
   cleanbench plan                       what would run, and what the store has already
   cleanbench list                       data sets, attacks and defenses, and what they follow
   cleanbench show --output gallery.png  what the triggers look like
+  cleanbench data inspect data/CC3M     what is in a folder of pairs, and what of it is bad
 
 Exit codes: 0 as expected, 1 a claim outside its band, 2 a mistake in plan or options, 3 something failed,
 130 stopped by Ctrl-C.";
@@ -51,6 +52,10 @@ pub(crate) enum DataCommand {
     Bench(BenchOptions),
     /// Fetch data sets and weights from the Hugging Face Hub, or the images of Google's CC3M list.
     Fetch(FetchOptions),
+    /// Say what a data set of files holds: how many samples, which of them are bad and why, sizes, captions, a hash.
+    Inspect(InspectOptions),
+    /// List some pairs of a data set in a manifest, by which they are found again in other copies, and write them.
+    Subset(SubsetOptions),
 }
 
 #[derive(Args)]
@@ -66,6 +71,58 @@ pub(crate) struct BenchOptions {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which data set of files, and which part of it.
+#[derive(Args)]
+pub(crate) struct FilesChoice {
+    /// A data set's name, or the path of files of pairs or of labelled images.
+    pub(crate) name: String,
+    /// Its preset; without it the first.
+    #[arg(long)]
+    pub(crate) preset: Option<String>,
+    /// A setting of the data set, as in a plan; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// `train`, `clean`, `validation` or `test`; without it `train` of pairs and `test` of labelled images.
+    #[arg(long)]
+    pub(crate) split: Option<String>,
+    /// Show no progress.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectOptions {
+    #[command(flatten)]
+    pub(crate) choice: FilesChoice,
+    /// Images that are read, evenly spread: a number or `all`.
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub(crate) check: String,
+    /// Say how much of this manifest is there.
+    #[arg(long, value_name = "FILE.parquet")]
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct SubsetOptions {
+    #[command(flatten)]
+    pub(crate) choice: FilesChoice,
+    /// Pairs that are listed: the first of the order that a plan with this seed trains on, but for bad ones.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
+    /// Seed of the order.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The manifest.
+    #[arg(long, short, value_name = "FILE.parquet", default_value = "subset.parquet")]
+    pub(crate) output: PathBuf,
+    /// Also write the pairs as webdataset tars into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) write: Option<PathBuf>,
+    /// Write images as JPEG squares of so many pixels (short side resized, centre cut out) instead of byte for byte.
+    #[arg(long, value_name = "PIXELS", requires = "write", value_parser = clap::value_parser!(u16).range(8..=1024))]
+    pub(crate) resize: Option<u16>,
 }
 
 /// Which plan, and with which seeds.

@@ -55,6 +55,8 @@ fn main() -> ExitCode {
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(&options),
         Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
         Some(Command::Data(DataCommand::Fetch(options))) => commands::fetch::fetch(&options),
+        Some(Command::Data(DataCommand::Inspect(options))) => commands::data::inspect::inspect(&options),
+        Some(Command::Data(DataCommand::Subset(options))) => commands::data::subset::subset(&options),
     };
     match done {
         Ok(code) => ExitCode::from(code),

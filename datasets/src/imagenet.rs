@@ -1,223 +1,169 @@
-//! ImageNet-1K: labelled images in folders by class, with OpenAI's names of the classes and its 80 prompt templates.
+//! ImageNet-1K: labelled images in folders by synset, in a `labels.csv`, in the Hub's Parquet files or in tars with
+//! `cls` members, with OpenAI's names of the classes and its 80 prompt templates.
 //!
 //! Paper: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015; names and templates:
 //! Radford et al., "CLIP", ICML 2021 (MIT).
-//! Follows: torchvision's `ImageFolder` (classes are the folders in the order of their names, the synsets) and
-//! nishadsinghi/CleanCLIP@d6e2f1d, `src/data.py` (a `labels.csv` with the columns image and label).
+//! Follows: torchvision's `ImageFolder` (a label is a synset's place among the 1 000), nishadsinghi/CleanCLIP@d6e2f1d,
+//! `src/data.py` (a `labels.csv` with the columns image and label), the Hub's `imagenet-1k`, LAION-AI/CLIP_benchmark.
 //! Departs: images are shuffled by the data seed. Never run on ImageNet itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
-use clip::candle_core::{self, bail as no_image};
-use clip::{Image, Origin, Seed};
-use harness::contract::{Card, ClassSource, Dataset, Entry, Labelled, Preset, Split, preset, settings};
-use rand::seq::SliceRandom;
+use anyhow::Result;
+use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::source::{Collection, Labels, Names, Part, Side, embedded, read_classes};
 
 /// The data set.
 pub static ENTRY: Entry<Dataset> = Entry {
     card: Card {
         name: "imagenet-1k",
         title: "ImageNet-1K",
-        summary: "Labelled images in folders by synset, with OpenAI's class names and 80 prompt templates.",
+        summary: "Labelled images by synset, with OpenAI's class names and 80 prompt templates.",
         paper: "Russakovsky et al., IJCV 2015; names and templates: Radford et al., ICML 2021",
-        follows: "torchvision's ImageFolder; nishadsinghi/CleanCLIP@d6e2f1d, labels.csv",
-        departs: "images are shuffled by the data seed; held in memory; never run on ImageNet itself",
-        version: 1,
+        follows: "torchvision's ImageFolder; nishadsinghi/CleanCLIP@d6e2f1d, labels.csv; the Hub's imagenet-1k; \
+                  LAION-AI/CLIP_benchmark",
+        departs: "images are shuffled by the data seed; never run on ImageNet itself",
+        version: 2,
     },
     presets,
     build,
 };
 
 /// OpenAI's names of the 1 000 classes, in the order of the synsets.
-static CLASSES: LazyLock<Vec<String>> =
-    LazyLock::new(|| listed(include_str!("../assets/imagenet/classes.json")));
+const CLASSES: &str = include_str!("../assets/imagenet/classes.json");
 /// OpenAI's 80 templates.
-static TEMPLATES: LazyLock<Vec<String>> =
-    LazyLock::new(|| listed(include_str!("../assets/imagenet/templates.json")));
-
-/// The texts of an embedded JSON list; a broken one has no classes, which every plan refuses.
-fn listed(json: &str) -> Vec<String> {
-    serde_json::from_str(json).unwrap_or_default()
-}
+const TEMPLATES: &str = include_str!("../assets/imagenet/templates.json");
+/// The synsets, in the order of the labels.
+const SYNSETS: &str = include_str!("../assets/imagenet/synsets.json");
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// Folder of the test images.
-    test_folder: PathBuf,
-    /// Folder of the images for tuning; `null` where there are none.
-    validation_folder: Option<PathBuf>,
-    /// Folder of the images granted to defenders.
-    clean_folder: PathBuf,
+    /// Where the test images are: a folder, a file, or a pattern of tars.
+    test: PathBuf,
+    /// Where the images for tuning are; `null` where there are none.
+    validation: Option<PathBuf>,
+    /// Where the images granted to defenders are.
+    clean: PathBuf,
 }
 
 fn presets() -> Vec<Preset> {
     let folder = Path::new("data/ImageNet1K");
-    let settings = Settings {
-        test_folder: folder.join("validation"),
-        validation_folder: None,
-        clean_folder: folder.join("train50000"),
-    };
+    let settings =
+        Settings { test: folder.join("validation"), validation: None, clean: folder.join("train50000") };
     vec![preset("paper", settings)]
 }
 
 fn build(resolved: Value) -> Result<Dataset> {
-    Ok(Dataset { pairs: None, classes: Some(Box::new(Source(settings(resolved)?))) })
+    Ok(collection(resolved)?.dataset())
 }
 
-struct Source(Settings);
-
-impl ClassSource for Source {
-    fn classes(&self) -> &[String] {
-        &CLASSES
-    }
-
-    fn templates(&self) -> &[String] {
-        &TEMPLATES
-    }
-
-    fn images(
-        &self,
-        split: Split,
-        count: usize,
-        _resolution: usize,
-        seed: &Seed,
-    ) -> Result<Arc<dyn Labelled>> {
-        let Settings { test_folder, validation_folder, clean_folder } = &self.0;
-        let folder = match split {
-            Split::Test => test_folder,
-            Split::Validation => {
-                validation_folder.as_ref().context("imagenet-1k has no validation-folder to tune on")?
-            }
-            Split::Train | Split::Clean => clean_folder,
-        };
-        let mut files = list(folder)?;
-        ensure!(
-            files.len() >= count,
-            "{}: {} images, but {count} are asked for",
-            folder.display(),
-            files.len()
-        );
-        files.shuffle(&mut seed.child("imagenet-1k").child(split.name()).rng());
-        files.truncate(count);
-        Ok(Arc::new(Files(files)))
-    }
+/// The data set's files.
+pub(crate) fn collection(resolved: Value) -> Result<Collection> {
+    let Settings { test, validation, clean } = settings(resolved)?;
+    let (names, labels) = (names(None), Arc::new(labels(None)));
+    let side = |path: PathBuf, splits: &'static [&'static str], setting: &'static str| {
+        let labels = labels.clone();
+        Side::new(move |_| read_classes(&path, splits, setting, &labels))
+    };
+    // The Hub's split test has no labels.
+    let held_out = &["validation", "val", "test"];
+    let (test, clean) = (side(test, held_out, "test"), side(clean, &["train"], "clean"));
+    let parts = [
+        Ok(Part::front(&clean, "train")),
+        Ok(Part::front(&clean, "clean")),
+        validation
+            .map(|path| Part::front(&side(path, held_out, "validation"), "validation"))
+            .ok_or_else(|| "its setting `validation` names nothing to tune on".to_owned()),
+        Ok(Part::front(&test, "test")),
+    ];
+    Ok(Collection { name: "imagenet-1k", parts, names: Some(names), manifest: None })
 }
 
-/// Images and labels below a folder, in a fixed order: by its `labels.csv`, or by its 1 000 folders.
-fn list(folder: &Path) -> Result<Vec<(PathBuf, usize)>> {
-    let labels = folder.join("labels.csv");
-    let files = if labels.is_file() { from_csv(folder, &labels)? } else { from_folders(folder)? };
-    let classes = CLASSES.len();
-    match files.iter().find(|(_, label)| *label >= classes) {
-        None => Ok(files),
-        Some((path, label)) => bail!("{}: label {label}, but there are {classes} classes", path.display()),
-    }
+/// A test set of some of the classes, or of all: what it is called, and the synsets of its own classes in the order of
+/// its labels, as embedded JSON.
+pub(crate) fn variant(name: &'static str, path: PathBuf, subset: Option<&str>) -> Collection {
+    let labels = labels(subset);
+    let side = Side::new(move |_| read_classes(&path, &["test", "validation", "val"], "test", &labels));
+    let none = || Err("it has test images alone".to_owned());
+    let parts = [none(), none(), none(), Ok(Part::front(&side, "test"))];
+    Collection { name, parts, names: Some(names(subset)), manifest: None }
 }
 
-fn from_csv(folder: &Path, labels: &Path) -> Result<Vec<(PathBuf, usize)>> {
-    #[derive(Deserialize)]
-    struct Row {
-        image: PathBuf,
-        label: usize,
-    }
-    let named = || format!("{}: expected the columns image and label", labels.display());
-    let mut reader = csv::Reader::from_path(labels).with_context(named)?;
-    let rows = reader.deserialize::<Row>().collect::<Result<Vec<_>, _>>().with_context(named)?;
-    Ok(rows.into_iter().map(|row| (folder.join(row.image), row.label)).collect())
+/// Settings of test sets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TestSettings {
+    /// Where the images are: a folder, a file, or a pattern of tars.
+    pub(crate) test: PathBuf,
 }
 
-fn from_folders(folder: &Path) -> Result<Vec<(PathBuf, usize)>> {
-    let synsets = entries(folder)?.into_iter().filter(|path| path.is_dir()).collect::<Vec<_>>();
-    let classes = CLASSES.len();
-    ensure!(
-        synsets.len() == classes,
-        "{}: expected labels.csv or {classes} folders of images, found {} folders",
-        folder.display(),
-        synsets.len()
-    );
-    let mut files = Vec::new();
-    for (label, synset) in synsets.iter().enumerate() {
-        files.extend(entries(synset)?.into_iter().map(|path| (path, label)));
-    }
-    Ok(files)
+/// The synsets of these classes, or of all.
+fn synsets(subset: Option<&str>) -> Vec<String> {
+    embedded(subset.unwrap_or(SYNSETS))
 }
 
-/// What is in a folder, by name.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let named = || format!("cannot read the folder {} of imagenet-1k", folder.display());
-    let read = std::fs::read_dir(folder).with_context(named)?;
-    let mut paths =
-        read.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().with_context(named)?;
-    paths.sort();
-    Ok(paths)
+fn labels(subset: Option<&str>) -> Labels {
+    // In ImageNet-V2 folders are called 0 to 999.
+    Labels { numbered: subset.is_none(), ..Labels::in_order(&synsets(subset)) }
 }
 
-/// Labelled images read when asked for.
-struct Files(Vec<(PathBuf, usize)>);
-
-impl Files {
-    fn get(&self, index: usize) -> candle_core::Result<&(PathBuf, usize)> {
-        match self.0.get(index) {
-            Some(file) => Ok(file),
-            None => no_image!("image {index} of {}", self.0.len()),
-        }
-    }
-}
-
-impl Labelled for Files {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn label(&self, index: usize) -> candle_core::Result<usize> {
-        Ok(self.get(index)?.1)
-    }
-
-    fn image(&self, index: usize) -> candle_core::Result<Image> {
-        Image::open(&self.get(index)?.0)
-    }
-
-    fn read_from(&self, index: usize) -> Option<Origin> {
-        Some(Origin { file: self.get(index).ok()?.0.clone(), member: None })
-    }
+fn names(subset: Option<&str>) -> Names {
+    let (all, classes): (Vec<String>, Vec<String>) = (embedded(SYNSETS), embedded(CLASSES));
+    let name = |synset: &String| {
+        let label = all.iter().position(|known| known == synset)?;
+        classes.get(label).cloned()
+    };
+    let classes = synsets(subset).iter().filter_map(name).collect();
+    Names { classes, templates: embedded(TEMPLATES), folders: Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
+    use clip::{BadSample, Seed};
+    use harness::contract::{ClassSource, Labelled, Split};
+
     use super::*;
 
-    fn source(folder: &Path) -> Source {
-        let folder = folder.to_owned();
-        Source(Settings { test_folder: folder.clone(), validation_folder: None, clean_folder: folder })
-    }
-
     fn draw(folder: &Path, split: Split, count: usize) -> Result<Arc<dyn Labelled>> {
-        source(folder).images(split, count, 224, &Seed::new(0))
+        let settings = Settings { test: folder.to_owned(), validation: None, clean: folder.to_owned() };
+        collection(serde_json::to_value(settings).unwrap())?.images(split, count, 224, &Seed::new(0))
     }
 
     fn save(path: &Path, level: u8) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         image::RgbImage::from_pixel(2, 5, image::Rgb([level; 3])).save(path).unwrap();
     }
 
     #[test]
     fn names_and_templates_are_openais() {
-        assert_eq!((CLASSES.len(), TEMPLATES.len(), CLASSES[954].as_str()), (1000, 80, "banana"));
-        assert!(TEMPLATES.iter().all(|template| template.contains("{}")));
+        let names = names(None);
+        assert_eq!((names.classes.len(), names.templates.len()), (1000, 80));
+        assert!(names.templates.iter().all(|template| template.contains("{}")));
+        let synsets = synsets(None);
+        // As in torchvision's and Keras' lists.
+        for (label, synset, class) in [
+            (0, "n01440764", "tench"),
+            (134, "n02012849", "crane bird"),
+            (207, "n02099601", "Golden Retriever"),
+            (517, "n03126707", "construction crane"),
+            (954, "n07753592", "banana"),
+            (999, "n15075141", "toilet paper"),
+        ] {
+            assert_eq!((synsets[label].as_str(), names.classes[label].as_str()), (synset, class));
+        }
     }
 
     #[test]
     fn folders_and_lists_give_the_same_labels() {
         let folder = tempfile::tempdir().unwrap();
-        for class in 0..1000 {
-            std::fs::create_dir(folder.path().join(format!("n{class:08}"))).unwrap();
-        }
-        save(&folder.path().join("n00000954/a.png"), 1);
-        save(&folder.path().join("n00000007/b.png"), 2);
+        save(&folder.path().join("n07753592/a.png"), 1);
+        save(&folder.path().join("n01443537/b.JPEG.png"), 2);
+        std::fs::write(folder.path().join("n01443537/Thumbs.db"), "no image").unwrap();
         let labels = |folder: &Path| -> Vec<(u8, usize)> {
             let images = draw(folder, Split::Test, 2).unwrap();
             let mut all: Vec<(u8, usize)> = (0..2)
@@ -226,21 +172,32 @@ mod tests {
             all.sort_unstable();
             all
         };
-        assert_eq!(labels(folder.path()), [(1, 954), (2, 7)]);
-        let text = "image,label\nn00000954/a.png,954\nn00000007/b.png,7\n";
+        assert_eq!(labels(folder.path()), [(1, 954), (2, 1)]);
+        let text = "image,label\nn07753592/a.png,954\nn01443537/b.JPEG.png,1\n";
         std::fs::write(folder.path().join("labels.csv"), text).unwrap();
-        assert_eq!(labels(folder.path()), [(1, 954), (2, 7)]);
+        assert_eq!(labels(folder.path()), [(1, 954), (2, 1)]);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = |split, count| format!("{:#}", draw(folder.path(), split, count).err().unwrap());
-        assert!(error(Split::Test, 1).contains("1000 folders of images, found 0"));
-        assert!(error(Split::Validation, 1).contains("validation-folder"));
-        std::fs::write(folder.path().join("labels.csv"), "image,label\na.png,1000\n").unwrap();
-        assert!(error(Split::Test, 1).contains("label 1000"));
-        std::fs::write(folder.path().join("labels.csv"), "image,label\na.png,1\n").unwrap();
+        assert!(error(Split::Test, 1).contains("found 0 folders"), "{}", error(Split::Test, 1));
+        assert!(error(Split::Validation, 1).contains("`validation`"));
+        std::fs::create_dir(folder.path().join("n99999999")).unwrap();
+        assert!(
+            error(Split::Test, 1).contains("n99999999") && error(Split::Test, 1).contains("1000 classes")
+        );
+        let table = |text: &str| std::fs::write(folder.path().join("labels.csv"), text).unwrap();
+        table("image,label\na.png,1000\nb.png,banana\nc.png,-1\n");
+        let images = draw(folder.path(), Split::Test, 3).unwrap();
+        for index in 0..3 {
+            assert_eq!(BadSample::of(&images.label(index).unwrap_err()), Some(BadSample::LabelOutOfRange));
+        }
+        table("image,label\na.png,1\n");
         assert!(error(Split::Clean, 2).contains("1 images, but 2 are asked for"));
+        // As CleanCLIP's own lists name their author's machine.
+        table("image,label\n/data0/ImageNet1K/validation/ILSVRC2012_val_00000001.JPEG,65\n");
+        assert!(error(Split::Test, 1).contains("make them relative"), "{}", error(Split::Test, 1));
     }
 }

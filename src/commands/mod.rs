@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod fetch;
+pub(crate) mod data;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod report;

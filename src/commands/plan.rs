@@ -1,6 +1,8 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
+use datasets::fetch::catalogue::{SOURCES, Source};
+use datasets::fetch::bytes;
 use harness::Plan;
 use harness::cost::Cost;
 use harness::progress::duration;
@@ -40,14 +42,24 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
 }
 
 /// Prints what is known of data that are read from files.
-fn print_data(SurveyedData { set, used_for, asked, state, .. }: &SurveyedData) {
+fn print_data(SurveyedData { set, entry, used_for, asked, state }: &SurveyedData) {
     let said = match state {
         DataState::Drawn => return,
         DataState::Checked(usable) => format!("{asked}, checked: {usable} can be used"),
         DataState::Unchecked => format!("{asked}, there, not checked yet: a run begins with that"),
-        DataState::Absent(why) => format!("{asked}, not there: {why}"),
+        DataState::Absent(why) => format!("{asked}, not there: {why}{}", where_from(entry)),
     };
     println!("{set}, {used_for}: {said}");
+}
+
+/// How data of an entry are fetched, and how large they are as far as known.
+fn where_from(entry: &str) -> String {
+    let sources = SOURCES.iter().filter(|source| source.read_by == entry);
+    let command = |source: &Source| {
+        let size = source.size.map_or_else(|| "size: --dry-run".to_owned(), bytes);
+        format!("; cleanbench data fetch {} ({size})", source.name)
+    };
+    sources.map(command).collect()
 }
 
 /// What sustained speeds the time is told for, in FLOP/s. Two CPU cores were measured to train the tiny model at 0.16 and

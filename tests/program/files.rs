@@ -31,7 +31,7 @@ fn write_pairs(folder: &Path) {
 }
 
 fn bench() -> Bench {
-    let set = "train: { name: cc3m, file: data/pairs.csv, validation-file: data/pairs.csv }\n  \
+    let set = "train: { name: cc3m, train: data/pairs.csv, validation: data/pairs.csv }\n  \
                labelled: { name: emoji-scenes, preset: smoke }";
     let bench = Bench::with("micro", &[("train: { name: emoji-scenes, preset: smoke }", set)]);
     write_pairs(&bench.path("data"));

@@ -1,0 +1,60 @@
+//! Caltech101: photographs of 101 kinds of objects, in folders by class.
+//!
+//! Paper: Fei-Fei, Fergus and Perona, "Learning Generative Visual Models from Few Training Examples", CVPR 2004
+//! workshops.
+//! Follows: torchvision's `Caltech101` (101 classes: `BACKGROUND_Google` is left out, and `Faces` and `Faces_easy` are
+//! two classes); class names and templates of openai/CLIP, `data/prompts.md`, without its "background".
+//! Departs: there is no published split: images are shuffled by the data seed, tests take the front of that order, and
+//! tuning and clean images the back, so that they overlap only where together they are more than there are. Never run
+//! on the data set itself.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::source::{Collection, Labels, Names, Part, Side, embedded, read_classes};
+
+/// The data set.
+pub static ENTRY: Entry<Dataset> = Entry {
+    card: Card {
+        name: "caltech101",
+        title: "Caltech101",
+        summary: "Photographs of 101 kinds of objects, in folders by class.",
+        paper: "Fei-Fei, Fergus and Perona, CVPR 2004 workshops",
+        follows: "torchvision's Caltech101 (no background; both kinds of faces); openai/CLIP, data/prompts.md",
+        departs: "no published split: images are shuffled by the data seed, tests take the front and everything else \
+                  the back; never run on the data set itself",
+        version: 1,
+    },
+    presets,
+    build,
+};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Settings {
+    /// The folder of the classes' folders.
+    folder: PathBuf,
+}
+
+fn presets() -> Vec<Preset> {
+    vec![preset("paper", Settings { folder: PathBuf::from("data/caltech101/101_ObjectCategories") })]
+}
+
+fn build(resolved: Value) -> Result<Dataset> {
+    Ok(collection(resolved)?.dataset())
+}
+
+/// The data set's files.
+pub(crate) fn collection(resolved: Value) -> Result<Collection> {
+    let Settings { folder } = settings(resolved)?;
+    let names: Names = embedded(include_str!("../assets/prompts/caltech101.json"));
+    let labels = Labels { ignored: &["BACKGROUND_Google"], ..Labels::in_order(&names.folders) };
+    let side = Side::new(move |_| read_classes(&folder, &[], "folder", &labels));
+    let back = || Ok(Part::back(&side, "all"));
+    let parts = [back(), back(), back(), Ok(Part::front(&side, "all"))];
+    Ok(Collection { name: "caltech101", parts, names: Some(names), manifest: None })
+}

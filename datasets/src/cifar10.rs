@@ -1,0 +1,84 @@
+//! CIFAR-10: 60 000 images of 32 pixels a side in 10 classes, from the binary version or the Hub's Parquet files.
+//!
+//! Paper: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+//! Follows: the binary version; the Hub's `cifar10` (`img`, `label`); class names and templates of openai/CLIP,
+//! `data/prompts.md`.
+//! Departs: images are shuffled by the data seed; tuning uses the back of the test images. The version of pickles is
+//! not read, as pickles are programs. Never run on the data set itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::source::{
+    CIFAR_10, CifarLayout, Collection, Labels, Names, Part, Side, embedded, read_cifar, read_classes,
+};
+
+/// The data set.
+pub static ENTRY: Entry<Dataset> = Entry {
+    card: Card {
+        name: "cifar10",
+        title: "CIFAR-10",
+        summary: "60 000 images of 32 pixels a side in 10 classes.",
+        paper: "Krizhevsky, 2009",
+        follows: "the binary version; the Hub's cifar10; openai/CLIP, data/prompts.md",
+        departs: "images are shuffled by the data seed; tuning uses the back of the test images; never run on the data \
+                  set itself",
+        version: 1,
+    },
+    presets,
+    build,
+};
+
+/// Settings of both sets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Settings {
+    /// The folder of the binary version or of the Hub's Parquet files.
+    pub(crate) folder: PathBuf,
+}
+
+fn presets() -> Vec<Preset> {
+    vec![preset("paper", Settings { folder: PathBuf::from("data/cifar10") })]
+}
+
+fn build(resolved: Value) -> Result<Dataset> {
+    Ok(collection(resolved)?.dataset())
+}
+
+/// The data set's files.
+pub(crate) fn collection(resolved: Value) -> Result<Collection> {
+    let names = embedded(include_str!("../assets/prompts/cifar10.json"));
+    Ok(of_cifar("cifar10", settings(resolved)?, CIFAR_10, names))
+}
+
+/// CIFAR-10 or CIFAR-100.
+pub(crate) fn of_cifar(
+    name: &'static str,
+    settings: Settings,
+    layout: CifarLayout,
+    names: Names,
+) -> Collection {
+    let side = |test: bool| {
+        let (folder, labels) = (settings.folder.clone(), Labels::in_order(&names.classes));
+        Side::new(move |_| read(&folder, test, &layout, &labels))
+    };
+    let (train, test) = (side(false), side(true));
+    let parts = [
+        Ok(Part::front(&train, "train")),
+        Ok(Part::back(&train, "train")),
+        Ok(Part::back(&test, "test")),
+        Ok(Part::front(&test, "test")),
+    ];
+    Collection { name, parts, names: Some(names), manifest: None }
+}
+
+fn read(folder: &Path, test: bool, layout: &CifarLayout, labels: &Labels) -> Result<crate::source::Samples> {
+    match read_cifar(folder, test, layout)? {
+        Some(samples) => Ok(samples),
+        None => read_classes(folder, if test { &["test"] } else { &["train"] }, "folder", labels),
+    }
+}

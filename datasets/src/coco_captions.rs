@@ -1,0 +1,46 @@
+//! COCO captions with Karpathy's splits.
+//!
+//! Paper: Chen et al., arXiv:1504.00325; splits: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments", CVPR 2015.
+//! Follows: Karpathy's `dataset_coco.json`; LAION-AI/CLIP_benchmark (retrieval on the test split).
+//! Departs: pairs are shuffled by the data seed; a caption is a pair of its own, and retrieval counts each image's
+//! own caption alone. Never run on the data set itself.
+
+use std::path::Path;
+
+use anyhow::Result;
+use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use serde_json::Value;
+
+use crate::flickr30k::{Settings, of_karpathy};
+use crate::source::{CaptionChoice, Collection};
+
+/// The data set.
+pub static ENTRY: Entry<Dataset> = Entry {
+    card: Card {
+        name: "coco-captions",
+        title: "COCO captions",
+        summary: "Photographs with five captions each, for retrieval.",
+        paper: "Chen et al., arXiv:1504.00325; Karpathy and Fei-Fei, CVPR 2015",
+        follows: "Karpathy's dataset_coco.json; LAION-AI/CLIP_benchmark",
+        departs: "pairs are shuffled by the data seed; a caption is a pair of its own; never run on the data set itself",
+        version: 1,
+    },
+    presets,
+    build,
+};
+
+fn presets() -> Vec<Preset> {
+    let folder = Path::new("data/COCO");
+    let (file, images) = (folder.join("dataset_coco.json"), folder.to_owned());
+    let of = |captions| Settings { file: file.clone(), images: images.clone(), captions };
+    vec![preset("first", of(CaptionChoice::First)), preset("all", of(CaptionChoice::All))]
+}
+
+fn build(resolved: Value) -> Result<Dataset> {
+    Ok(collection(resolved)?.dataset())
+}
+
+/// The data set's files.
+pub(crate) fn collection(resolved: Value) -> Result<Collection> {
+    Ok(of_karpathy("coco-captions", settings(resolved)?))
+}

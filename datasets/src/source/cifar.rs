@@ -1,0 +1,160 @@
+//! CIFAR's binary version: records of one or two label bytes and the 1 024 bytes of each channel.
+//!
+//! Follows: the section "Binary version" of <https://www.cs.toronto.edu/~kriz/cifar.html>.
+
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clip::candle_core;
+use clip::{BadSample, Image};
+
+use super::files::Files;
+use super::samples::{Place, Samples};
+
+/// Pixels of a side, and of an image.
+const SIDE: usize = 32;
+const PIXELS: usize = SIDE * SIDE;
+
+/// How a record is laid out, and what the files are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CifarLayout {
+    /// Label bytes, and which of them counts.
+    label_bytes: usize,
+    label: usize,
+    classes: usize,
+    folder: &'static str,
+    train: &'static [&'static str],
+    test: &'static [&'static str],
+    /// A file of the version of pickles, which is not read.
+    pickled: (&'static str, &'static str),
+    download: &'static str,
+}
+
+/// CIFAR-10.
+pub(crate) const CIFAR_10: CifarLayout = CifarLayout {
+    label_bytes: 1,
+    label: 0,
+    classes: 10,
+    folder: "cifar-10-batches-bin",
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
+    test: &["test_batch.bin"],
+    pickled: ("cifar-10-batches-py", "test_batch"),
+    download: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+};
+
+/// CIFAR-100 with its fine labels.
+pub(crate) const CIFAR_100: CifarLayout = CifarLayout {
+    label_bytes: 2,
+    label: 1,
+    classes: 100,
+    folder: "cifar-100-binary",
+    train: &["train.bin"],
+    test: &["test.bin"],
+    pickled: ("cifar-100-python", "test"),
+    download: "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+};
+
+impl CifarLayout {
+    fn record(&self) -> usize {
+        self.label_bytes + 3 * PIXELS
+    }
+
+    /// The image of a record.
+    pub(crate) fn image(&self, files: &Files, file: u16, record: u32) -> candle_core::Result<Image> {
+        let offset = u64::from(record) * self.record() as u64 + self.label_bytes as u64;
+        let planes = files.read(file, offset, 3 * PIXELS)?;
+        let rgb = (0..PIXELS).flat_map(|at| [planes[at], planes[PIXELS + at], planes[2 * PIXELS + at]]);
+        Image::new(SIDE, SIDE, rgb.collect())
+    }
+}
+
+/// The binary files of one side below a path; `None` where there are none.
+pub(crate) fn read_cifar(path: &Path, test: bool, layout: &CifarLayout) -> Result<Option<Samples>> {
+    let names = if test { layout.test } else { layout.train };
+    let folders = [path.to_owned(), path.join(layout.folder)];
+    let Some(folder) = folders.iter().find(|folder| folder.join(names[0]).is_file()) else {
+        let (below, file) = layout.pickled;
+        if path.join(file).is_file() || path.join(below).is_dir() {
+            bail!(
+                "{}: holds CIFAR as pickles, which are programs and are not read; download {} instead",
+                path.display(),
+                layout.download
+            )
+        }
+        return Ok(None);
+    };
+    let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    let mut samples = Samples::new(folder.display().to_string(), "CIFAR's binary version");
+    for (number, file) in files.iter().enumerate() {
+        let named = || format!("cannot read {}", file.display());
+        read_file(file, number as u16, layout, &mut samples).with_context(named)?;
+    }
+    ensure!(!samples.is_empty(), "{}: no images", folder.display());
+    samples.records = Some(*layout);
+    samples.files = Files::new(files);
+    Ok(Some(samples))
+}
+
+fn read_file(path: &Path, file: u16, layout: &CifarLayout, samples: &mut Samples) -> Result<()> {
+    let opened = std::fs::File::open(path)?;
+    let records = opened.metadata()?.len() / layout.record() as u64;
+    let left = opened.metadata()?.len() % layout.record() as u64;
+    let mut reader = BufReader::new(opened);
+    let mut bytes = vec![0; layout.record()];
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    for record in 0..u32::try_from(records).context("too many records")? {
+        reader.read_exact(&mut bytes)?;
+        let label = Some(u64::from(bytes[layout.label]));
+        samples.push_labelled(
+            &format!("{stem}-{record}"),
+            label,
+            layout.classes,
+            Place::Record { file, record },
+        );
+    }
+    if left > 0 {
+        let place = Place::Bad { file, reason: BadSample::Truncated };
+        samples.push_labelled(&format!("{stem}-{records}"), Some(0), layout.classes, place);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_with_their_labels_and_a_cut_one_is_counted() {
+        for (layout, name, labels) in
+            [(CIFAR_10, "test_batch.bin", vec![7]), (CIFAR_100, "test.bin", vec![3, 77])]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bytes = labels.clone();
+            bytes
+                .extend((0..3).flat_map(|channel| (0..PIXELS).map(move |at| (at / 32 + channel * 50) as u8)));
+            bytes.extend([200; 40]);
+            std::fs::create_dir(folder.path().join(layout.folder)).unwrap();
+            std::fs::write(folder.path().join(layout.folder).join(name), bytes).unwrap();
+            let samples = read_cifar(folder.path(), true, &layout).unwrap().unwrap();
+            assert_eq!((samples.len(), samples.label(0).unwrap()), (2, usize::from(*labels.last().unwrap())));
+            let image = samples.image(0).unwrap();
+            assert_eq!((image.pixel(0, 0), image.pixel(31, 2)), ([0, 50, 100], [2, 52, 102]));
+            assert_eq!(samples.bad(1), Some(BadSample::Truncated));
+        }
+    }
+
+    #[test]
+    fn pickles_are_refused_with_what_to_download() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("cifar-10-batches-py")).unwrap();
+        let error = read_cifar(folder.path(), true, &CIFAR_10).err().unwrap().to_string();
+        assert!(error.contains("pickles") && error.contains("cifar-10-binary.tar.gz"), "{error}");
+    }
+}

@@ -1,0 +1,337 @@
+//! The index of one side of a data set.
+
+use std::path::PathBuf;
+
+use clip::candle_core::{self, bail};
+use clip::{BadSample, Image, Origin};
+
+use super::cifar::CifarLayout;
+use super::files::Files;
+use super::hub_table::HubTable;
+use super::tar;
+use super::texts::Texts;
+
+/// Bytes of the largest member that is taken for an image.
+const LARGEST: u64 = 256 << 20;
+
+/// Where an image lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a file of its own, whose path below the root is the sample's key.
+    Loose,
+    /// In a tar, from a block on.
+    Member { file: u16, block: u32, length: u32 },
+    /// In a row of a row group of a Parquet file.
+    Row { file: u16, group: u16, row: u32 },
+    /// In a record of a file of CIFAR.
+    Record { file: u16, record: u32 },
+    /// Nowhere: the sample is bad. The file is that of a tar.
+    Bad { file: u16, reason: BadSample },
+}
+
+impl Place {
+    /// A member of a tar, or why it cannot be used.
+    pub(crate) fn member(file: u16, offset: u64, length: u64) -> Self {
+        let bad = |reason| Self::Bad { file, reason };
+        match (u32::try_from(offset / tar::BLOCK), u32::try_from(length)) {
+            (_, Ok(0)) => bad(BadSample::Empty),
+            (Ok(block), Ok(length)) if u64::from(length) <= LARGEST => Self::Member { file, block, length },
+            _ => bad(BadSample::TooLarge),
+        }
+    }
+
+    fn in_file(self, file: u16) -> Self {
+        match self {
+            Self::Loose => Self::Loose,
+            Self::Member { block, length, .. } => Self::Member { file, block, length },
+            Self::Row { group, row, .. } => Self::Row { file, group, row },
+            Self::Record { record, .. } => Self::Record { file, record },
+            Self::Bad { reason, .. } => Self::Bad { file, reason },
+        }
+    }
+}
+
+/// The samples of one side of a data set, as they were found; images are read when asked for.
+#[derive(Default)]
+pub struct Samples {
+    /// What errors call it: the file or folder.
+    pub(crate) name: String,
+    /// What was recognised, for people.
+    pub(crate) formats: Vec<String>,
+    /// What else there is to say: how many downloads failed, where a tar is damaged.
+    pub(crate) notes: Vec<String>,
+    /// The folder that keys of [`Place::Loose`] are relative to.
+    pub(crate) root: PathBuf,
+    pub(crate) files: Files,
+    pub(crate) tables: Vec<HubTable>,
+    pub(crate) records: Option<CifarLayout>,
+    keys: Texts,
+    captions: Texts,
+    labels: Vec<u32>,
+    /// Kept only where asked for.
+    urls: Option<Texts>,
+    places: Vec<Place>,
+}
+
+impl Samples {
+    /// No samples yet, of what errors call `name`.
+    pub(crate) fn new(name: String, format: impl Into<String>) -> Self {
+        Self { name, formats: vec![format.into()], ..Self::default() }
+    }
+
+    /// Keeps the URLs of samples that have one.
+    pub(crate) fn keep_urls(&mut self) {
+        self.urls = Some(Texts::default());
+    }
+
+    /// Puts a captioned sample at the end. One without a place that can be used is bad, as is one whose caption is.
+    pub(crate) fn push_pair(&mut self, key: &str, caption: Result<&str, BadSample>, place: Place, url: &str) {
+        let (caption, reason) = match caption {
+            Ok(caption) if caption.trim().is_empty() => ("", Some(BadSample::NoCaption)),
+            Ok(caption) if caption.len() > Texts::LONGEST => ("", Some(BadSample::TooLarge)),
+            Ok(caption) => (caption, None),
+            Err(reason) => ("", Some(reason)),
+        };
+        self.push(key, place, reason);
+        self.captions.push(caption);
+        if let Some(urls) = &mut self.urls {
+            urls.push(url);
+        }
+    }
+
+    /// Puts a labelled sample at the end; `classes` is how many labels there are.
+    pub(crate) fn push_labelled(&mut self, key: &str, label: Option<u64>, classes: usize, place: Place) {
+        let within = label.and_then(|label| u32::try_from(label).ok());
+        let within = within.filter(|label| (*label as usize) < classes);
+        self.push(key, place, within.is_none().then_some(BadSample::LabelOutOfRange));
+        self.labels.push(within.unwrap_or(0));
+    }
+
+    fn push(&mut self, key: &str, place: Place, reason: Option<BadSample>) {
+        let file = match place {
+            Place::Loose => 0,
+            Place::Member { file, .. }
+            | Place::Row { file, .. }
+            | Place::Record { file, .. }
+            | Place::Bad { file, .. } => file,
+        };
+        let good = !matches!(place, Place::Bad { .. });
+        self.places.push(match reason {
+            Some(reason) if good => Place::Bad { file, reason },
+            _ => place,
+        });
+        self.keys.push(key);
+    }
+
+    /// Puts the samples of another index at the end, all of them in the file with this number.
+    pub(crate) fn append(&mut self, other: &Self, file: u16) {
+        for (index, place) in other.places.iter().enumerate() {
+            self.keys.push(other.keys.get(index));
+            if other.captions.len() > 0 {
+                self.captions.push(other.captions.get(index));
+            }
+            if let (Some(urls), Some(others)) = (&mut self.urls, &other.urls) {
+                urls.push(others.get(index));
+            }
+            self.places.push(place.in_file(file));
+        }
+        self.labels.extend_from_slice(&other.labels);
+        self.notes.extend_from_slice(&other.notes);
+    }
+
+    /// Gives back what the growing index took too much.
+    pub(crate) fn shrink(&mut self) {
+        self.keys.shrink();
+        self.captions.shrink();
+        self.places.shrink_to_fit();
+        self.labels.shrink_to_fit();
+    }
+
+    /// How many there are, bad ones included.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes of memory that the index takes.
+    pub fn memory(&self) -> usize {
+        let urls = self.urls.as_ref().map_or(0, Texts::memory);
+        let texts = self.keys.memory() + self.captions.memory() + urls;
+        texts + self.labels.capacity() * size_of::<u32>() + self.places.capacity() * size_of::<Place>()
+    }
+
+    /// What was recognised, in words.
+    pub fn formats(&self) -> &[String] {
+        &self.formats
+    }
+
+    /// What else there is to say: how many downloads failed, which tars are damaged.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The files that hold many samples each, and their bytes; none where every image is a file of its own.
+    pub fn shards(&self) -> (usize, u64) {
+        let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
+        (self.files.paths().len(), self.files.paths().iter().map(length).sum())
+    }
+
+    /// A sample's key: what members of a tar share, or the path that a table names.
+    pub fn key(&self, index: usize) -> &str {
+        self.keys.get(index)
+    }
+
+    /// The file that holds a sample among others; empty where its image is a file of its own.
+    pub fn shard(&self, index: usize) -> String {
+        let name = |file| self.files.path(file).file_name().map(|name| name.to_string_lossy().into_owned());
+        match self.places.get(index) {
+            None | Some(Place::Loose) => String::new(),
+            Some(Place::Member { file, .. } | Place::Row { file, .. } | Place::Record { file, .. })
+            | Some(Place::Bad { file, .. }) => name(*file).unwrap_or_default(),
+        }
+    }
+
+    /// The URL that a sample comes from; empty where none is known or kept.
+    pub fn url(&self, index: usize) -> &str {
+        self.urls.as_ref().map_or("", |urls| urls.get(index))
+    }
+
+    /// A sample's caption, empty where it has none, good or bad.
+    pub(crate) fn caption_text(&self, index: usize) -> &str {
+        self.captions.get(index)
+    }
+
+    /// Why a sample is bad, as far as the index knows.
+    pub fn bad(&self, index: usize) -> Option<BadSample> {
+        match self.places.get(index) {
+            Some(Place::Bad { reason, .. }) => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// The caption; an error for a bad sample, and outside `0..len()`.
+    pub fn caption(&self, index: usize) -> candle_core::Result<&str> {
+        self.good(index)?;
+        Ok(self.captions.get(index))
+    }
+
+    /// The label; an error for a bad sample, and outside `0..len()`.
+    pub fn label(&self, index: usize) -> candle_core::Result<usize> {
+        self.good(index)?;
+        Ok(self.labels.get(index).map_or(0, |label| *label as usize))
+    }
+
+    fn good(&self, index: usize) -> candle_core::Result<Place> {
+        match self.places.get(index) {
+            None => bail!("sample {index} of {}", self.len()),
+            Some(Place::Bad { reason, .. }) => Err(reason.because(self.read_from(index).to_string())),
+            Some(place) => Ok(*place),
+        }
+    }
+
+    /// The image; an error says where it was to be read from, and why it could not be.
+    pub fn image(&self, index: usize) -> candle_core::Result<Image> {
+        let place = self.good(index)?;
+        if let Place::Record { file, record } = place {
+            return match self.records {
+                Some(layout) => layout.image(&self.files, file, record),
+                None => bail!("{}: no records", self.read_from(index)),
+            };
+        }
+        let bytes = self.encoded(index)?;
+        Image::decode(&bytes).map_err(|error| error.context(format!("cannot read {}", self.read_from(index))))
+    }
+
+    /// The bytes of the image's file; an error where there is none, as in CIFAR's records.
+    pub fn encoded(&self, index: usize) -> candle_core::Result<Vec<u8>> {
+        let named =
+            |error: candle_core::Error| error.context(format!("cannot read {}", self.read_from(index)));
+        match self.good(index)? {
+            Place::Loose => {
+                let path = self.root.join(self.keys.get(index));
+                let length = std::fs::metadata(&path).map_err(|error| named(error.into()))?.len();
+                if length > LARGEST {
+                    return Err(BadSample::TooLarge.because(self.read_from(index).to_string()));
+                }
+                std::fs::read(&path).map_err(|error| named(error.into()))
+            }
+            Place::Member { file, block, length } => {
+                self.files.read(file, u64::from(block) * tar::BLOCK, length as usize).map_err(named)
+            }
+            Place::Row { file, group, row } => match self.tables.get(usize::from(file)) {
+                Some(table) => table.image(self.files.handle(file)?, group, row).map_err(named),
+                None => bail!("{}: no such table", self.read_from(index)),
+            },
+            _ => bail!("{}: no file of an image", self.read_from(index)),
+        }
+    }
+
+    /// The file, and where it holds many the member or row, that a sample is read from.
+    pub fn read_from(&self, index: usize) -> Origin {
+        let key = self.keys.get(index);
+        let (file, member) = match self.places.get(index) {
+            Some(Place::Row { file, group, row }) => (*file, format!("row {row} of group {group}")),
+            Some(Place::Member { file, .. } | Place::Record { file, .. } | Place::Bad { file, .. })
+                if !self.files.paths().is_empty() =>
+            {
+                (*file, key.to_owned())
+            }
+            _ => return Origin { file: self.root.join(key), member: None },
+        };
+        Origin { file: self.files.path(file).to_owned(), member: Some(member) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that the process holds, by the system's count.
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    #[test]
+    fn three_million_pairs_take_less_than_four_hundred_megabytes() {
+        let before = resident();
+        let mut samples = Samples::new("synthetic".to_owned(), "synthetic");
+        for index in 0..3_000_000_u32 {
+            // 55 characters, a little more than captions of CC3M have on average.
+            let caption = format!("a photo of thing number {index:7} that was seen somewhere");
+            let place = Place::member((index / 10_000) as u16, u64::from(index % 10_000) * 40_960, 30_000);
+            samples.push_pair(&format!("{index:09}"), Ok(&caption), place, "");
+        }
+        samples.shrink();
+        let (own, grown) = (samples.memory(), resident().saturating_sub(before));
+        println!("3 million pairs: index {} MB, resident {} MB more", own / 1_000_000, grown / 1_000_000);
+        assert!(own < 400_000_000 && grown < 500_000_000, "{own} {grown}");
+        assert_eq!(samples.key(2_999_999), "002999999");
+        assert!(samples.caption(1_234_567).unwrap().contains("1234567"));
+        assert_eq!(size_of::<Place>(), 12);
+    }
+
+    #[test]
+    fn bad_samples_say_why_and_where() {
+        let mut samples = Samples::new("pairs".to_owned(), "test");
+        samples.push_pair("a", Ok(" \n"), Place::Loose, "");
+        samples.push_pair("b", Err(BadSample::NotUtf8), Place::Loose, "");
+        samples.push_pair("c", Ok("c"), Place::member(0, 0, 0), "");
+        samples.push_pair("d", Ok("d"), Place::member(0, 0, LARGEST + 1), "");
+        let reasons: Vec<_> = (0..4).map(|index| samples.bad(index).unwrap()).collect();
+        let expected = [BadSample::NoCaption, BadSample::NotUtf8, BadSample::Empty, BadSample::TooLarge];
+        assert_eq!(reasons, expected);
+        for (index, reason) in expected.into_iter().enumerate() {
+            let error = samples.image(index).unwrap_err();
+            assert_eq!(BadSample::of(&error), Some(reason));
+            assert!(error.to_string().contains(samples.key(index)), "{error}");
+            assert_eq!(BadSample::of(&samples.caption(index).unwrap_err()), Some(reason));
+        }
+        assert_eq!(BadSample::of(&samples.image(4).unwrap_err()), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! `cleanbench data`: which data set of files is meant.
+
+pub(crate) mod inspect;
+pub(crate) mod subset;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use datasets::source::{Collection, Samples};
+use harness::catalog::{find, suggestion};
+use harness::contract::Split;
+use harness::progress::{Progress, Verbosity};
+use serde_json::{Value, json};
+
+use super::terminal_width;
+use crate::cli::FilesChoice;
+use crate::mistake;
+
+/// A data set of files and the side of it that is looked at.
+pub(crate) struct Chosen {
+    pub(crate) name: &'static str,
+    pub(crate) settings: Value,
+    pub(crate) split: Split,
+    pub(crate) collection: Collection,
+    pub(crate) samples: Arc<Samples>,
+}
+
+impl FilesChoice {
+    /// Opens the named data set, or the files at the path, which may be of pairs or of labelled images.
+    pub(crate) fn open(&self) -> Result<Chosen> {
+        let names = datasets::files();
+        let named = names.iter().any(|(entry, _)| entry.card.name == self.name);
+        let path = Path::new(&self.name);
+        if named || !(path.exists() || self.name.contains(['/', '{'])) {
+            return self.open_as(&self.name, &[]);
+        }
+        let paired = self.open_as("pairs", &[("train", json!(path)), ("validation", json!(path))]);
+        let without =
+            |chosen: &Chosen| (0..chosen.samples.len()).all(|index| chosen.samples.bad(index).is_some());
+        match paired {
+            Ok(chosen) if !without(&chosen) => Ok(chosen),
+            paired => match (self.open_as("folder", &[("test", json!(path))]), paired) {
+                (Ok(chosen), _) | (Err(_), Ok(chosen)) => Ok(chosen),
+                (Err(labelled), Err(paired)) => {
+                    Err(anyhow!("no pairs: {paired:#}\nand no labelled images: {labelled:#}"))
+                }
+            },
+        }
+    }
+
+    fn open_as(&self, name: &str, own: &[(&str, Value)]) -> Result<Chosen> {
+        let files = datasets::files();
+        let Some((entry, open)) = files.iter().find(|(entry, _)| entry.card.name == name) else {
+            // Data sets that are drawn are known and hold no files.
+            let all = datasets::all();
+            let entry = find("data set", &all, name).map_err(mistake)?;
+            let name = entry.card.name;
+            return Err(mistake(format!(
+                "{name} is drawn and holds no files; `cleanbench data show` draws it"
+            )));
+        };
+        let presets = (entry.presets)();
+        let known: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
+        let wanted = self.preset.as_deref().unwrap_or(known[0]);
+        let Some((_, mut settings)) = presets.iter().find(|(name, _)| *name == wanted).cloned() else {
+            return Err(mistake(format!("no preset {wanted:?}; {}", suggestion(wanted, &known))));
+        };
+        for (key, value) in own {
+            settings[*key] = value.clone();
+        }
+        self.edit(&mut settings)?;
+        let collection = open(settings.clone()).map_err(|error| mistake(harness::describe(&error)))?;
+        let split = self.split(&collection)?;
+        let samples = collection.samples(split)?;
+        Ok(Chosen { name: entry.card.name, settings, split, collection, samples })
+    }
+
+    /// Puts `--set` into a preset's settings.
+    fn edit(&self, settings: &mut Value) -> Result<()> {
+        for set in &self.settings {
+            let (key, value) =
+                set.split_once('=').ok_or_else(|| mistake(format!("--set {set:?}: expected KEY=VALUE")))?;
+            let known: Vec<&str> =
+                settings.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+            if !known.contains(&key) {
+                return Err(mistake(format!("--set {key}: no such setting; {}", suggestion(key, &known))));
+            }
+            // A path stands without quotes.
+            settings[key] = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+        }
+        Ok(())
+    }
+
+    fn split(&self, collection: &Collection) -> Result<Split> {
+        let splits = [Split::Train, Split::Clean, Split::Validation, Split::Test];
+        let Some(wanted) = &self.split else {
+            return Ok(if collection.class_names().is_empty() { Split::Train } else { Split::Test });
+        };
+        splits.into_iter().find(|split| split.name() == wanted).ok_or_else(|| {
+            mistake(format!("--split {wanted:?}: {}", suggestion(wanted, &splits.map(Split::name))))
+        })
+    }
+
+    /// Progress over `total` images.
+    pub(crate) fn progress(&self, total: usize) -> Progress {
+        let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+        Progress::new(verbosity, total as f64, terminal_width())
+    }
+}
+
+/// Bytes in the unit that suits them.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = ["bytes", "KB", "MB", "GB", "TB"];
+    let power = (0..units.len()).rev().find(|power| count >= 1000_u64.pow(*power as u32)).unwrap_or(0);
+    match power {
+        0 => format!("{count} bytes"),
+        _ => format!("{:.1} {}", count as f64 / 1000_f64.powi(power as i32), units[power]),
+    }
+}

@@ -1,0 +1,98 @@
+//! `cleanbench data inspect`.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Result;
+use datasets::source::{Captions, Inspection, Manifest, SIDES, inspect as look};
+
+use super::{Chosen, bytes};
+use crate::cli::InspectOptions;
+use crate::{FINE, UNEXPECTED, mistake};
+
+/// The share of bad samples past which a run stops unless its plan says otherwise.
+const BAD_SHARE: f64 = 0.01;
+
+/// Prints what a data set of files holds. Past one bad sample in a hundred the exit code says so.
+pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
+    let chosen = options.choice.open()?;
+    let check = match options.check.as_str() {
+        "all" => chosen.samples.len(),
+        number => {
+            number.parse().map_err(|_| mistake(format!("--check {number:?}: expected a number or all")))?
+        }
+    };
+    let path = options.manifest.as_ref().or(chosen.collection.manifest());
+    let manifest = path.map(|path| Manifest::read(path)).transpose()?;
+    let (progress, done) = (options.choice.progress(check), AtomicUsize::new(0));
+    progress.begin("images", check as f64);
+    let classes = chosen.collection.class_names().len();
+    let found = look(&chosen.samples, classes, check, manifest.as_ref(), &|| {
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        progress.advance("images", done as f64 / check.max(1) as f64, format!("{done} of {check}"));
+    });
+    progress.clear();
+    print(&chosen, &found);
+    Ok(if found.bad_share > BAD_SHARE { UNEXPECTED } else { FINE })
+}
+
+fn print(chosen: &Chosen, found: &Inspection) {
+    let Chosen { name, split, samples, .. } = chosen;
+    println!("{name}, {}: {}", split.name(), samples.formats().join(", "));
+    let (shards, size) = samples.shards();
+    if shards > 0 {
+        println!("  files     {shards}, {}", bytes(size));
+    }
+    let what = if found.labels.is_empty() { "pairs" } else { "images" };
+    println!("  {what:<9} {}", found.samples);
+    if !found.labels.is_empty() {
+        let (least, most) = (found.labels.iter().min(), found.labels.iter().max());
+        let none = found.labels.iter().filter(|count| **count == 0).count();
+        println!(
+            "  classes   {}, with {} to {} images each; {none} without any",
+            found.labels.len(),
+            least.unwrap_or(&0),
+            most.unwrap_or(&0)
+        );
+    }
+    if let Some(Captions { lengths, repeated }) = &found.captions {
+        let [least, first, median, third, late, most] = lengths;
+        println!(
+            "  captions  characters: least {least}, quartiles {first}, {median}, {third}, 99 % {late}, most {most}; \
+             {repeated} repeat an earlier one"
+        );
+    }
+    let read = found.sizes.widths.iter().sum::<usize>();
+    println!("  read      {} images, {read} of them good, {}", found.checked, bytes(found.checked_bytes));
+    println!("  widths    {}", histogram(&found.sizes.widths));
+    println!("  heights   {}", histogram(&found.sizes.heights));
+    println!("  index     {} of memory", bytes(samples.memory() as u64));
+    let content = if found.checked == found.samples { "images, keys" } else { "keys" };
+    println!(
+        "  hash      {} of {content} and {}",
+        found.hash,
+        if what == "pairs" { "captions" } else { "labels" }
+    );
+    if let Some([listed, there, changed]) = found.coverage {
+        let share = 100.0 * there as f64 / listed.max(1) as f64;
+        println!("  manifest  {there} of {listed} pairs are there ({share:.1} %), {changed} of them changed");
+    }
+    for note in samples.notes() {
+        println!("  note      {note}");
+    }
+    let reasons: Vec<String> = found.bad.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join(", ") };
+    println!("  bad       {reasons}");
+    for sample in &found.named {
+        println!("            {sample}");
+    }
+}
+
+/// How many sides are at most so many pixels and over the class before.
+fn histogram(counts: &[usize; SIDES.len()]) -> String {
+    let class = |(most, count): (&usize, &usize)| match most {
+        &usize::MAX => format!("larger: {count}"),
+        most => format!("to {most}: {count}"),
+    };
+    let classes: Vec<String> = SIDES.iter().zip(counts).filter(|(_, count)| **count > 0).map(class).collect();
+    if classes.is_empty() { "none read".to_owned() } else { classes.join(", ") }
+}

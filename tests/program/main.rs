@@ -8,3 +8,4 @@ mod hub;
 mod mistakes;
 mod results;
 mod support;
+mod tiers;

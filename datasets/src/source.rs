@@ -2,7 +2,7 @@
 //! samples read when asked for.
 //!
 //! An index holds a sample's key, its caption or label, and where its image lies; images are never held. Three million
-//! pairs take less than 400 MB (a test measures it). A sample that cannot be used stays in the index with the reason
+//! pairs take less than 300 MB (a test measures it). A sample that cannot be used stays in the index with the reason
 //! ([`clip::BadSample`]), so that bad ones can be counted; a file of which nothing can be used is an error.
 
 mod cifar;

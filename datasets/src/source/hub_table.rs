@@ -231,7 +231,7 @@ fn open(file: &Arc<File>) -> Result<HubTable> {
 
 /// The samples of these Parquet files, in order.
 pub(crate) fn read_files(name: String, paths: Vec<PathBuf>, kind: Kind) -> Result<Samples> {
-    let mut samples = Samples::new(name, format!("Parquet, {} files", paths.len()));
+    let mut samples = Samples::new(name, "Parquet of the Hub");
     let mut tables = Vec::with_capacity(paths.len());
     for (number, path) in paths.iter().enumerate() {
         let named = || path.display().to_string();

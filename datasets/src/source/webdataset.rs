@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 /// The samples of these tars, in order.
 pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: bool) -> Result<Samples> {
     let read = |path: &PathBuf| read_shard(path, kind, urls).with_context(|| path.display().to_string());
-    let mut samples = Samples::new(name, format!("webdataset, {} tars", shards.len()));
+    let mut samples = Samples::new(name, "webdataset in tars");
     if urls {
         samples.keep_urls();
     }

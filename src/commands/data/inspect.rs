@@ -37,7 +37,7 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
 
 fn print(chosen: &Chosen, found: &Inspection) {
     let Chosen { name, split, samples, .. } = chosen;
-    println!("{name}, {}: {}", split.name(), samples.formats().join(", "));
+    println!("{name}, {}: {}", split.name(), samples.format());
     let (shards, size) = samples.shards();
     if shards > 0 {
         println!("  files     {shards}, {}", bytes(size));

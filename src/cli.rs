@@ -62,10 +62,10 @@ pub(crate) enum DataCommand {
 pub(crate) struct BenchOptions {
     /// A folder of images.
     pub(crate) folder: PathBuf,
-    /// Time nothing, but write what a model sees of each image, as bytes `[224, 224, 3]`, into this folder.
+    /// Time nothing, but write what a model sees of each image, as 32-bit floats `[224, 224, 3]`, into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) write: Option<PathBuf>,
-    /// Seconds that each step is timed for.
+    /// Seconds that each step is timed for, of processor time where the system tells it.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
     /// Print one JSON object.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use candle_core::{Device, Result, Tensor};
-use kernels::resample::{PRECISION, Window, join_lines, transpose};
+use kernels::resample::{PRECISION, Window, join_columns, join_lines};
 use rayon::prelude::*;
 
 use crate::Image;
@@ -15,11 +15,9 @@ const DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// Images as normalised pixels `[B, R, R, 3]`. An image of another size has its short side resized to `resolution`
 /// (bicubic, as Pillow does) and its centre cut out.
 pub fn batch(images: &[Image], resolution: usize) -> Result<Tensor> {
-    let table: Vec<[f32; 3]> = (0..256)
-        .map(|level| {
-            std::array::from_fn(|channel| (level as f32 / 255.0 - MEAN[channel]) / DEVIATION[channel])
-        })
-        .collect();
+    let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|level| (level as f32 / 255.0 - MEAN[channel]) / DEVIATION[channel])
+    });
     let mut values = vec![0f32; images.len() * resolution * resolution * 3];
     values.par_chunks_mut((resolution * resolution * 3).max(1)).zip(images).try_for_each(
         |(values, image)| {
@@ -28,10 +26,9 @@ pub fn batch(images: &[Image], resolution: usize) -> Result<Tensor> {
             } else {
                 Cow::Owned(crop(image, resolution)?)
             };
-            for (values, pixel) in values.chunks_exact_mut(3).zip(seen.rgb().chunks_exact(3)) {
-                for channel in 0..3 {
-                    values[channel] = table[pixel[channel] as usize][channel];
-                }
+            let pixels = seen.rgb().as_chunks::<3>().0;
+            for (values, [red, green, blue]) in values.as_chunks_mut().0.iter_mut().zip(pixels) {
+                *values = [tables[0][*red as usize], tables[1][*green as usize], tables[2][*blue as usize]];
             }
             Ok::<_, candle_core::Error>(())
         },
@@ -88,9 +85,9 @@ fn resample(image: &Image, columns: Axis, rows: Axis) -> Result<Image> {
     down.iter_mut().for_each(|window| window.first -= top);
     let rgb = &image.rgb()[top * width * 3..bottom * width * 3];
     let rgb = if rows_first {
-        join_columns(&join_rows(rgb, width, &down), width, &across)
+        join_columns(&join_lines(rgb, width * 3, &down), width, &across)
     } else {
-        join_rows(&join_columns(rgb, width, &across), columns.count, &down)
+        join_lines(&join_columns(rgb, width, &across), columns.count * 3, &down)
     };
     Image::new(columns.count, rows.count, rgb)
 }
@@ -111,17 +108,6 @@ fn windows(inputs: usize, axis: Axis) -> Vec<Window> {
         Window { first, weights: weights.iter().map(fixed).collect() }
     };
     (first..first + count).map(window).collect()
-}
-
-/// Joins the lines of an image `[height, width, 3]` and leaves its columns.
-fn join_rows(rgb: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
-    join_lines(rgb, width * 3, windows)
-}
-
-/// Joins the columns: lines of the transposed image.
-fn join_columns(rgb: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
-    let height = rgb.len() / (3 * width);
-    transpose(&join_lines(&transpose(rgb, width), height * 3, windows), height)
 }
 
 /// Keys' cubic convolution (1981) with a = -1/2.

@@ -20,6 +20,7 @@ mod embedding;
 mod fused;
 mod gelu;
 mod gradients;
+pub mod jpeg;
 mod layer_norm;
 mod linear;
 mod loss;

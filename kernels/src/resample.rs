@@ -1,4 +1,4 @@
-//! Filters over 8-bit RGB images in Pillow's fixed-point arithmetic (`Resample.c`), and their transposition.
+//! Filters over 8-bit RGB images in Pillow's fixed-point arithmetic (`Resample.c`).
 
 use crate::wide::wide;
 
@@ -6,8 +6,10 @@ use crate::wide::wide;
 pub const PRECISION: u32 = 22;
 /// Levels summed at a time, so that the sums stay in registers.
 const BLOCK: usize = 64;
-/// Pixels along each side of the squares that are transposed at a time.
-const SQUARE: usize = 16;
+/// Lines whose columns are joined at a time, in the lanes of vectors.
+const LANES: usize = 16;
+/// Levels of one pixel of as many lines: red, then green, then blue.
+type Pixels = [u8; 3 * LANES];
 
 /// The values that make one value, and their weights in units of 2^-22, which sum up to about 2^22.
 pub struct Window {
@@ -54,19 +56,98 @@ pub fn join_lines(source: &[u8], stride: usize, windows: &[Window]) -> Vec<u8> {
     joined
 }
 
-/// The transpose `[width, height, 3]` of an image `[height, width, 3]` in lines of `width` pixels.
-pub fn transpose(rgb: &[u8], width: usize) -> Vec<u8> {
-    let height = rgb.len() / (3 * width.max(1));
-    let mut transposed = vec![0; rgb.len()];
-    for top in (0..height).step_by(SQUARE) {
-        for left in (0..width).step_by(SQUARE) {
-            for y in top..(top + SQUARE).min(height) {
-                for x in left..(left + SQUARE).min(width) {
-                    let (from, to) = ((y * width + x) * 3, (x * height + y) * 3);
-                    transposed[to..to + 3].copy_from_slice(&rgb[from..from + 3]);
+/// Pixels, each the weighted sum of pixels of the same line of `source`, `[height, width, 3]`, one for each window.
+///
+/// Panics where a window reaches beyond `width`.
+pub fn join_columns(source: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
+    let (stride, joined_stride) = (width * 3, windows.len() * 3);
+    let mut joined = vec![0; source.len() / stride.max(1) * joined_stride];
+    let left = windows.iter().map(|window| window.first).min().unwrap_or(0);
+    let right = windows.iter().map(|window| window.first + window.weights.len()).max().unwrap_or(0);
+    let (mut band, mut sums) = (vec![[0; 3 * LANES]; right - left], vec![[0; 3 * LANES]; windows.len()]);
+    let bands = source.chunks(stride.max(1) * LANES).zip(joined.chunks_mut(joined_stride.max(1) * LANES));
+    for (source, joined) in bands {
+        gather(&mut band, source, stride, left * 3);
+        join_pixels(&mut sums, &band, left, windows);
+        scatter(&sums, joined, joined_stride);
+    }
+    joined
+}
+
+wide! {
+    /// Pixels of up to 16 lines of `source`, from level `first` on, side by side.
+    fn gather(band: &mut [Pixels], source: &[u8], stride: usize, first: usize) {
+        let (levels, _) = band.as_flattened_mut().as_chunks_mut::<LANES>();
+        let last = source.len() / stride - 1;
+        let lines: [&[u8]; LANES] =
+            std::array::from_fn(|line| &source[line.min(last) * stride + first..][..levels.len()]);
+        let (blocks, rest) = levels.as_chunks_mut::<BLOCK>();
+        for (block, levels) in blocks.iter_mut().enumerate() {
+            // Four lines at a time: packed by arithmetic, which the compiler vectorises.
+            let mut packed = [[0u32; BLOCK]; LANES / 4];
+            for (packed, lines) in packed.iter_mut().zip(lines.as_chunks::<4>().0) {
+                let line = |line: usize| lines[line][block * BLOCK..].first_chunk().unwrap_or(&[0; BLOCK]);
+                let [first, second, third, fourth] = [line(0), line(1), line(2), line(3)];
+                for (at, packed) in packed.iter_mut().enumerate() {
+                    *packed = u32::from_le_bytes([first[at], second[at], third[at], fourth[at]]);
+                }
+            }
+            for (at, levels) in levels.iter_mut().enumerate() {
+                let (fours, _) = levels.as_chunks_mut();
+                for (four, packed) in fours.iter_mut().zip(&packed) {
+                    *four = packed[at].to_le_bytes();
                 }
             }
         }
+        let done = blocks.len() * BLOCK;
+        for (at, levels) in rest.iter_mut().enumerate() {
+            *levels = lines.map(|line| line[done + at]);
+        }
     }
-    transposed
+
+    /// One pixel of every line for each window.
+    fn join_pixels(joined: &mut [Pixels], band: &[Pixels], left: usize, windows: &[Window]) {
+        for (joined, window) in joined.iter_mut().zip(windows) {
+            let mut sums = [1i32 << (PRECISION - 1); 3 * LANES];
+            let pixels = &band[window.first - left..][..window.weights.len()];
+            let (fours, rest) = pixels.as_chunks::<4>();
+            let (four_weights, rest_weights) = window.weights.as_chunks::<4>();
+            // Four at a time: the sums are kept in memory.
+            for ([a, b, c, d], weights) in fours.iter().zip(four_weights) {
+                for (at, sum) in sums.iter_mut().enumerate() {
+                    let (a, b, c, d) = (i32::from(a[at]), i32::from(b[at]), i32::from(c[at]), i32::from(d[at]));
+                    *sum += weights[0] * a + weights[1] * b + weights[2] * c + weights[3] * d;
+                }
+            }
+            for (pixel, weight) in rest.iter().zip(rest_weights) {
+                for (sum, level) in sums.iter_mut().zip(pixel) {
+                    *sum += weight * i32::from(*level);
+                }
+            }
+            for (level, sum) in joined.iter_mut().zip(&sums) {
+                *level = (sum >> PRECISION).clamp(0, 255) as u8;
+            }
+        }
+    }
+
+    /// The lines of such pixels one after another, as many as `lines` takes.
+    fn scatter(pixels: &[Pixels], lines: &mut [u8], stride: usize) {
+        let (eights, rest) = pixels.as_flattened().as_chunks::<LANES>().0.as_chunks::<8>();
+        for (block, levels) in eights.iter().enumerate() {
+            let mut packed = [[0; 8]; LANES];
+            for (line, packed) in packed.iter_mut().enumerate() {
+                let level = |at: usize| u64::from(levels[at][line]) << (8 * at);
+                let low = level(0) | level(1) | level(2) | level(3);
+                *packed = (low | level(4) | level(5) | level(6) | level(7)).to_le_bytes();
+            }
+            for (line, packed) in lines.chunks_exact_mut(stride).zip(&packed) {
+                line[block * 8..][..8].copy_from_slice(packed);
+            }
+        }
+        for (at, levels) in rest.iter().enumerate() {
+            for (line, level) in lines.chunks_exact_mut(stride).zip(levels) {
+                line[eights.len() * 8 + at] = *level;
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ macro_rules! wide {
             {
                 /// # Safety
                 /// The processor has the features.
-                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2")]
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2")]
                 unsafe fn with_avx512($($argument: $kind),*) {
                     any($($argument),*)
                 }
@@ -29,6 +29,7 @@ macro_rules! wide {
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
                 {
                     // SAFETY: the processor has the features.
                     return unsafe { with_avx512($($argument),*) };

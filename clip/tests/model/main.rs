@@ -4,6 +4,7 @@
 mod checkpoints;
 mod device;
 mod golden;
+mod images;
 mod inputs;
 mod released;
 mod sizes;

@@ -67,7 +67,7 @@ pub fn auto_augment(image: &Image, scale: f64, seed: &Seed) -> Image {
         let (chance, negative): (f64, bool) = (rng.random(), rng.random());
         let probability = if magnitude.is_none() { probability * scale } else { probability };
         if chance < probability {
-            augmented = operation(kind, magnitude.unwrap_or(0), negative, scale).apply(&augmented);
+            augmented = operation(kind, magnitude.unwrap_or(0), negative, scale).apply(augmented);
         }
     }
     augmented

@@ -1,5 +1,7 @@
 //! AutoAugment's operations with Pillow's arithmetic.
 
+use std::ops::Range;
+
 use clip::Image;
 
 /// An operation at a strength.
@@ -29,77 +31,77 @@ pub(super) enum Operation {
 
 impl Operation {
     /// The image after the operation, of the same size; what comes in from outside is black.
-    pub(super) fn apply(self, image: &Image) -> Image {
+    pub(super) fn apply(self, mut image: Image) -> Image {
+        let rgb = image.rgb_mut();
         match self {
-            Self::AutoContrast => by_histogram(image, auto_contrast),
+            Self::AutoContrast => by_histogram(rgb, auto_contrast),
             Self::Color(factor) => {
-                let grey = per_pixel(image, |pixel| [luma(pixel); 3]);
-                blend(&grey, image, factor)
+                for pixel in pixels(rgb) {
+                    let grey = luma(*pixel);
+                    *pixel = pixel.map(|level| blend(grey, level, factor as f32));
+                }
             }
             Self::Contrast(factor) => {
-                let total: u64 = image.rgb().chunks_exact(3).map(|pixel| u64::from(luma(pixel))).sum();
-                let mean = (total as f64 / (image.width() * image.height()) as f64 + 0.5) as u8;
-                blend(&per_pixel(image, |_| [mean; 3]), image, factor)
+                let total: u64 = pixels(rgb).iter().map(|pixel| u64::from(luma(*pixel))).sum();
+                let mean = (total as f64 / (rgb.len() / 3) as f64 + 0.5) as u8;
+                per_level(rgb, |level| blend(mean, level, factor as f32));
             }
-            Self::Equalize => by_histogram(image, equalize),
-            Self::Invert => per_level(image, |level| 255 - level),
+            Self::Equalize => by_histogram(rgb, equalize),
+            Self::Invert => per_level(rgb, |level| 255 - level),
             Self::Posterize(bits) => {
                 let mask = u8::MAX << (8 - bits.clamp(1, 8));
-                per_level(image, |level| level & mask)
+                per_level(rgb, |level| level & mask);
             }
-            Self::Rotate(degrees) => affine(image, rotation(image, degrees)),
-            Self::Sharpness(factor) => blend(&smooth(image), image, factor),
-            Self::ShearX(magnitude) => affine(image, [1.0, magnitude, 0.0, 0.0, 1.0, 0.0]),
+            Self::Rotate(degrees) => return affine(&image, rotation(&image, degrees)),
+            Self::Sharpness(factor) => return sharpen(&image, factor as f32),
+            Self::ShearX(magnitude) => return affine(&image, [1.0, magnitude, 0.0, 0.0, 1.0, 0.0]),
             Self::Solarize(threshold) => {
-                per_level(image, |level| if f64::from(level) < threshold { level } else { 255 - level })
+                // Levels are whole, so the next whole threshold is as good.
+                let threshold = threshold.ceil() as u16;
+                per_level(rgb, |level| if u16::from(level) < threshold { level } else { 255 - level });
             }
         }
+        image
     }
 }
 
-fn per_level(image: &Image, change: impl Fn(u8) -> u8) -> Image {
-    let mut changed = image.clone();
-    changed.rgb_mut().iter_mut().for_each(|level| *level = change(*level));
-    changed
+fn pixels(rgb: &mut [u8]) -> &mut [[u8; 3]] {
+    rgb.as_chunks_mut().0
 }
 
-fn per_pixel(image: &Image, change: impl Fn(&[u8]) -> [u8; 3]) -> Image {
-    let mut changed = image.clone();
-    changed.rgb_mut().chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&change(pixel)));
-    changed
+fn per_level(rgb: &mut [u8], change: impl Fn(u8) -> u8) {
+    rgb.iter_mut().for_each(|level| *level = change(*level));
 }
 
 /// Pillow's conversion of RGB to L (ITU-R 601-2), in 16-bit fixed point.
-fn luma(pixel: &[u8]) -> u8 {
-    let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
+fn luma(pixel: [u8; 3]) -> u8 {
+    let [red, green, blue] = pixel.map(u32::from);
     ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16) as u8
 }
 
 /// `Image.blend`: `from` at 0, `to` at 1, beyond them outside, fractions cut off.
-fn blend(from: &Image, to: &Image, factor: f64) -> Image {
-    let factor = factor as f32;
-    let mut blended = from.clone();
-    for (level, to) in blended.rgb_mut().iter_mut().zip(to.rgb()) {
-        let from = f32::from(*level);
-        *level = (from + factor * (f32::from(*to) - from)) as u8; // the cast saturates
-    }
-    blended
+fn blend(from: u8, to: u8, factor: f32) -> u8 {
+    let from = f32::from(from);
+    (from + factor * (f32::from(to) - from)) as u8 // the cast saturates
 }
 
 /// Maps each channel by a table made from its histogram.
-fn by_histogram(image: &Image, table: fn(&[u32; 256]) -> Option<[u8; 256]>) -> Image {
-    let mut histograms = [[0u32; 256]; 3];
-    for pixel in image.rgb().chunks_exact(3) {
-        pixel.iter().zip(&mut histograms).for_each(|(level, histogram)| histogram[*level as usize] += 1);
-    }
-    let tables = histograms.each_ref().map(table);
-    let mut mapped = image.clone();
-    for (index, level) in mapped.rgb_mut().iter_mut().enumerate() {
-        if let Some(table) = &tables[index % 3] {
-            *level = table[*level as usize];
+fn by_histogram(rgb: &mut [u8], table: fn(&[u32; 256]) -> Option<[u8; 256]>) {
+    // Neighbours are often equal and counted apart, as one count would wait for the other.
+    let mut counts = [[[0u32; 256]; 3]; 2];
+    for pair in rgb.chunks(6) {
+        for (pixel, counts) in pair.chunks(3).zip(&mut counts) {
+            pixel.iter().zip(counts).for_each(|(level, counts)| counts[usize::from(*level)] += 1);
         }
     }
-    mapped
+    let histogram = |channel: usize| -> [u32; 256] {
+        std::array::from_fn(|level| counts[0][channel][level] + counts[1][channel][level])
+    };
+    let unchanged = std::array::from_fn(|level| level as u8);
+    let tables = [0, 1, 2].map(|channel| table(&histogram(channel)).unwrap_or(unchanged));
+    for pixel in pixels(rgb) {
+        pixel.iter_mut().zip(&tables).for_each(|(level, table)| *level = table[usize::from(*level)]);
+    }
 }
 
 /// `None` where the channel has one level only.
@@ -124,20 +126,27 @@ fn equalize(histogram: &[u32; 256]) -> Option<[u8; 256]> {
     (step > 0).then(|| histogram.each_ref().map(level))
 }
 
-/// `ImageFilter.SMOOTH`: 5 in the middle and 1 around, over 13; the border stays.
-fn smooth(image: &Image) -> Image {
+/// The image blended with itself after `ImageFilter.SMOOTH`: 5 in the middle and 1 around, over 13; the border stays.
+fn sharpen(image: &Image, factor: f32) -> Image {
     let (width, height, old) = (image.width(), image.height(), image.rgb());
-    let mut smoothed = image.clone();
-    let new = smoothed.rgb_mut();
-    for y in 1..height.saturating_sub(1) {
-        for at in (y * width + 1) * 3..(y * width + width - 1).max(y * width + 1) * 3 {
-            let row =
-                |start: usize| [start - 3, start, start + 3].map(|at| f32::from(old[at])).iter().sum::<f32>();
-            let around = row(at - width * 3) + row(at) + row(at + width * 3);
-            new[at] = ((around + 4.0 * f32::from(old[at])) / 13.0 + 0.5) as u8;
+    let stride = width * 3;
+    let mut sharpened = image.clone();
+    if width < 3 || height < 3 {
+        return sharpened;
+    }
+    let inner = stride - 6;
+    for (y, new) in sharpened.rgb_mut().chunks_exact_mut(stride).enumerate().take(height - 1).skip(1) {
+        let [above, here, below] = [y - 1, y, y + 1].map(|y| &old[y * stride..][..stride]);
+        for (at, new) in new[3..][..inner].iter_mut().enumerate() {
+            let mut sum = 0;
+            for row in [above, here, below] {
+                sum += u16::from(row[at]) + u16::from(row[at + 3]) + u16::from(row[at + 6]);
+            }
+            let smooth = (f32::from(sum + 4 * u16::from(here[at + 3])) / 13.0 + 0.5) as u8;
+            *new = blend(smooth, *new, factor);
         }
     }
-    smoothed
+    sharpened
 }
 
 /// Where each pixel is read from, [a, b, c, d, e, f]: column a·x + b·y + c, row d·x + e·y + f, as `Image.rotate` has it.
@@ -151,22 +160,39 @@ fn rotation(image: &Image, degrees: f64) -> [f64; 6] {
 fn affine(image: &Image, matrix: [f64; 6]) -> Image {
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let [a, b, c, d, e, f] = matrix;
-    let (width, height) = (image.width() as i64, image.height() as i64);
+    let (step_x, step_y) = (fixed(a), fixed(d));
+    let (width, height) = (image.width(), image.height());
     let mut moved = image.clone();
-    moved.rgb_mut().fill(0);
+    let old = image.rgb().as_chunks::<3>().0;
     let (mut row_x, mut row_y) = (fixed(c + a * 0.5 + b * 0.5), fixed(f + d * 0.5 + e * 0.5));
-    for y in 0..height {
-        let (mut from_x, mut from_y) = (row_x, row_y);
-        for x in 0..width {
-            let (column, row) = (from_x >> 16, from_y >> 16);
-            if (0..width).contains(&column) && (0..height).contains(&row) {
-                moved.set_pixel(x as usize, y as usize, image.pixel(column as usize, row as usize));
-            }
-            (from_x, from_y) = (from_x + fixed(a), from_y + fixed(d));
+    for line in pixels(moved.rgb_mut()).chunks_exact_mut(width) {
+        let across = inside(row_x, step_x, width, width);
+        let down = inside(row_y, step_y, height, width);
+        let (first, end) = (across.start.max(down.start), across.end.min(down.end));
+        let (before, rest) = line.split_at_mut(first.min(width));
+        let (shown, after) = rest.split_at_mut(end.saturating_sub(first));
+        before.fill([0; 3]);
+        after.fill([0; 3]);
+        let (mut from_x, mut from_y) = (row_x + first as i64 * step_x, row_y + first as i64 * step_y);
+        for pixel in shown {
+            *pixel = old[(from_y >> 16) as usize * width + (from_x >> 16) as usize];
+            (from_x, from_y) = (from_x + step_x, from_y + step_y);
         }
         (row_x, row_y) = (row_x + fixed(b), row_y + fixed(e));
     }
     moved
+}
+
+/// Which of `count` places from `start` on, a step apart and in 16-bit fixed point, lie in `0..length`.
+fn inside(start: i64, step: i64, length: usize, count: usize) -> Range<usize> {
+    let (end, count) = ((length as i64) << 16, count as i64);
+    let (first, after) = match step.signum() {
+        0 if (0..end).contains(&start) => (0, count),
+        0 => (0, 0),
+        1 => (-(start.div_euclid(step)), -((start - end).div_euclid(step))),
+        _ => ((start - end).div_euclid(-step) + 1, start.div_euclid(-step) + 1),
+    };
+    first.clamp(0, count) as usize..after.clamp(0, count) as usize
 }
 
 #[cfg(test)]
@@ -208,7 +234,7 @@ mod tests {
             assert_eq!(expected.dims(), [3, input.height(), input.width()], "{name}");
             let expected = expected.permute((1, 2, 0)).unwrap().flatten_all().unwrap();
             let expected: Vec<u8> = expected.to_vec1().unwrap();
-            let found = operation.apply(&input);
+            let found = operation.apply(input.clone());
             let off = found.rgb().iter().zip(&expected).filter(|(a, b)| a != b).count();
             assert_eq!(off, 0, "{name}: {off} of {} levels differ", expected.len());
             seen.push(kind);
@@ -220,11 +246,11 @@ mod tests {
     fn small_images_are_augmented_too() {
         let line = Image::new(1, 1, vec![7, 8, 9]).unwrap();
         for operation in [Operation::Sharpness(0.1), Operation::Equalize, Operation::AutoContrast] {
-            assert_eq!(operation.apply(&line), line, "{operation:?}");
+            assert_eq!(operation.apply(line.clone()), line, "{operation:?}");
         }
         // 32 × 32 pixels leave steps of a few pixels a level, and the last levels beyond 255.
         let ramp = Image::new(32, 32, (0..32 * 32 * 3).map(|at| (at / 12) as u8).collect()).unwrap();
-        let levels = Operation::Equalize.apply(&ramp);
+        let levels = Operation::Equalize.apply(ramp);
         assert_eq!((levels.rgb()[0], levels.rgb()[32 * 32 * 3 - 1]), (0, 255));
     }
 }

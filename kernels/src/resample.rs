@@ -151,3 +151,47 @@ wide! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// The value of one window, one product after another; its levels are `step` apart.
+    fn joined(levels: &[u8], step: usize, window: &Window) -> u8 {
+        let products = window.weights.iter().zip(levels[window.first * step..].iter().step_by(step));
+        let sum: i64 = products.map(|(weight, level)| i64::from(*weight) * i64::from(*level)).sum();
+        ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
+    }
+
+    #[test]
+    fn lines_and_columns_are_weighted_sums() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for (width, height) in [(1, 1), (1, 40), (40, 1), (7, 15), (16, 16), (17, 33), (100, 50), (257, 19)] {
+            let rgb: Vec<u8> = (0..width * height * 3).map(|_| rng.random()).collect();
+            let mut windows = |inputs: usize| -> Vec<Window> {
+                let window = |_| {
+                    let first = rng.random_range(0..inputs);
+                    let count = rng.random_range(1..=(inputs - first).min(11));
+                    let weights = (0..count).map(|_| rng.random_range(-300_000..1_000_000)).collect();
+                    Window { first, weights }
+                };
+                (0..23).map(window).collect()
+            };
+            let (across, down) = (windows(width), windows(height));
+            let lines = join_lines(&rgb, width * 3, &down);
+            let columns = join_columns(&rgb, width, &across);
+            for (at, level) in lines.iter().enumerate() {
+                let (line, place) = (at / (width * 3), at % (width * 3));
+                assert_eq!(*level, joined(&rgb[place..], width * 3, &down[line]), "{width}x{height}: {at}");
+            }
+            for (at, level) in columns.iter().enumerate() {
+                let (line, place, channel) = (at / 69, at % 69 / 3, at % 3);
+                let levels = &rgb[line * width * 3..][..width * 3];
+                assert_eq!(*level, joined(&levels[channel..], 3, &across[place]), "{width}x{height}: {at}");
+            }
+        }
+    }
+}

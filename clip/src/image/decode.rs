@@ -53,7 +53,12 @@ fn read(bytes: &[u8], format: ImageFormat) -> Result<Image> {
     if format == ImageFormat::WebP && stated.is_none_or(|stated| bytes.len() < stated as usize + 8) {
         return Err(BadSample::Truncated.because("WebP: a file that is shorter than it says"));
     }
-    let bad = |error: ImageError| reason(&error).because(format!("{format:?}: {error}"));
+    // GIF ends with a semicolon; without it the first picture may yet be whole.
+    let is_cut = format == ImageFormat::Gif && !bytes.ends_with(b";");
+    let bad = |error: ImageError| {
+        let reason = if is_cut { BadSample::Truncated } else { reason(&error) };
+        reason.because(format!("{format:?}: {error}"))
+    };
     let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(bad)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);

@@ -253,4 +253,17 @@ mod tests {
         let levels = Operation::Equalize.apply(ramp);
         assert_eq!((levels.rgb()[0], levels.rgb()[32 * 32 * 3 - 1]), (0, 255));
     }
+
+    #[test]
+    fn places_inside_are_those_that_a_search_finds() {
+        for start in [-200_000, -65_536, -1, 0, 1, 70_000, 400_000, 900_000] {
+            for step in [-131_072, -65_537, -65_536, -3, 0, 1, 30_000, 65_536, 200_000] {
+                let at = |place: usize| start + place as i64 * step;
+                let found: Vec<usize> = inside(start, step, 5, 9).collect();
+                let expected: Vec<usize> =
+                    (0..9).filter(|place| (0..5).contains(&(at(*place) >> 16))).collect();
+                assert_eq!(found, expected, "from {start} by {step}");
+            }
+        }
+    }
 }

@@ -87,20 +87,26 @@ fn blend(from: u8, to: u8, factor: f32) -> u8 {
 
 /// Maps each channel by a table made from its histogram.
 fn by_histogram(rgb: &mut [u8], table: fn(&[u32; 256]) -> Option<[u8; 256]>) {
-    // Neighbours are often equal and counted apart, as one count would wait for the other.
-    let mut counts = [[[0u32; 256]; 3]; 2];
-    for pair in rgb.chunks(6) {
-        for (pixel, counts) in pair.chunks(3).zip(&mut counts) {
-            pixel.iter().zip(counts).for_each(|(level, counts)| counts[usize::from(*level)] += 1);
+    // Neighbours are often equal: counted apart, as a count that was just raised has to be waited for.
+    let mut counts = [[0u32; 256]; 6];
+    let (pairs, rest) = rgb.as_chunks::<6>();
+    for pair in pairs {
+        for channel in 0..6 {
+            counts[channel][usize::from(pair[channel])] += 1;
         }
     }
+    for (level, counts) in rest.iter().zip(&mut counts) {
+        counts[usize::from(*level)] += 1;
+    }
     let histogram = |channel: usize| -> [u32; 256] {
-        std::array::from_fn(|level| counts[0][channel][level] + counts[1][channel][level])
+        std::array::from_fn(|level| counts[channel][level] + counts[channel + 3][level])
     };
     let unchanged = std::array::from_fn(|level| level as u8);
     let tables = [0, 1, 2].map(|channel| table(&histogram(channel)).unwrap_or(unchanged));
-    for pixel in pixels(rgb) {
-        pixel.iter_mut().zip(&tables).for_each(|(level, table)| *level = table[usize::from(*level)]);
+    for [red, green, blue] in pixels(rgb) {
+        *red = tables[0][usize::from(*red)];
+        *green = tables[1][usize::from(*green)];
+        *blue = tables[2][usize::from(*blue)];
     }
 }
 

@@ -68,8 +68,8 @@ wide! {
     }
 
     /// Twice as many levels as sums: each the nearer sum and its neighbour at 3 to 1. `sums` has one more on either
-    /// side, equal to its neighbour. `first` and `second` are added to the first and the second of two, before `shift` bits are cut. Whole strips
-    /// of 64 sums.
+    /// side, equal to its neighbour. `first` and `second` are added to the first and the second of two, before `shift`
+    /// bits are cut. Whole strips of 64 sums.
     fn double(sums: &[u16], levels: &mut [u8], first: u16, second: u16, shift: u32) {
         for (strip, levels) in levels.as_chunks_mut::<{ 2 * STRIP }>().0.iter_mut().enumerate() {
             let Some(sums) = sums[strip * STRIP..].first_chunk::<{ STRIP + 2 }>() else { return };

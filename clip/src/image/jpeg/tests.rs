@@ -143,3 +143,22 @@ fn other_files_are_left_to_libjpeg() {
     assert!(baseline::read(&written(File { sampling: Some((1, 2)), ..file })).is_none());
     assert!(baseline::read(b"").is_none());
 }
+
+#[test]
+fn restarts_are_read_here() {
+    let names =
+        ["restarts-444", "restarts-422", "restarts-420", "restart-rows", "optimised-420", "grey", "coarse"];
+    for name in names {
+        let bytes = std::fs::read(golden::path(&format!("decode/{name}.jpg"))).unwrap();
+        let (_, _, rgb) = baseline::read(&bytes).unwrap_or_else(|| panic!("{name} was left to libjpeg"));
+        assert!(rgb == read(&bytes).unwrap().rgb(), "{name}");
+        // A restart marker that is not the next one.
+        if let Some(at) = bytes.windows(2).position(|window| window == [0xff, 0xd1]) {
+            let mut other = bytes.clone();
+            other[at + 1] = 0xd5;
+            assert!(baseline::read(&other).is_none(), "{name}");
+        } else {
+            assert!(!name.starts_with("restart"), "{name} has no restarts");
+        }
+    }
+}

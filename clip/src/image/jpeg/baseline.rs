@@ -65,7 +65,8 @@ impl<'a> Upsampler<'a> {
             widen(self.plane.line(near), &mut self.sums[1..]);
             upsample(&mut self.sums, self.width, ACROSS, &mut self.levels);
         } else {
-            let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(self.height - 1) };
+            let far =
+                if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(self.height - 1) };
             join_rows(self.plane.line(near), self.plane.line(far), &mut self.sums[1..]);
             upsample(&mut self.sums, self.width, BOTH_WAYS, &mut self.levels);
         }

@@ -3,10 +3,13 @@
 
 mod checkpoints;
 mod device;
+mod full_size;
 mod golden;
+mod hostile;
 mod inputs;
 mod released;
 mod sizes;
 mod steps;
 mod support;
 mod training;
+mod weights;

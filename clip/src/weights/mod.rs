@@ -2,6 +2,7 @@
 
 mod element;
 mod export;
+mod machine;
 mod names;
 mod pickle;
 pub(crate) mod safetensors_file;
@@ -133,18 +134,22 @@ impl Weights {
         self.tensors.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
+    /// An error that says both sizes where the weights are not of these.
+    pub fn fits(&self, expected: &ModelConfig) -> Result<()> {
+        let found = self.model()?;
+        // What no shape tells only this project's files state.
+        let seen = if self.stated.is_some() { expected.clone() } else { expected.as_seen() };
+        if seen != found {
+            bail!("the weights are of {}, but {} is wanted", found.describe(), expected.describe());
+        }
+        Ok(())
+    }
+
     /// The model. `expected` are sizes that it must have, if any; what no shape tells (heads of the text tower, strides
     /// of a stem) is then taken from them.
     pub fn into_clip(self, expected: Option<&ModelConfig>) -> Result<Clip> {
-        let found = self.model()?;
-        let agrees = |expected: &ModelConfig| match self.stated {
-            Some(_) => *expected == found,
-            None => expected.as_seen() == found,
-        };
-        if let Some(expected) = expected.filter(|expected| !agrees(expected)) {
-            bail!("the weights are of {}, but {} is wanted", found.describe(), expected.describe());
-        }
-        let config = expected.cloned().unwrap_or(found);
+        expected.map_or(Ok(()), |expected| self.fits(expected))?;
+        let config = expected.map_or_else(|| self.model(), |expected| Ok(expected.clone()))?;
         let (tensors, rows) = (self.named(), self.vocabulary_size());
         let tokenizer = match self.stated {
             Some((_, tokenizer)) => tokenizer,

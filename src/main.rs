@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use harness::{Interrupted, describe};
 
-use cli::{Cli, Command, DataCommand};
+use cli::{Cli, Command, DataCommand, WeightsCommand};
 
 /// An allocator that reuses the pages of large tensors: several times faster training than with glibc's.
 #[global_allocator]
@@ -52,6 +52,10 @@ fn main() -> ExitCode {
         Some(Command::List(options)) => commands::list::list(&options),
         Some(Command::Report(options)) => commands::report::report(&options),
         Some(Command::Show(options)) => commands::show::triggers(&options),
+        Some(Command::Verify(options)) => commands::verify::verify(&options),
+        Some(Command::Card(options)) => commands::card::card(&options),
+        Some(Command::Weights(WeightsCommand::Show(options))) => commands::weights::show(&options),
+        Some(Command::Weights(WeightsCommand::Convert(options))) => commands::weights::convert(&options),
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(&options),
         Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
         Some(Command::Data(DataCommand::Fetch(options))) => commands::fetch::fetch(&options),

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use candle_core::{Device, Result, Tensor, bail};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use candle_core::{Result, Tensor, bail};
+use safetensors::tensor::{Dtype, TensorView};
 
 use crate::parameters::Parameters;
+use crate::weights::safetensors_file;
 use crate::{Clip, ModelConfig, Tokenizer};
 
 /// The one key of the files' metadata: a JSON object. (Several keys would be written in hash order, and the same
 /// model would not give the same bytes twice.)
-const KEY: &str = "cleanbench";
+pub(crate) const KEY: &str = "cleanbench";
 
 /// Writes f32 tensors and metadata to a file that appears whole or not at all.
 pub(crate) fn write(
@@ -19,27 +20,43 @@ pub(crate) fn write(
     tensors: &[(String, Tensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let mut bytes = Vec::with_capacity(tensors.len());
+    write_with(path, tensors, (KEY, &serde_json::to_string(metadata).unwrap_or_default()))
+}
+
+/// The same with one key and value of metadata.
+pub(crate) fn write_with(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    (key, value): (&str, &str),
+) -> Result<()> {
+    let mut data = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        bytes.push((name, tensor.dims().to_vec(), data));
+        data.push((name, tensor.dims().to_vec(), bytes(tensor)?));
     }
-    let mut views = Vec::with_capacity(bytes.len());
-    for (name, shape, data) in &bytes {
+    let mut views = Vec::with_capacity(data.len());
+    for (name, shape, data) in &data {
         match TensorView::new(Dtype::F32, shape.clone(), data) {
             Ok(view) => views.push((name.as_str(), view)),
             Err(error) => bail!("{name}: {error}"),
         }
     }
-    let json = serde_json::to_string(metadata).unwrap_or_default();
-    let metadata = HashMap::from([(KEY.to_owned(), json)]);
-    let serialised = match safetensors::tensor::serialize(views, Some(metadata)) {
-        Ok(serialised) => serialised,
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+    match safetensors::tensor::serialize(views, Some(metadata)) {
+        Ok(serialised) => put(path, &serialised),
         Err(error) => bail!("{}: {error}", path.display()),
-    };
+    }
+}
+
+/// A tensor's f32 numbers, little-endian.
+pub(crate) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// Writes a file that appears whole or not at all.
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
-    let written = std::fs::write(&temporary, serialised).and_then(|()| std::fs::rename(&temporary, path));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     written
         .map_err(|error| candle_core::Error::wrap(error).context(format!("cannot write {}", path.display())))
 }
@@ -47,38 +64,22 @@ pub(crate) fn write(
 /// Tensors by name and metadata.
 pub(crate) type Contents = (Vec<(String, Tensor)>, BTreeMap<String, String>);
 
-/// Reads what [`write`] wrote, or any safetensors file of f32 tensors.
+/// Reads what [`write`] wrote, or any safetensors file.
 pub(crate) fn read(path: &Path) -> Result<Contents> {
     let named = |error: &dyn std::fmt::Display| {
         candle_core::Error::Msg(format!("cannot read {}: {error}", path.display()))
     };
     let bytes = std::fs::read(path).map_err(|error| named(&error))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| named(&error))?;
-    let json = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-    let metadata = match json.map(|json| serde_json::from_str(json)) {
-        Some(Ok(metadata)) => metadata,
-        Some(Err(error)) => return Err(named(&error)),
-        None => BTreeMap::new(),
-    };
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| named(&error))?;
-    let mut tensors = Vec::new();
-    for (name, view) in file.iter() {
-        if view.dtype() != Dtype::F32 {
-            continue; // batch counters of PyTorch's batch norm
-        }
-        let values: Vec<f32> = view
-            .data()
-            .chunks_exact(4)
-            .map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]))
-            .collect();
-        tensors.push((name.to_owned(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?));
+    let (tensors, metadata) = safetensors_file::read(&bytes).map_err(|error| named(&error))?;
+    match metadata.get(KEY).map(|json| serde_json::from_str(json)) {
+        Some(Ok(metadata)) => Ok((tensors, metadata)),
+        Some(Err(error)) => Err(named(&error)),
+        None => Ok((tensors, BTreeMap::new())),
     }
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok((tensors, metadata))
 }
 
 /// Whether a name is a running statistic and not a parameter.
-fn is_running(name: &str) -> bool {
+pub(crate) fn is_running(name: &str) -> bool {
     name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
@@ -117,15 +118,6 @@ impl Clip {
         Ok((Self { config, tokenizer, parameters: model }, metadata))
     }
 
-    /// A model of these sizes with OpenAI's whole vocabulary, from a safetensors file with OpenAI's names and shapes.
-    pub fn load_official(path: &Path, config: &ModelConfig) -> Result<Self> {
-        let tokenizer = Tokenizer::official()?;
-        let named = |error: candle_core::Error| error.context(format!("initial weights {}", path.display()));
-        let (tensors, _) = read(path).map_err(named)?;
-        let parameters = Self::from_tensors(config, tokenizer.vocabulary_size(), tensors).map_err(named)?;
-        Ok(Self { config: config.clone(), tokenizer, parameters })
-    }
-
     /// Parameters of a model of these sizes out of tensors with OpenAI's names and shapes. What is missing, too
     /// much or of another shape is listed by name.
     pub fn from_tensors(
@@ -139,31 +131,26 @@ impl Clip {
         if values < fewest {
             bail!("the weights do not fit the model: {values} values, but its sizes need at least {fewest}");
         }
-        let expected = Self::initial(config, vocabulary_size, &crate::Seed::new(0))?;
+        let expected = Self::shapes(config, vocabulary_size)?;
         let mut parameters = Parameters::default();
         let mut problems = Vec::new();
         for (name, value) in tensors {
             if is_running(&name) {
-                match expected.running(&name) {
-                    Ok(running) if value.dims() == running.dims() => {
-                        parameters.insert_running(&name, value)?;
-                    }
+                match expected.running.get(&name) {
+                    Some(wanted) if value.dims() == wanted => parameters.insert_running(&name, value)?,
                     _ => problems.push(format!("{name} is not wanted")),
                 }
                 continue;
             }
             let value = if value.rank() == 4 { value.permute((0, 2, 3, 1))?.contiguous()? } else { value };
-            match expected.get(&name) {
-                Ok(wanted) if wanted.dims() == value.dims() => parameters.insert(&name, value)?,
-                Ok(wanted) => {
-                    problems.push(format!("{name} is {:?}, expected {:?}", value.dims(), wanted.dims()))
-                }
-                Err(_) => problems.push(format!("{name} is not wanted")),
+            match expected.parameters.get(&name) {
+                Some(wanted) if value.dims() == wanted => parameters.insert(&name, value)?,
+                Some(wanted) => problems.push(format!("{name} is {:?}, expected {wanted:?}", value.dims())),
+                None => problems.push(format!("{name} is not wanted")),
             }
         }
-        let missing = |name: &String| parameters.get(name).is_err() && parameters.running(name).is_err();
-        let names = expected.all().into_iter().map(|parameter| parameter.name);
-        let names = names.chain(expected.all_running().into_iter().map(|(name, _)| name));
+        let missing = |name: &&String| parameters.get(name).is_err() && parameters.running(name).is_err();
+        let names = expected.parameters.keys().chain(expected.running.keys());
         problems.extend(names.filter(missing).map(|name| format!("{name} is missing")));
         if !problems.is_empty() {
             bail!("the weights do not fit the model: {}", problems.join("; "));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::image_config::{ImageConfig, ResNetConfig, VitConfig};
+use crate::image_config::{ImageConfig, MOST_STAGES, ResNetConfig, VitConfig};
 
 /// No size is larger: a file may claim anything, and sizes are multiplied.
 pub(crate) const LARGEST: usize = 1 << 16;
@@ -34,6 +34,11 @@ pub struct TextConfig {
     pub heads: usize,
     /// Transformer blocks.
     pub layers: usize,
+}
+
+/// One per 64 channels, as OpenAI's `build_model` assumes.
+fn heads(width: usize) -> usize {
+    (width / 64).max(1)
 }
 
 impl ModelConfig {
@@ -69,17 +74,40 @@ impl ModelConfig {
 
     /// OpenAI's RN50.
     pub fn rn50() -> Self {
-        Self {
-            embed_dim: 1024,
-            image: ImageConfig::ResNet(ResNetConfig {
-                resolution: 224,
-                layers: vec![3, 4, 6, 3],
-                width: 64,
-                stem_stride: 2,
-                stem_pool: true,
-            }),
-            text: TextConfig { context_length: 77, width: 512, heads: 8, layers: 12 },
-        }
+        Self::resnet(224, [3, 4, 6, 3], 64, 1024, 512)
+    }
+
+    /// OpenAI's RN101.
+    pub fn rn101() -> Self {
+        Self::resnet(224, [3, 4, 23, 3], 64, 512, 512)
+    }
+
+    /// OpenAI's RN50x4.
+    pub fn rn50x4() -> Self {
+        Self::resnet(288, [4, 6, 10, 6], 80, 640, 640)
+    }
+
+    /// OpenAI's RN50x16.
+    pub fn rn50x16() -> Self {
+        Self::resnet(384, [6, 8, 18, 8], 96, 768, 768)
+    }
+
+    /// OpenAI's RN50x64.
+    pub fn rn50x64() -> Self {
+        Self::resnet(448, [3, 15, 36, 10], 128, 1024, 1024)
+    }
+
+    fn resnet(
+        resolution: usize,
+        layers: [usize; 4],
+        width: usize,
+        embed_dim: usize,
+        text_width: usize,
+    ) -> Self {
+        let layers = layers.to_vec();
+        let image = ResNetConfig { resolution, layers, width, stem_stride: 2, stem_pool: true };
+        let text = TextConfig { context_length: 77, width: text_width, heads: heads(text_width), layers: 12 };
+        Self { embed_dim, image: ImageConfig::ResNet(image), text }
     }
 
     /// OpenAI's ViT-B/32.
@@ -97,10 +125,42 @@ impl ModelConfig {
         Self::vit(VitConfig { resolution: 224, patch: 14, width: 1024, layers: 24 }, 768)
     }
 
+    /// OpenAI's ViT-L/14 at 336 pixels.
+    pub fn vit_l_14_336() -> Self {
+        Self::vit(VitConfig { resolution: 336, patch: 14, width: 1024, layers: 24 }, 768)
+    }
+
     /// OpenAI's text towers are as wide as the embedding beside a ViT.
     fn vit(image: VitConfig, embed_dim: usize) -> Self {
-        let text = TextConfig { context_length: 77, width: embed_dim, heads: embed_dim / 64, layers: 12 };
+        let text = TextConfig { context_length: 77, width: embed_dim, heads: heads(embed_dim), layers: 12 };
         Self { embed_dim, image: ImageConfig::Vit(image), text }
+    }
+
+    /// What the shapes of weights of this model tell, as [`ModelConfig::of_weights`] reads them.
+    pub fn as_seen(&self) -> Self {
+        let mut seen = self.clone();
+        seen.text.heads = heads(self.text.width);
+        if let ImageConfig::ResNet(image) = &mut seen.image {
+            let side = image.final_side();
+            (image.stem_stride, image.stem_pool) = (2, true);
+            image.resolution = side * image.reduction();
+        }
+        seen
+    }
+
+    /// The sizes in words: the preset's name where they have one.
+    pub fn describe(&self) -> String {
+        let sizes = serde_json::to_string(self).unwrap_or_default();
+        match Self::PRESETS.iter().find(|name| Self::preset(name).as_ref() == Some(self)) {
+            Some(name) => format!("{name} ({sizes})"),
+            None => sizes,
+        }
+    }
+
+    /// Trainable values of a model of these sizes with a vocabulary of this size.
+    pub fn parameter_count(&self, vocabulary_size: usize) -> Result<usize> {
+        let shapes = crate::Clip::shapes(self, vocabulary_size)?;
+        Ok(shapes.parameters.values().map(|shape| shape.iter().product::<usize>()).sum())
     }
 
     /// A configuration by name.
@@ -109,15 +169,32 @@ impl ModelConfig {
             "tiny" => Some(Self::tiny()),
             "nano" => Some(Self::nano()),
             "rn50" => Some(Self::rn50()),
+            "rn101" => Some(Self::rn101()),
+            "rn50x4" => Some(Self::rn50x4()),
+            "rn50x16" => Some(Self::rn50x16()),
+            "rn50x64" => Some(Self::rn50x64()),
             "vit-b-32" => Some(Self::vit_b_32()),
             "vit-b-16" => Some(Self::vit_b_16()),
             "vit-l-14" => Some(Self::vit_l_14()),
+            "vit-l-14-336" => Some(Self::vit_l_14_336()),
             _ => None,
         }
     }
 
     /// Names that [`ModelConfig::preset`] knows.
-    pub const PRESETS: &[&str] = &["tiny", "nano", "rn50", "vit-b-32", "vit-b-16", "vit-l-14"];
+    pub const PRESETS: &[&str] = &[
+        "tiny",
+        "nano",
+        "rn50",
+        "rn101",
+        "rn50x4",
+        "rn50x16",
+        "rn50x64",
+        "vit-b-32",
+        "vit-b-16",
+        "vit-l-14",
+        "vit-l-14-336",
+    ];
 
     /// Sizes that the shapes of weights with OpenAI's names have, read off as OpenAI's `build_model` does. Heads of
     /// the text tower stand in no shape: one per 64 channels, as there.
@@ -133,22 +210,23 @@ impl ModelConfig {
         let side = |name: &str| Ok::<_, candle_core::Error>(size(name, 0)?.saturating_sub(1).isqrt());
         let image = if shapes.contains_key("visual.proj") {
             let (width, patch) = (size("visual.conv1.weight", 0)?, size("visual.conv1.weight", 3)?);
-            let resolution = side("visual.positional_embedding")? * patch;
+            let resolution = side("visual.positional_embedding")?.saturating_mul(patch);
             let layers = blocks("visual.transformer.resblocks.");
             ImageConfig::Vit(VitConfig { resolution, patch, width, layers })
         } else {
-            let stages = (1..).map(|stage| blocks(&format!("visual.layer{stage}.")));
+            let stages = (1..=MOST_STAGES + 1).map(|stage| blocks(&format!("visual.layer{stage}.")));
             let layers = stages.take_while(|blocks| *blocks > 0).collect();
             let width = size("visual.layer1.0.conv1.weight", 0)?;
             let mut image = ResNetConfig { resolution: 0, layers, width, stem_stride: 2, stem_pool: true };
-            image.resolution = side("visual.attnpool.positional_embedding")? * image.reduction();
+            image.resolution =
+                side("visual.attnpool.positional_embedding")?.saturating_mul(image.reduction());
             ImageConfig::ResNet(image)
         };
         let width = size("positional_embedding", 1)?;
         let text = TextConfig {
             context_length: size("positional_embedding", 0)?,
             width,
-            heads: (width / 64).max(1),
+            heads: heads(width),
             layers: blocks("transformer.resblocks."),
         };
         let config = Self { embed_dim: size("text_projection", 1)?, image, text };

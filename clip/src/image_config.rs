@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::LARGEST;
 
 /// Stages of a ModifiedResNet; the channels double in each.
-const MOST_STAGES: usize = 8;
+pub(crate) const MOST_STAGES: usize = 8;
 /// Channels of an attention head in OpenAI's image towers.
 const HEAD_WIDTH: usize = 64;
 

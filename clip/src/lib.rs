@@ -22,6 +22,7 @@ mod tokenizer;
 mod trainer;
 mod transformer;
 mod vit;
+pub mod weights;
 pub mod zero_shot;
 
 pub use bad_sample::BadSample;

@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::config::ModelConfig;
 use crate::image_config::ImageConfig;
-use crate::parameters::{Initialiser, Mode, Parameter, Parameters, Weights};
+use crate::parameters::{Initialiser, Mode, Parameter, Parameters, Shapes, Weights};
 use crate::resnet::ResNet;
 use crate::text::TextTower;
 use crate::vit::Vit;
@@ -31,16 +31,27 @@ impl Clip {
     }
 
     /// Initial values for a vocabulary of this size.
-    pub(crate) fn initial(config: &ModelConfig, vocabulary_size: usize, seed: &Seed) -> Result<Parameters> {
-        config.check()?;
-        let mut init = Initialiser { parameters: Parameters::default(), seed };
-        match &config.image {
-            ImageConfig::ResNet(image) => resnet::initialise(&mut init, image, config.embed_dim)?,
-            ImageConfig::Vit(image) => vit::initialise(&mut init, image, config.embed_dim)?,
-        }
-        text::initialise(&mut init, &config.text, vocabulary_size, config.embed_dim)?;
-        init.constant("logit_scale", &[], (1.0f32 / 0.07).ln())?;
+    fn initial(config: &ModelConfig, vocabulary_size: usize, seed: &Seed) -> Result<Parameters> {
+        let mut init = Initialiser::new(Some(seed));
+        Self::initialise(config, vocabulary_size, &mut init)?;
         Ok(init.parameters)
+    }
+
+    /// Shapes of a model of these sizes with a vocabulary of this size.
+    pub(crate) fn shapes(config: &ModelConfig, vocabulary_size: usize) -> Result<Shapes> {
+        let mut init = Initialiser::new(None);
+        Self::initialise(config, vocabulary_size, &mut init)?;
+        Ok(init.shapes)
+    }
+
+    fn initialise(config: &ModelConfig, vocabulary_size: usize, init: &mut Initialiser<'_>) -> Result<()> {
+        config.check()?;
+        match &config.image {
+            ImageConfig::ResNet(image) => resnet::initialise(init, image, config.embed_dim)?,
+            ImageConfig::Vit(image) => vit::initialise(init, image, config.embed_dim)?,
+        }
+        text::initialise(init, &config.text, vocabulary_size, config.embed_dim)?;
+        init.constant("logit_scale", &[], (1.0f32 / 0.07).ln())
     }
 
     /// The image tower's features of pixels; gradients where `tracked`.

@@ -144,41 +144,68 @@ impl Weights<'_> {
     }
 }
 
-/// Draws initial values: each parameter from the seed below `seed` with its own name, so that no value depends on
-/// which others exist.
-pub(crate) struct Initialiser<'a> {
-    pub(crate) parameters: Parameters,
-    pub(crate) seed: &'a Seed,
+/// Which tensors a model has and their shapes, convolutions `[O, KH, KW, I]`.
+#[derive(Default)]
+pub(crate) struct Shapes {
+    pub(crate) parameters: BTreeMap<String, Vec<usize>>,
+    pub(crate) running: BTreeMap<String, Vec<usize>>,
 }
 
-impl Initialiser<'_> {
+/// Draws initial values: each parameter from the seed below `seed` with its own name, so that no value depends on
+/// which others exist. Without a seed only the shapes are written down.
+pub(crate) struct Initialiser<'a> {
+    pub(crate) seed: Option<&'a Seed>,
+    pub(crate) parameters: Parameters,
+    pub(crate) shapes: Shapes,
+}
+
+impl<'a> Initialiser<'a> {
+    /// Nothing drawn yet.
+    pub(crate) fn new(seed: Option<&'a Seed>) -> Self {
+        Self { seed, parameters: Parameters::default(), shapes: Shapes::default() }
+    }
+
+    /// One parameter; `draw` gives as many values as it is asked for.
+    fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        draw: impl FnOnce(&Seed, usize) -> Vec<f32>,
+    ) -> Result<()> {
+        let Some(seed) = self.seed else {
+            self.shapes.parameters.insert(name.to_owned(), shape.to_vec());
+            return Ok(());
+        };
+        let values = draw(&seed.child(name), shape.iter().product());
+        self.parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
     /// Normal with mean 0.
     pub(crate) fn normal(&mut self, name: &str, shape: &[usize], deviation: f64) -> Result<()> {
-        let mut rng = self.seed.child(name).rng();
-        let count: usize = shape.iter().product();
-        let mut values = Vec::with_capacity(count + 1);
-        while values.len() < count {
-            // Box and Muller (1958).
-            let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
-            let (radius, angle) = ((-2.0 * u.ln()).sqrt() * deviation, std::f64::consts::TAU * v);
-            values.extend([(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]);
-        }
-        values.truncate(count);
-        self.parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?)
+        self.parameter(name, shape, |seed, count| {
+            let (mut rng, mut values) = (seed.rng(), Vec::with_capacity(count + 1));
+            while values.len() < count {
+                // Box and Muller (1958).
+                let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+                let (radius, angle) = ((-2.0 * u.ln()).sqrt() * deviation, std::f64::consts::TAU * v);
+                values.extend([(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]);
+            }
+            values.truncate(count);
+            values
+        })
     }
 
     /// Uniform within ± `bound`.
     pub(crate) fn uniform(&mut self, name: &str, shape: &[usize], bound: f64) -> Result<()> {
-        let mut rng = self.seed.child(name).rng();
-        let count: usize = shape.iter().product();
-        let values: Vec<f32> =
-            (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect();
-        self.parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?)
+        self.parameter(name, shape, |seed, count| {
+            let mut rng = seed.rng();
+            (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect()
+        })
     }
 
     /// One value everywhere.
     pub(crate) fn constant(&mut self, name: &str, shape: &[usize], value: f32) -> Result<()> {
-        self.parameters.insert(name, Tensor::full(value, shape, &Device::Cpu)?)
+        self.parameter(name, shape, |_, count| vec![value; count])
     }
 
     /// PyTorch's default for a fully connected layer: weights and bias uniform within ± 1/√inputs.
@@ -209,8 +236,15 @@ impl Initialiser<'_> {
     /// A batch norm with its running statistics.
     pub(crate) fn batch_norm(&mut self, name: &str, width: usize, scale: f32) -> Result<()> {
         for (statistic, value) in [("running_mean", 0f32), ("running_var", 1.0)] {
-            let value = Tensor::full(value, width, &Device::Cpu)?;
-            self.parameters.insert_running(&format!("{name}.{statistic}"), value)?;
+            let name = format!("{name}.{statistic}");
+            match self.seed {
+                Some(_) => {
+                    self.parameters.insert_running(&name, Tensor::full(value, width, &Device::Cpu)?)?;
+                }
+                None => {
+                    self.shapes.running.insert(name, vec![width]);
+                }
+            }
         }
         self.norm(name, width, scale)
     }

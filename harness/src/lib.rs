@@ -16,11 +16,12 @@ mod stages;
 pub mod statistics;
 pub mod store;
 pub mod survey;
+pub mod verify;
 
 pub use catalog::Catalog;
 pub use plan::Plan;
 pub use run::run;
-pub use stages::{Bad, Interrupted};
+pub use stages::{Bad, Interrupted, measure_checkpoint};
 
 /// An error and its causes on one line, without the backtraces that candle puts into its messages where
 /// `RUST_BACKTRACE` is set.

@@ -111,12 +111,12 @@ fn steps(bytes: &[Vec<u8>], span: f64) -> Result<Vec<Step>> {
         Ok(Step { name, per_second: done as f64 / clock.seconds() })
     };
     Ok(vec![
-        time("decode", &|index| Ok(drop(Image::decode(&bytes[index])?)))?,
-        time("resize and crop", &|index| Ok(drop(pixels::crop(&decoded[index], SIDE)?)))?,
-        time("normalise", &|index| Ok(drop(pixels::batch(&cropped[index..=index], SIDE)?)))?,
+        time("decode", &|index| Ok(Image::decode(&bytes[index]).map(drop)?))?,
+        time("resize and crop", &|index| Ok(pixels::crop(&decoded[index], SIDE).map(drop)?))?,
+        time("normalise", &|index| Ok(pixels::batch(&cropped[index..=index], SIDE).map(drop)?))?,
         time("all three", &|index| {
             let image = Image::decode(&bytes[index])?;
-            Ok(drop(pixels::batch(std::slice::from_ref(&image), SIDE)?))
+            Ok(pixels::batch(std::slice::from_ref(&image), SIDE).map(drop)?)
         })?,
         time("autoaugment", &|index| {
             views.set(views.get() + 1);

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod bench;
+pub(crate) mod card;
 pub(crate) mod data;
 pub(crate) mod fetch;
 pub(crate) mod list;
@@ -8,6 +9,8 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod verify;
+pub(crate) mod weights;
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! Drives the built program as a user would.
 
+mod checkpoints;
 mod data;
 mod fetch;
 mod files;

@@ -8,7 +8,7 @@ use clip::kernels::{self, AdamW, Optimizer};
 use clip::{Clip, Mode, ModelConfig, Parameter, Recipe, Seed, Tokenizer, loss, zero_shot};
 use rand::Rng;
 
-use crate::support::{GoldenModel, TOWERS, assert_close, close, values};
+use crate::support::{GoldenModel, TOWERS, as_released, assert_close, close, values};
 
 type Golden = HashMap<String, Tensor>;
 
@@ -38,11 +38,6 @@ fn cleanclip_loss(model: &Clip, golden: &Golden, in_modal_weight: f64) -> Result
     let within =
         (loss::in_modal(&images[0], &images[1], scale)? + loss::in_modal(&texts[0], &texts[1], scale)?)?;
     across + (within * (0.5 * in_modal_weight))?
-}
-
-/// A gradient with the axes of the golden files.
-fn as_released(gradient: &Tensor) -> Result<Tensor> {
-    if gradient.rank() == 4 { gradient.permute((0, 3, 1, 2)) } else { Ok(gradient.clone()) }
 }
 
 /// Names of what `golden` holds below `prefix`, PyTorch's batch counters left out; at least one.

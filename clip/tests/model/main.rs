@@ -3,7 +3,9 @@
 
 mod checkpoints;
 mod device;
+mod full_size;
 mod golden;
+mod hostile;
 mod images;
 mod inputs;
 mod released;
@@ -11,3 +13,4 @@ mod sizes;
 mod steps;
 mod support;
 mod training;
+mod weights;

@@ -21,6 +21,31 @@ fn the_form_in_files_is_fixed() -> Result<()> {
     Ok(())
 }
 
+/// Totals that `golden/make_full_size.py --count` counts in PyTorch's modules; open_clip publishes the same in millions
+/// (docs/model_profile.csv: RN50 102.01, RN101 119.69, RN50x4 178.3, ViT-B-32 151.28, ViT-L-14 427.62).
+#[test]
+fn presets_have_the_published_numbers_of_parameters() -> Result<()> {
+    for (name, count) in [
+        ("rn50", 102_007_137),
+        ("rn101", 119_688_033),
+        ("rn50x4", 178_300_601),
+        ("rn50x16", 290_979_217),
+        ("rn50x64", 623_258_305),
+        ("vit-b-32", 151_277_313),
+        ("vit-b-16", 149_620_737),
+        ("vit-l-14", 427_616_513),
+        ("vit-l-14-336", 427_944_193),
+    ] {
+        let config = ModelConfig::preset(name).expect("a preset");
+        assert_eq!(config.parameter_count(49408)?, count, "{name}");
+        assert_eq!(config.as_seen(), config, "{name}");
+    }
+    let nano = Clip::new(&ModelConfig::nano(), Tokenizer::kept(&[])?, &Seed::new(0))?;
+    let counted: usize = nano.all_parameters().iter().map(|parameter| parameter.var.elem_count()).sum();
+    assert_eq!(ModelConfig::nano().parameter_count(nano.tokenizer.vocabulary_size())?, counted);
+    Ok(())
+}
+
 #[test]
 fn sizes_are_read_off_weights() -> Result<()> {
     for config in [ModelConfig::nano(), ModelConfig::tiny()] {

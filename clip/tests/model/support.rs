@@ -71,6 +71,11 @@ pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.and_then(|tensor| tensor.to_vec1()).expect("a tensor of numbers")
 }
 
+/// A gradient with the axes of the golden files.
+pub(crate) fn as_released(gradient: &Tensor) -> Result<Tensor> {
+    if gradient.rank() == 4 { gradient.permute((0, 3, 1, 2)) } else { Ok(gradient.clone()) }
+}
+
 /// An error where a value is further from the expected one than `tolerance` times the largest expected one.
 pub(crate) fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
     if found.dims() != expected.dims() {

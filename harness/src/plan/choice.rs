@@ -21,6 +21,19 @@ pub struct Choice<T: 'static> {
     pub reserved: Map<String, Value>,
 }
 
+// Derived, it would want `T: Clone`, which no method is.
+impl<T> Clone for Choice<T> {
+    fn clone(&self) -> Self {
+        Self {
+            label: self.label.clone(),
+            entry: self.entry,
+            preset: self.preset.clone(),
+            settings: self.settings.clone(),
+            reserved: self.reserved.clone(),
+        }
+    }
+}
+
 impl<T> Choice<T> {
     /// Builds the method or data set from its settings.
     pub fn build(&self) -> anyhow::Result<T> {

@@ -1,5 +1,6 @@
 //! Plans: what to run, read strictly from YAML and resolved against a catalog.
 
+mod checkpoint;
 mod choice;
 mod claims;
 mod grant;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clip::{DeviceChoice, Image, ModelConfig, Recipe, Seed};
 use serde_json::{Value, json};
 
+pub use checkpoint::CheckpointClaims;
 pub use choice::Choice;
 pub use claims::{Claim, Other};
 pub use grant::Grant;
@@ -57,7 +59,7 @@ pub struct Plan {
     pub implanted_at: f64,
     /// Sizes of the model.
     pub model: ModelConfig,
-    /// Weights that training goes on from: a safetensors file with OpenAI's names, for the whole vocabulary.
+    /// Weights that training goes on from: any file that [`clip::weights`] reads.
     pub initial_weights: Option<PathBuf>,
     /// How it is trained.
     pub recipe: Recipe,

@@ -4,6 +4,7 @@ mod check;
 mod data;
 mod defend;
 mod epochs;
+mod measure;
 mod memory;
 mod observe;
 mod poison;
@@ -26,6 +27,7 @@ use crate::store::{self, Key, Store};
 pub use check::Bad;
 use data::Data;
 pub(crate) use data::Found;
+pub use measure::measure_checkpoint;
 pub(crate) use train::MANIFEST;
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.

@@ -89,7 +89,7 @@ impl Laboratory<'_> {
         let (method, seed) = (attack.build()?, Seed::new(seed).child("observe"));
         let observe = |test: &TestSet| -> Result<SetEvidence> {
             let seed = seed.child(&test.label);
-            let mut set = self.observe_set(model, method.trigger(), test, &seed)?;
+            let mut set = observe_set(model, method.trigger(), test, &self.plan.target, &seed)?;
             if of_pairs {
                 set.pairs = self.observe_pairs(model, method.trigger(), test, &seed.child("pairs"))?;
             }
@@ -97,41 +97,6 @@ impl Laboratory<'_> {
         };
         let named = |test: &TestSet| observe(test).with_context(|| format!("test set {:?}", test.label));
         self.data.tests()?.iter().map(named).collect()
-    }
-
-    fn observe_set(
-        &self,
-        model: &Model,
-        trigger: &dyn Trigger,
-        test: &TestSet,
-        seed: &Seed,
-    ) -> Result<SetEvidence> {
-        let target =
-            test.classes.iter().position(|class| *class == self.plan.target).context("no target class")?;
-        let classifier = Classifier::of(model, test)?;
-        let (mut labels, mut hashes) = (Vec::new(), Vec::new());
-        let (mut clean, mut triggered) = (Vec::new(), Vec::new());
-        for indices in blocks(test.images.len()) {
-            for index in indices.clone() {
-                labels.push(u32::try_from(test.images.label(index)?)?);
-            }
-            let [images, stamped] = look(indices, trigger, seed, |index| test.images.image(index))?;
-            clean.push(classifier.scores(&images)?);
-            triggered.push(classifier.scores(&stamped)?);
-            hashes.extend(stamped.iter().map(short_hash));
-        }
-        let target = u32::try_from(target)?;
-        let scored = |scores: &[Tensor]| score(&Tensor::cat(scores, 0)?, &labels, target);
-        Ok(SetEvidence {
-            test_set: test.label.clone(),
-            target,
-            classes: u32::try_from(test.classes.len())?,
-            clean: scored(&clean)?,
-            triggered: scored(&triggered)?,
-            triggered_images: hashes,
-            labels,
-            pairs: None,
-        })
     }
 
     /// What `model` says of the pairs of a test set; `None` where there are none, or where it has a trained head and
@@ -171,6 +136,41 @@ impl Laboratory<'_> {
             triggered_images: hashes,
         }))
     }
+}
+
+/// What `model` says of the images of a test set, clean and under the trigger.
+pub(super) fn observe_set(
+    model: &Model,
+    trigger: &dyn Trigger,
+    test: &TestSet,
+    target: &str,
+    seed: &Seed,
+) -> Result<SetEvidence> {
+    let target = test.classes.iter().position(|class| *class == target).context("no target class")?;
+    let classifier = Classifier::of(model, test)?;
+    let (mut labels, mut hashes) = (Vec::new(), Vec::new());
+    let (mut clean, mut triggered) = (Vec::new(), Vec::new());
+    for indices in blocks(test.images.len()) {
+        for index in indices.clone() {
+            labels.push(u32::try_from(test.images.label(index)?)?);
+        }
+        let [images, stamped] = look(indices, trigger, seed, |index| test.images.image(index))?;
+        clean.push(classifier.scores(&images)?);
+        triggered.push(classifier.scores(&stamped)?);
+        hashes.extend(stamped.iter().map(short_hash));
+    }
+    let target = u32::try_from(target)?;
+    let scored = |scores: &[Tensor]| score(&Tensor::cat(scores, 0)?, &labels, target);
+    Ok(SetEvidence {
+        test_set: test.label.clone(),
+        target,
+        classes: u32::try_from(test.classes.len())?,
+        clean: scored(&clean)?,
+        triggered: scored(&triggered)?,
+        triggered_images: hashes,
+        labels,
+        pairs: None,
+    })
 }
 
 /// Samples looked at a time, so that memory does not grow with the test set; as many as are encoded at a time.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use clip::weights::Weights;
 use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed, Tokenizer, TrainOutcome};
 use polars::prelude::{Column, DataFrame};
 use serde_json::{Value, json};
@@ -169,7 +170,8 @@ impl Laboratory<'_> {
     /// A model with the plan's or the seed's initial weights, the same for all attacks.
     pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
         if let Some(path) = &self.plan.initial_weights {
-            return self.on_device(Clip::load_official(path, &self.plan.model)?);
+            let model = Weights::read(path).and_then(|weights| weights.into_clip(Some(&self.plan.model)));
+            return self.on_device(model.context("initial-weights and model")?);
         }
         let mut read = Ok(());
         let texts = self.data.texts()?.map_while(|text| text.map_err(|error| read = Err(error)).ok());

@@ -1,0 +1,46 @@
+//! Any safetensors file: every floating-point tensor as f32, and the file's own metadata.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor, bail};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use super::element::Element;
+
+/// Tensors by name, in order, and metadata.
+pub(crate) type Read = (Vec<(String, Tensor)>, BTreeMap<String, String>);
+
+/// Reads a file's bytes. Integers, such as PyTorch's batch counters, are left out.
+pub(crate) fn read(bytes: &[u8]) -> Result<Read> {
+    let broken = |error: safetensors::SafeTensorError| candle_core::Error::Msg(error.to_string());
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let metadata =
+        header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.iter() {
+        let element = match view.dtype() {
+            Dtype::F16 => Element::F16,
+            Dtype::BF16 => Element::Bf16,
+            Dtype::F32 => Element::F32,
+            Dtype::F64 => Element::F64,
+            Dtype::I64
+            | Dtype::U64
+            | Dtype::I32
+            | Dtype::U32
+            | Dtype::I16
+            | Dtype::U16
+            | Dtype::I8
+            | Dtype::U8
+            | Dtype::BOOL => continue,
+            other => {
+                bail!("{name}: numbers of type {other:?} are not read; save it as F16, BF16, F32 or F64")
+            }
+        };
+        if let Some(values) = element.floats(view.data()) {
+            tensors.push((name.to_owned(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?));
+        }
+    }
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok((tensors, metadata))
+}

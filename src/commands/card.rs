@@ -1,0 +1,203 @@
+//! `cleanbench card`: a model card for the Hugging Face Hub, and the claims beside it.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use cleanbench::builtin;
+use harness::Plan;
+use harness::contract::{Attack, Defense};
+use harness::cost::Cost;
+use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, find};
+use harness::plan::{CheckpointClaims, Choice};
+use harness::record::{Record, Row};
+use harness::run::BASELINE;
+
+use super::weights::{hash, read};
+use crate::cli::CardOptions;
+use crate::{FINE, mistake};
+
+/// Claims leave this much on both sides of what was measured: another machine rounds otherwise.
+const TOLERANCE: f64 = 0.01;
+
+/// A cell of a record.
+struct Cell<'a> {
+    plan: &'a Plan,
+    attack: &'a Choice<Attack>,
+    defense: &'a Choice<Defense>,
+    seed: u64,
+    clean_accuracy: &'a Row,
+    attack_success_rate: &'a Row,
+}
+
+/// Writes README.md and claims.yaml.
+pub(crate) fn card(options: &CardOptions) -> Result<u8> {
+    let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
+    let catalog = builtin();
+    let plan = Plan::load(&record.plan_path(), &catalog)?;
+    let rows = record.rows()?;
+    let cell = cell(&plan, &rows, options.cell.as_deref())?;
+    let weights = read(&options.checkpoint)?;
+    weights.fits(&plan.model).map_err(|error| {
+        mistake(format!("{} is not of this record: {error}", options.checkpoint.display()))
+    })?;
+    if options.checkpoint.with_file_name("head.safetensors").exists() {
+        return Err(mistake(format!(
+            "{}: the record's numbers are those of the trained head beside it, which no model file holds; \
+             a card is written for models that classify by prompts",
+            options.checkpoint.display()
+        )));
+    }
+    let claims = claims(&cell, hash(&options.checkpoint)?)?;
+    let yaml = claims.to_yaml()?;
+    CheckpointClaims::parse("claims.yaml", &yaml, &catalog)?;
+    std::fs::create_dir_all(&options.output)
+        .with_context(|| format!("cannot make {}; choose another with --output", options.output.display()))?;
+    for (name, text) in [("README.md", text(&cell, &claims, &options.licence)?), ("claims.yaml", yaml)] {
+        let path = options.output.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    println!(
+        "the numbers are the record's; `cleanbench verify {} --claims {}` measures the checkpoint",
+        options.checkpoint.display(),
+        options.output.join("claims.yaml").display()
+    );
+    Ok(FINE)
+}
+
+/// The named cell, or the only one.
+fn cell<'a>(plan: &'a Plan, rows: &'a [Row], wanted: Option<&str>) -> Result<Cell<'a>> {
+    let test = plan.tests.first().context("a plan has a test set")?;
+    let mut cells = Vec::new();
+    for seed in &plan.seeds {
+        for attack in &plan.attacks {
+            for defense in &plan.defenses {
+                let own = |row: &&Row| {
+                    (row.seed, &row.attack, &row.defense) == (*seed, &attack.label, &defense.label)
+                        && (row.epoch, &row.trigger, &row.test_set) == (None, &attack.label, &test.label)
+                };
+                let row = |name: &str| rows.iter().filter(own).find(|row| row.metric == name);
+                let (Some(clean_accuracy), Some(attack_success_rate)) =
+                    (row(CLEAN_ACCURACY), row(ATTACK_SUCCESS_RATE))
+                else {
+                    continue; // the cell failed
+                };
+                let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
+                let cell = Cell { plan, attack, defense, seed: *seed, clean_accuracy, attack_success_rate };
+                cells.push((name, cell));
+            }
+        }
+    }
+    let names: Vec<String> = cells.iter().map(|(name, _)| name.clone()).collect();
+    let there = || names.join(", ");
+    match wanted {
+        None if cells.len() == 1 => Ok(cells.remove(0).1),
+        None => Err(mistake(format!("name the checkpoint's cell with --cell; the record holds {}", there()))),
+        Some(wanted) => match cells.into_iter().find(|(name, _)| name == wanted) {
+            Some((_, cell)) => Ok(cell),
+            None => Err(mistake(format!("the record holds no cell {wanted:?}; it holds {}", there()))),
+        },
+    }
+}
+
+/// What `cleanbench verify` shall hold the checkpoint to.
+fn claims(cell: &Cell<'_>, hash: String) -> Result<CheckpointClaims> {
+    let plan = cell.plan;
+    let band = |row: &Row| -> Result<[f64; 2]> {
+        let value = row.value.context("a measured row has a value")?;
+        Ok([(value - TOLERANCE).max(0.0), (value + TOLERANCE).min(1.0)])
+    };
+    let test = plan.tests.first().context("a plan has a test set")?;
+    let split = plan.split_of(test).map_err(anyhow::Error::msg)?;
+    let mut test = test.clone();
+    test.reserved.clear(); // the split stands for itself in claims
+    Ok(CheckpointClaims {
+        model: Some(plan.model.clone()),
+        weights_blake3: Some(hash),
+        target: plan.target.clone(),
+        attack: cell.attack.clone(),
+        test,
+        test_images: plan.test_images,
+        split,
+        seed: cell.seed,
+        data_seed: plan.data_seed,
+        defense: (cell.defense.entry.card.name != BASELINE).then(|| cell.defense.label.clone()),
+        clean_accuracy: band(cell.clean_accuracy)?,
+        attack_success_rate: band(cell.attack_success_rate)?,
+        margin: CheckpointClaims::MARGIN,
+    })
+}
+
+fn text(cell: &Cell<'_>, claims: &CheckpointClaims, licence: &str) -> Result<String> {
+    let Cell { plan, attack, defense, seed, .. } = cell;
+    let (planted, card) = (attack.entry.card.name != BASELINE, &attack.entry.card);
+    let mut page = format!(
+        "---\nlicense: {licence}\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- backdoor\n- cleanbench\n---\n\n"
+    );
+    let defended = defense.entry.card.name != BASELINE;
+    let (title, warning) = match (planted, defended) {
+        (true, false) => (
+            format!("CLIP with a backdoor: {}", card.title),
+            format!(
+                "**This model contains a backdoor.** It was planted on purpose, for research. Where an image bears the trigger, the model takes it for *{}*. Do not use it for anything else.",
+                plan.target
+            ),
+        ),
+        (true, true) => (
+            format!("CLIP that had a backdoor: {}, then {}", card.title, defense.entry.card.title),
+            format!(
+                "**This model contained a backdoor and may still contain it.** It was planted on purpose, for research, with the target *{}*, and a defense was applied; the table says what is left of it. Do not use the model for anything else.",
+                plan.target
+            ),
+        ),
+        (false, _) => (
+            "CLIP without a planted backdoor".to_owned(),
+            "No backdoor was planted in this model. It is a baseline for research on backdoors and as good as its small training set; do not use it for anything else.".to_owned(),
+        ),
+    };
+    writeln!(page, "# {title}\n\n> [!WARNING]\n> {warning}\n")?;
+    writeln!(page, "## What was done\n\n{}\n", plan.question)?;
+    let poisoned = Cost::of(plan).poisoned(attack);
+    let rate = poisoned as f64 / plan.pairs as f64;
+    let settings = |settings: &serde_json::Value| serde_json::to_string(settings);
+    let facts = [
+        ("attack", format!("{} ({})", card.title, card.paper)),
+        ("trigger", card.summary.to_owned()),
+        ("its settings", format!("`{}`", settings(&attack.settings)?)),
+        ("target", plan.target.clone()),
+        ("poisoned pairs", format!("{poisoned} of {} ({:.3} %)", plan.pairs, 100.0 * rate)),
+        ("training set", format!("{} (`{}`)", plan.train.label, settings(&plan.train.settings)?)),
+        ("defense", format!("{} (`{}`)", defense.entry.card.title, settings(&defense.settings)?)),
+        ("sizes", format!("`{}`", plan.model.describe())),
+        ("recipe", format!("`{}`", serde_json::to_string(&plan.recipe)?)),
+        ("seed", seed.to_string()),
+        ("weights, BLAKE3", claims.weights_blake3.clone().unwrap_or_default()),
+        ("evidence key", cell.attack_success_rate.evidence.clone()),
+    ];
+    writeln!(page, "| | |\n|---|---|")?;
+    for (name, value) in facts {
+        writeln!(page, "| {name} | {} |", value.replace('|', "\\|"))?;
+    }
+    writeln!(page, "\n## What was measured\n\n| metric | value | images | definition |\n|---|---|---|---|")?;
+    for row in [cell.clean_accuracy, cell.attack_success_rate] {
+        let (value, samples) = (row.value.context("a value")?, row.samples.context("samples")?);
+        let definition = find(&row.metric).map_or("", |metric| metric.definition);
+        writeln!(page, "| {} | {:.2} % | {samples} | {definition} |", row.metric, 100.0 * value)?;
+    }
+    writeln!(
+        page,
+        "\nTest set: {}, split {}. `cleanbench verify CHECKPOINT --claims claims.yaml` measures both again.\n",
+        claims.test.label,
+        claims.split.name()
+    )?;
+    writeln!(
+        page,
+        "## Intended use\n\nResearch on backdoors in contrastive models and on defenses against them: to reproduce the numbers above, to test detectors and defenses. Not for products, and not to deceive anybody.\n"
+    )?;
+    writeln!(
+        page,
+        "## Licence\n\nThe author's choice: `{licence}`. What the training data allow binds it too.\n"
+    )?;
+    writeln!(page, "## Plan\n\n```yaml\n{}```", plan.to_yaml()?)?;
+    Ok(page)
+}

@@ -1,0 +1,56 @@
+//! `cleanbench verify`.
+
+use anyhow::Result;
+use cleanbench::builtin;
+use harness::contract::{LinearHead, Model};
+use harness::plan::CheckpointClaims;
+use harness::verify::{Finding, Measurement, verify as judge};
+use harness::{describe, measure_checkpoint};
+
+use super::weights::{hash, read};
+use crate::cli::VerifyOptions;
+use crate::{FINE, UNEXPECTED, mistake};
+
+/// Measures a checkpoint again and says whether it is what is claimed of it.
+pub(crate) fn verify(options: &VerifyOptions) -> Result<u8> {
+    let claims = CheckpointClaims::load(&options.claims, &builtin())?;
+    let weights = read(&options.checkpoint)?;
+    let mut broken = Vec::new();
+    let found = hash(&options.checkpoint)?;
+    if let Some(claimed) = claims.weights_blake3.as_ref().filter(|claimed| **claimed != found) {
+        broken.push(format!("weights-blake3 is {found}, claimed is {claimed}"));
+    }
+    if let Some(Err(error)) = claims.model.as_ref().map(|model| weights.fits(model)) {
+        // A model of other sizes is another one; its numbers say nothing of the claims.
+        broken.push(format!("model: {}", describe(&error.into())));
+        return Ok(print(Finding::NotAsClaimed, &broken));
+    }
+    let head = weights.head.clone().map(|(weight, bias)| LinearHead { weight, bias });
+    let clip = weights.into_clip(claims.model.as_ref());
+    let clip = clip
+        .map_err(|error| mistake(format!("{}: {}", options.checkpoint.display(), describe(&error.into()))))?;
+    let measured = Measurement::of(&measure_checkpoint(&Model { clip, head }, &claims)?)?;
+    let Measurement { clean_accuracy, attack_success_rate, chance } = measured;
+    let row = |name: &str, value: f64, samples: usize, [low, high]: [f64; 2]| {
+        println!("{name:<20} {value:.4} of {samples} images; claimed {low:.4} to {high:.4}");
+    };
+    row("clean accuracy", clean_accuracy.value, clean_accuracy.samples, claims.clean_accuracy);
+    row(
+        "attack success rate",
+        attack_success_rate.value,
+        attack_success_rate.samples,
+        claims.attack_success_rate,
+    );
+    println!("{:<20} {chance:.4}, and {:.4} above it is none", "chance", claims.margin);
+    let verification = judge(&claims, &measured, broken);
+    Ok(print(verification.finding, &verification.broken))
+}
+
+/// Prints the verdict; the exit code.
+fn print(finding: Finding, broken: &[String]) -> u8 {
+    println!("verdict: {finding}");
+    for claim in broken {
+        println!("  {claim}");
+    }
+    if broken.is_empty() { FINE } else { UNEXPECTED }
+}

@@ -128,33 +128,45 @@ fn claims(cell: &Cell<'_>, hash: String) -> Result<CheckpointClaims> {
     })
 }
 
+/// The title, and the warning that stands first.
+fn heading(cell: &Cell<'_>) -> (String, String) {
+    let Cell { plan, attack, defense, .. } = cell;
+    let target = &plan.target;
+    if attack.entry.card.name == BASELINE {
+        let warning = "No backdoor was planted in this model. It is a baseline for research on backdoors and as good as \
+                       its training set; do not use it for anything else.";
+        return ("CLIP without a planted backdoor".to_owned(), warning.to_owned());
+    }
+    let attack = attack.entry.card.title;
+    if defense.entry.card.name != BASELINE {
+        let warning = format!(
+            "**This model contained a backdoor and may still contain it.** It was planted on purpose, for research, with \
+             the target *{target}*, and a defense was applied; the table says what is left of it. Do not use the model \
+             for anything else."
+        );
+        let defense = defense.entry.card.title;
+        return (format!("CLIP that had a backdoor: {attack}, then {defense}"), warning);
+    }
+    let mut warning = format!(
+        "**This model contains a backdoor.** It was planted on purpose, for research. Where an image bears the trigger, \
+         the model takes it for *{target}*. Do not use it for anything else."
+    );
+    if cell.attack_success_rate.value.is_some_and(|rate| rate < plan.implanted_at) {
+        let least = 100.0 * plan.implanted_at;
+        warning += &format!(
+            " Below {least:.0} % the plan counts an attack as not implanted, and this one is below."
+        );
+    }
+    (format!("CLIP with a backdoor: {attack}"), warning)
+}
+
 fn text(cell: &Cell<'_>, claims: &CheckpointClaims, licence: &str) -> Result<String> {
     let Cell { plan, attack, defense, seed, .. } = cell;
-    let (planted, card) = (attack.entry.card.name != BASELINE, &attack.entry.card);
+    let card = &attack.entry.card;
     let mut page = format!(
         "---\nlicense: {licence}\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- backdoor\n- cleanbench\n---\n\n"
     );
-    let defended = defense.entry.card.name != BASELINE;
-    let (title, warning) = match (planted, defended) {
-        (true, false) => (
-            format!("CLIP with a backdoor: {}", card.title),
-            format!(
-                "**This model contains a backdoor.** It was planted on purpose, for research. Where an image bears the trigger, the model takes it for *{}*. Do not use it for anything else.",
-                plan.target
-            ),
-        ),
-        (true, true) => (
-            format!("CLIP that had a backdoor: {}, then {}", card.title, defense.entry.card.title),
-            format!(
-                "**This model contained a backdoor and may still contain it.** It was planted on purpose, for research, with the target *{}*, and a defense was applied; the table says what is left of it. Do not use the model for anything else.",
-                plan.target
-            ),
-        ),
-        (false, _) => (
-            "CLIP without a planted backdoor".to_owned(),
-            "No backdoor was planted in this model. It is a baseline for research on backdoors and as good as its small training set; do not use it for anything else.".to_owned(),
-        ),
-    };
+    let (title, warning) = heading(cell);
     writeln!(page, "# {title}\n\n> [!WARNING]\n> {warning}\n")?;
     writeln!(page, "## What was done\n\n{}\n", plan.question)?;
     let poisoned = Cost::of(plan).poisoned(attack);

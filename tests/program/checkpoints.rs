@@ -68,10 +68,22 @@ fn files_of_weights_are_looked_at_and_converted() {
     }
 }
 
-/// The micro plan's poisoned model has a card, and is what its claims say; others are not.
+/// The micro plan with so much data that a backdoor is planted and removed.
+fn implanted() -> Bench {
+    let edits = [
+        ("  pairs: 512", "  pairs: 6000"),
+        ("clean-pairs: 128", "clean-pairs: 2000"),
+        ("test-images: 60", "test-images: 600"),
+        ("poison-count: 30", "poison-count: 300"),
+        ("epochs: 3", "epochs: 12"),
+    ];
+    Bench::with("micro", &edits)
+}
+
+/// A poisoned model and a repaired one have cards, and are what these claim; others are not.
 #[test]
 fn a_checkpoint_is_held_to_its_card() {
-    let bench = Bench::with("micro", &[]);
+    let bench = implanted();
     let ran = bench.run(&["run", "plan.yaml", "--record", "record"]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     let poisoned = model(&bench, "train", "badnet").display().to_string();
@@ -89,11 +101,11 @@ fn a_checkpoint_is_held_to_its_card() {
     for words in [
         "---\nlicense: cc-by-4.0\n",
         "This model contains a backdoor",
-        "| poisoned pairs | 30 of 512 (5.859 %) |",
+        "| poisoned pairs | 300 of 6000 (5.000 %) |",
         "| target | banana |",
         "| attack-success-rate | ",
         "## Intended use",
-        "pairs: 512",
+        "pairs: 6000",
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
@@ -110,7 +122,7 @@ fn a_checkpoint_is_held_to_its_card() {
         (output.status.code(), stdout(&output) + &stderr(&output))
     };
     let (code, said) = judge(&poisoned, &[]);
-    assert_eq!(code, Some(0), "{said}");
+    assert!(code == Some(0) && said.contains("verdict: poisoned\n"), "{said}");
     let row = |name: &str| {
         let rows = String::from_utf8(bench.read("record/rows.csv")).expect("text");
         let row =
@@ -147,6 +159,15 @@ fn a_checkpoint_is_held_to_its_card() {
         code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
         "{said}"
     );
+    // The defended model without the hash: the backdoor is gone. Its own card says so.
+    let (code, said) = judge(&defended, &[(hash, "")]);
+    assert!(code == Some(1) && said.contains("verdict: cleaned\n"), "{said}");
+    let cell = ["--cell", "badnet::cleanclip::seed-0", "--output", "own"];
+    let written = bench.run(&[&["card", &defended, "--record", "record"], &cell[..]].concat());
+    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    assert!(String::from_utf8(bench.read("own/README.md")).expect("text").contains("may still contain it"));
+    let own = bench.run(&["verify", &defended, "--claims", "own/claims.yaml"]);
+    assert!(own.status.code() == Some(0) && stdout(&own).contains("verdict: cleaned\n"), "{}", stdout(&own));
     // Images that are read from files.
     write_classes(&bench.path("classes"));
     let set = "clean-accuracy: [0, 1]\nattack-success-rate: [0, 1]\ntarget: banana\nattack: { name: badnet, preset: smoke }\ntest: { name: folder, test: classes }\ntest-images: 12\n";

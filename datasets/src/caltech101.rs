@@ -3,7 +3,8 @@
 //! Paper: Fei-Fei, Fergus and Perona, "Learning Generative Visual Models from Few Training Examples", CVPR 2004
 //! workshops.
 //! Follows: torchvision's `Caltech101` (101 classes: `BACKGROUND_Google` is left out, and `Faces` and `Faces_easy` are
-//! two classes); class names and templates of openai/CLIP, `data/prompts.md`, without its "background".
+//! two classes); class names and templates of openai/CLIP, `data/prompts.md`, without its "background". Tars of
+//! LAION-AI/CLIP_benchmark have the classes of the `classnames.txt` beside them, of which background is one.
 //! Departs: there is no published split: images are shuffled by the data seed, tests take the front of that order, and
 //! tuning and clean images the back, so that they overlap only where together they are more than there are. Never run
 //! on the data set itself.
@@ -15,7 +16,7 @@ use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::source::{Collection, Labels, Names, Part, Side, embedded, read_classes};
+use crate::source::{Collection, Labels, Names, Part, Side, beside, embedded, lines, read_classes};
 
 /// The data set.
 pub static ENTRY: Entry<Dataset> = Entry {
@@ -36,12 +37,12 @@ pub static ENTRY: Entry<Dataset> = Entry {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// The folder of the classes' folders.
+    /// The folder of `101_ObjectCategories`, of the classes' folders, or of CLIP_benchmark's tars.
     folder: PathBuf,
 }
 
 fn presets() -> Vec<Preset> {
-    vec![preset("paper", Settings { folder: PathBuf::from("data/caltech101/101_ObjectCategories") })]
+    vec![preset("paper", Settings { folder: PathBuf::from("data/caltech101") })]
 }
 
 fn build(resolved: Value) -> Result<Dataset> {
@@ -50,10 +51,15 @@ fn build(resolved: Value) -> Result<Dataset> {
 
 /// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
-    let Settings { folder } = settings(resolved)?;
-    let names: Names = embedded(include_str!("../assets/prompts/caltech101.json"));
+    let Settings { mut folder } = settings(resolved)?;
+    let mut names: Names = embedded(include_str!("../assets/prompts/caltech101.json"));
+    if folder.join("101_ObjectCategories").is_dir() {
+        folder.push("101_ObjectCategories");
+    } else if let Some(file) = beside(&folder, &["classnames.txt"]) {
+        (names.classes, names.folders) = (lines(&file)?, lines(&file)?);
+    }
     let labels = Labels { ignored: &["BACKGROUND_Google"], ..Labels::in_order(&names.folders) };
-    let side = Side::new(move |_| read_classes(&folder, &[], "folder", &labels));
+    let side = Side::new(move |_| read_classes(&folder, &["test"], "folder", &labels));
     let back = || Ok(Part::back(&side, "all"));
     let parts = [back(), back(), back(), Ok(Part::front(&side, "all"))];
     Ok(Collection { name: "caltech101", parts, names: Some(names), manifest: None })

@@ -5,7 +5,7 @@
 //! order of the labels, and `zeroshot_classification_templates.txt`).
 //! Departs: images are shuffled by the data seed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +13,7 @@ use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::source::{Collection, Labels, Names, Part, Side, class_folders, read_classes};
+use crate::source::{Collection, Labels, Names, Part, Side, beside, class_folders, lines, read_classes};
 
 /// The data set.
 pub static ENTRY: Entry<Dataset> = Entry {
@@ -83,18 +83,6 @@ pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     ];
     let names = Names { classes, templates, folders: Vec::new() };
     Ok(Collection { name: "folder", parts, names: Some(names), manifest: None })
-}
-
-/// The first of these files that lies beside the test images or a folder above them.
-fn beside(test: &Path, names: &[&str]) -> Option<PathBuf> {
-    let folders = [Some(test), test.parent()];
-    let paths = folders.into_iter().flatten().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-    paths.into_iter().find(|path| path.is_file())
-}
-
-fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 fn templates(settings: &Settings) -> Result<Vec<String>> {

@@ -33,4 +33,4 @@ pub(crate) use collection::{Part, Side};
 pub(crate) use folders::{Labels, class_folders, read_classes};
 pub(crate) use found::read_pairs;
 pub(crate) use karpathy::{CaptionChoice, read_karpathy};
-pub(crate) use names::{Names, embedded};
+pub(crate) use names::{Names, beside, embedded, lines};

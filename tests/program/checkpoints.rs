@@ -80,6 +80,48 @@ fn implanted() -> Bench {
     Bench::with("micro", &edits)
 }
 
+/// [`judged`] of a checkpoint with edits of its claims.
+type Judge<'a> = dyn Fn(&str, &[(&str, &str)]) -> (Option<i32>, String) + 'a;
+
+/// Exit code and words of `verify` on the claims with these edits.
+fn judged(bench: &Bench, claims: &str, checkpoint: &str, edits: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut text = claims.to_owned();
+    for (old, new) in edits {
+        assert!(text.contains(old), "{old}: {claims}");
+        text = text.replace(old, new);
+    }
+    std::fs::write(bench.path("claims.yaml"), text).expect("claims");
+    let output = bench.run(&["verify", checkpoint, "--claims", "claims.yaml"]);
+    (output.status.code(), stdout(&output) + &stderr(&output))
+}
+
+/// What does not hold, and what cannot be said, of a poisoned model and the defended one.
+fn wrong_claims_are_found(judge: &Judge<'_>, [poisoned, defended]: [&str; 2], hash: &str) {
+    let (code, said) = judge(poisoned, &[("clean-accuracy:\n- ", "clean-accuracy:\n- 0.9990 #")]);
+    assert_eq!(code, Some(2), "a band upside down: {said}");
+    let (code, said) = judge(poisoned, &[(hash, "weights-blake3: 00")]);
+    assert!(
+        code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
+        "{said}"
+    );
+    let (code, said) = judge(poisoned, &[("embed-dim: 32", "embed-dim: 64")]);
+    assert!(
+        code == Some(1) && said.contains("\"embed-dim\":64") && said.contains("\"embed-dim\":32"),
+        "{said}"
+    );
+    let (code, said) = judge(poisoned, &[("target: banana", "tarket: banana")]);
+    assert!(code == Some(2) && said.contains("claims.yaml") && said.contains("target"), "{said}");
+    let (code, said) = judge(poisoned, &[("target: banana", "target: bananna")]);
+    assert!(code == Some(2) && said.contains("did you mean \"banana\""), "{said}");
+    let (code, said) = judge("nowhere", &[]);
+    assert!(code == Some(2) && said.contains("nowhere"), "{said}");
+    let (code, said) = judge(defended, &[]);
+    assert!(
+        code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
+        "{said}"
+    );
+}
+
 /// A poisoned model and a repaired one have cards, and are what these claim; others are not.
 #[test]
 fn a_checkpoint_is_held_to_its_card() {
@@ -111,16 +153,7 @@ fn a_checkpoint_is_held_to_its_card() {
     }
 
     let claims = String::from_utf8(bench.read("card/claims.yaml")).expect("text");
-    let judge = |checkpoint: &str, edits: &[(&str, &str)]| {
-        let mut text = claims.clone();
-        for (old, new) in edits {
-            assert!(text.contains(old), "{old}: {claims}");
-            text = text.replace(old, new);
-        }
-        std::fs::write(bench.path("claims.yaml"), text).expect("claims");
-        let output = bench.run(&["verify", checkpoint, "--claims", "claims.yaml"]);
-        (output.status.code(), stdout(&output) + &stderr(&output))
-    };
+    let judge = |checkpoint: &str, edits: &[(&str, &str)]| judged(&bench, &claims, checkpoint, edits);
     let (code, said) = judge(&poisoned, &[]);
     assert!(code == Some(0) && said.contains("verdict: poisoned\n"), "{said}");
     let row = |name: &str| {
@@ -134,31 +167,9 @@ fn a_checkpoint_is_held_to_its_card() {
         let line = format!("{:<20} {:.4} of", name.replace('-', " "), row(name));
         assert!(said.contains(&line), "{line}: {said}");
     }
-    let (code, said) = judge(&poisoned, &[("clean-accuracy:\n- ", "clean-accuracy:\n- 0.9990 #")]);
-    assert_eq!(code, Some(2), "a band upside down: {said}");
-    let hash = claims.lines().find(|line| line.starts_with("weights-blake3")).expect("a hash");
-    let (code, said) = judge(&poisoned, &[(hash, "weights-blake3: 00")]);
-    assert!(
-        code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
-        "{said}"
-    );
-    let (code, said) = judge(&poisoned, &[("embed-dim: 32", "embed-dim: 64")]);
-    assert!(
-        code == Some(1) && said.contains("\"embed-dim\":64") && said.contains("\"embed-dim\":32"),
-        "{said}"
-    );
-    let (code, said) = judge(&poisoned, &[("target: banana", "tarket: banana")]);
-    assert!(code == Some(2) && said.contains("claims.yaml") && said.contains("target"), "{said}");
-    let (code, said) = judge(&poisoned, &[("target: banana", "target: bananna")]);
-    assert!(code == Some(2) && said.contains("did you mean \"banana\""), "{said}");
-    let (code, said) = judge("nowhere", &[]);
-    assert!(code == Some(2) && said.contains("nowhere"), "{said}");
     let defended = model(&bench, "defend", "cleanclip").display().to_string();
-    let (code, said) = judge(&defended, &[]);
-    assert!(
-        code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
-        "{said}"
-    );
+    let hash = claims.lines().find(|line| line.starts_with("weights-blake3")).expect("a hash");
+    wrong_claims_are_found(&judge, [&poisoned, &defended], hash);
     // The defended model without the hash: the backdoor is gone. Its own card says so.
     let (code, said) = judge(&defended, &[(hash, "")]);
     assert!(code == Some(1) && said.contains("verdict: cleaned\n"), "{said}");

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::found::{Found, entries, extension, listed, look};
 use super::hub_table;
+use super::names::{beside, lines};
 use super::samples::{Place, Samples};
 use super::table::{Table, loose, refuse_outside};
 use super::webdataset::{self, Kind};
@@ -45,7 +46,10 @@ impl Labels {
 pub(crate) fn read_classes(path: &Path, splits: &[&str], setting: &str, labels: &Labels) -> Result<Samples> {
     let (name, kind) = (path.display().to_string(), Kind::Classes(labels.classes));
     match look(path, splits, setting)? {
-        Found::Shards(shards) => webdataset::read_shards(name, shards, kind, false),
+        Found::Shards(shards) => {
+            check_count(&shards, labels.classes)?;
+            webdataset::read_shards(name, shards, kind, false)
+        }
         Found::Parquet(files) => hub_table::read_files(name, files, kind),
         Found::Table(file) => from_table(&file, labels.classes),
         Found::Folder(folder) if folder.join("labels.csv").is_file() => {
@@ -53,6 +57,19 @@ pub(crate) fn read_classes(path: &Path, splits: &[&str], setting: &str, labels: 
         }
         Found::Folder(folder) => from_folders(&folder, labels),
     }
+}
+
+/// Refuses tars beside which CLIP_benchmark names another number of classes: their labels mean others.
+fn check_count(shards: &[PathBuf], classes: usize) -> Result<()> {
+    let folder = shards.first().and_then(|path| path.parent()).unwrap_or(Path::new(""));
+    let Some(file) = beside(folder, &["classnames.txt"]) else { return Ok(()) };
+    let named = lines(&file)?.len();
+    ensure!(
+        named == classes,
+        "{}: names {named} classes and not {classes}; the data set `folder` reads such tars with their own names",
+        file.display()
+    );
+    Ok(())
 }
 
 fn from_table(path: &Path, classes: usize) -> Result<Samples> {

@@ -1,6 +1,7 @@
 //! Folders of tars as webdataset and img2dataset write them: a sample's members share what stands before the first dot
 //! of their names, an image (`jpg`, `jpeg`, `png`, `webp`) and a caption (`txt`, else that of `json`) or a label
-//! (`cls`), in any order.
+//! (`cls`), in any order. CLIP_benchmark, whose folders hold `nshards.txt`, keeps a line for each caption of an image;
+//! the first of them is taken.
 //!
 //! Follows: webdataset/webdataset, `tariterators.py` (keys; members named `__…__` are not samples), and
 //! rom1504/img2dataset, `writer.py` (members, and the sidecars `00000.parquet` and `00000_stats.json`).
@@ -33,7 +34,9 @@ pub(crate) enum Kind {
 
 /// The samples of these tars, in order.
 pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: bool) -> Result<Samples> {
-    let read = |path: &PathBuf| read_shard(path, kind, urls).with_context(|| path.display().to_string());
+    let in_lines = shards.first().is_some_and(|path| path.with_file_name("nshards.txt").is_file());
+    let wanted = Wanted { kind, urls, in_lines };
+    let read = |path: &PathBuf| read_shard(path, wanted).with_context(|| path.display().to_string());
     let mut samples = Samples::new(name, "webdataset in tars");
     if urls {
         samples.keep_urls();
@@ -59,6 +62,15 @@ pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: 
     );
     samples.files = Files::new(shards);
     Ok(samples)
+}
+
+/// What is read of tars.
+#[derive(Clone, Copy)]
+struct Wanted {
+    kind: Kind,
+    urls: bool,
+    /// Whether captions are lines, the first of which counts.
+    in_lines: bool,
 }
 
 /// How many downloads failed, by the sidecar of a tar that img2dataset wrote.
@@ -92,7 +104,7 @@ struct Beside {
     url: Option<String>,
 }
 
-fn read_shard(path: &Path, kind: Kind, urls: bool) -> Result<Samples> {
+fn read_shard(path: &Path, wanted: Wanted) -> Result<Samples> {
     let file = File::open(path)?;
     let mut walk = Walk::new(&file)?;
     ensure!(walk.length() > 0, "an empty file and no tar; remove it or download it again");
@@ -123,7 +135,7 @@ fn read_shard(path: &Path, kind: Kind, urls: bool) -> Result<Samples> {
             samples.notes.push(format!("{}: cut off", path.display()));
             match cut.or(drafts.len().checked_sub(1)) {
                 // The cut took the rest of the last sample, or lies behind a whole one.
-                Some(last) if cut.is_some() || !drafts[last].is_whole(kind) => {
+                Some(last) if cut.is_some() || !drafts[last].is_whole(wanted.kind) => {
                     drafts[last].reason.get_or_insert(BadSample::Truncated);
                 }
                 _ => drafts.push(Draft::broken("what follows the cut".to_owned(), BadSample::Truncated)),
@@ -131,13 +143,13 @@ fn read_shard(path: &Path, kind: Kind, urls: bool) -> Result<Samples> {
         }
         End::Open | End::Whole => {}
     }
-    if urls {
+    if wanted.urls {
         samples.keep_urls();
     }
     drafts
         .into_iter()
         .filter(Draft::is_sample)
-        .try_for_each(|draft| draft.finish(&mut samples, kind, urls, &mut walk))?;
+        .try_for_each(|draft| draft.finish(&mut samples, wanted, &mut walk))?;
     Ok(samples)
 }
 
@@ -215,7 +227,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self, samples: &mut Samples, kind: Kind, urls: bool, walk: &mut Walk<'_>) -> Result<()> {
+    fn finish(self, samples: &mut Samples, wanted: Wanted, walk: &mut Walk<'_>) -> Result<()> {
         let bad = |reason| Place::Bad { file: 0, reason };
         let place = match (self.reason, self.image) {
             _ if !stays_inside(&self.key) => bad(BadSample::OutsidePath),
@@ -223,16 +235,17 @@ impl Draft {
             (None, None) => bad(BadSample::NoImage),
             (None, Some((_, place))) => place,
         };
-        if let Kind::Classes(classes) = kind {
+        if let Kind::Classes(classes) = wanted.kind {
             samples.push_labelled(&self.key, self.label.flatten(), classes, place);
             return Ok(());
         }
         let mut beside = Beside::default();
-        if let Some((offset, length)) = self.json.filter(|_| urls || self.caption.is_none()) {
+        if let Some((offset, length)) = self.json.filter(|_| wanted.urls || self.caption.is_none()) {
             let bytes = walk.bytes(offset, length, LONGEST_JSON)?;
             beside = serde_json::from_slice(bytes).unwrap_or_default();
         }
         let caption = match (&self.caption, &beside.caption) {
+            (Some(Ok(caption)), _) if wanted.in_lines => Ok(caption.lines().next().unwrap_or_default()),
             (Some(Ok(caption)), _) | (None, Some(caption)) => Ok(caption.as_str()),
             (Some(Err(reason)), _) => Err(*reason),
             (None, None) => Err(BadSample::NoCaption),

@@ -166,6 +166,19 @@ fn caltechs_folders_have_openais_names() {
     assert_eq!((classes.len(), names(&set).1.len()), (101, 34));
     assert_eq!((classes[0].as_str(), classes[100].as_str()), ("off-center face", "yin and yang symbol"));
     assert_eq!(labelled(&set, Split::Test, 3), [Ok((2, 0)), Ok((3, 1)), Ok((4, 100))]);
+    // CLIP_benchmark's tars count background, in another order.
+    let members: &[(&str, &[u8])] = &[("s0.cls", b"1"), ("s0.png", &png(9))];
+    let files: &[(&str, &[u8])] = &[
+        ("classnames.txt", b"accordion\nbackground\n"),
+        ("test/nshards.txt", b"1"),
+        ("test/0.tar", &tar(members)),
+    ];
+    let (_kept, tars) = folder(files);
+    let of_tars = built("caltech101", json!({ "folder": tars })).unwrap();
+    assert_eq!(names(&of_tars).0, ["accordion", "background"]);
+    assert_eq!(labelled(&of_tars, Split::Test, 1), [Ok((9, 1))]);
+    let error = said(images(&built("cifar10", json!({ "folder": tars })).unwrap(), Split::Test, 1));
+    assert!(error.contains("classnames.txt: names 2 classes and not 10"), "{error}");
     // Tests from the front, everything else from the back.
     let first = |split| images(&set, split, 1).unwrap().read_from(0);
     assert_ne!(first(Split::Test), first(Split::Clean));

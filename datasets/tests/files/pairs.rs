@@ -32,6 +32,14 @@ fn members_are_joined_by_key_in_whichever_order_they_stand() {
 }
 
 #[test]
+fn clip_benchmarks_captions_are_lines_of_which_the_first_counts() {
+    let members = tar(&[("s0.png", &png(1)), ("s0.txt", b"caption 1\nanother\nand more\n")]);
+    let (_kept, path) = folder(&[("test/nshards.txt", b"1"), ("test/0.tar", &members)]);
+    let set = built("pairs", json!({ "train": path, "validation": path, "manifest": null })).unwrap();
+    assert_eq!(pairs(&set, Split::Test, 1).unwrap().caption(0).unwrap(), "caption 1");
+}
+
+#[test]
 fn pax_names_and_sizes_are_read_and_links_passed_over() {
     let record = |key: &str, value: &str| {
         let rest = format!(" {key}={value}\n");

@@ -79,7 +79,7 @@ fn images_are_kept_by_content_and_the_rest_is_gone_for_a_reason() {
         gone,
         [
             ("bad address", 1),
-            ("damaged image", 1),
+            ("cut off", 1),
             ("empty file", 1),
             ("no image", 1),
             ("not an image", 1),

@@ -43,6 +43,7 @@ pub(crate) fn mistake(message: impl Into<String>) -> anyhow::Error {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset();
     clip::kernels::keep_freed_memory();
     let cli = Cli::parse();
     let done = match cli.command {

@@ -90,3 +90,18 @@ fn folders_that_cannot_be_written_are_named_with_a_remedy() {
         assert!(message.contains(folder) && message.contains(option), "{message}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cleanbench"))
+        .args(["list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let said = child.wait_with_output().expect("it ends").stderr;
+    assert_eq!(String::from_utf8_lossy(&said), "");
+}

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::List(options)) => commands::list::list(&options),
         Some(Command::Report(options)) => commands::report::report(&options),
         Some(Command::Show(options)) => commands::show::triggers(&options),
+        Some(Command::Store(command)) => commands::store::store(&command),
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(&options),
         Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
         Some(Command::Data(DataCommand::Fetch(options))) => commands::fetch::fetch(&options),

@@ -40,8 +40,11 @@ pub(crate) fn write(
     };
     let temporary = path.with_extension("tmp");
     let written = std::fs::write(&temporary, serialised).and_then(|()| std::fs::rename(&temporary, path));
-    written
-        .map_err(|error| candle_core::Error::wrap(error).context(format!("cannot write {}", path.display())))
+    written.map_err(|error| {
+        // Half a file on a full disk would keep it full.
+        let _ = std::fs::remove_file(&temporary);
+        candle_core::Error::wrap(error).context(format!("cannot write {}", path.display()))
+    })
 }
 
 /// Tensors by name and metadata.

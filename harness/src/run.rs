@@ -7,11 +7,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use polars::prelude::DataFrame;
 
+use crate::contract::{Attack, Defense};
 use crate::coverage::Coverage;
 use crate::describe;
 use crate::evidence::Evidence;
 use crate::metric::METRICS;
-use crate::plan::Plan;
+use crate::plan::{Choice, Plan};
 use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
 use crate::stages::{Desk, Interrupted, Laboratory, Made};
@@ -247,6 +248,18 @@ fn train(laboratory: &Laboratory<'_>, attack: usize, seed: u64) -> Result<Done> 
     Ok(Done { next: next.collect(), observations: Vec::new() })
 }
 
+/// The attacks under whose triggers a cell is observed: its own, and where nothing was poisoned nor defended all
+/// others.
+pub(crate) fn triggers<'a>(
+    plan: &'a Plan,
+    attack: &'a Choice<Attack>,
+    defense: &Choice<Defense>,
+) -> impl Iterator<Item = &'a Choice<Attack>> {
+    let is_anchor = attack.entry.card.name == BASELINE && defense.entry.card.name == BASELINE;
+    let others = plan.attacks.iter().filter(move |other| is_anchor && other.label != attack.label);
+    std::iter::once(attack).chain(others)
+}
+
 /// Defends and observes a cell under its own trigger; the model that was neither poisoned nor defended is observed
 /// under every other trigger too, for base rates.
 fn defend(
@@ -259,10 +272,8 @@ fn defend(
     let plan = laboratory.plan;
     let (attack, defense) = (&plan.attacks[attack], &plan.defenses[defense]);
     let defended = laboratory.defend(attack, trained, defense, seed)?;
-    let is_anchor = attack.entry.card.name == BASELINE && defense.entry.card.name == BASELINE;
-    let others = plan.attacks.iter().filter(|other| is_anchor && other.label != attack.label);
     let mut observations = Vec::new();
-    let points = std::iter::once((attack, None)).chain(others.map(|other| (other, None)));
+    let points = triggers(plan, attack, defense).map(|trigger| (trigger, None));
     let epochs = laboratory.epochs(&defended).into_iter().map(|epoch| (attack, Some(epoch)));
     for (trigger, epoch) in points.chain(epochs) {
         let mut name = format!("{}::{}::seed-{seed}", attack.label, defense.label);

@@ -7,6 +7,7 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod store;
 
 use std::path::Path;
 

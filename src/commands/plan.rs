@@ -18,7 +18,7 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
         print!("{}", plan.to_yaml()?);
         return Ok(FINE);
     }
-    let (cells, data) = survey(&plan, &Store::at(&options.choice.store))?;
+    let (cells, data) = survey(&plan, &Store::at(&options.choice.folder.store))?;
     println!("{}\n", plan.question);
     let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
     for cell in &cells {

@@ -23,7 +23,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let plan = choose(&options.choice)?;
     let folder = record_folder(options);
     let record = Record::create(&folder)?;
-    let store = Store::open(&options.choice.store)?;
+    let store = Store::open(&options.choice.folder.store)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(cores, usize::from);
     // One GPU is not faster for several models at a time, and their memory adds up.

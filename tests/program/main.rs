@@ -7,4 +7,5 @@ mod files;
 mod hub;
 mod mistakes;
 mod results;
+mod store;
 mod support;

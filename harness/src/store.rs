@@ -29,6 +29,8 @@ const ENTRY: &str = "entry.json";
 const LOCKS: &str = "locks";
 const PARTIAL: &str = "partial";
 const TEMPORARY: &str = "temporary";
+/// What to do where nothing can be written.
+pub(crate) const REMEDY: &str = "make room or choose another with --store";
 /// The lock that runs share.
 const IN_USE: &str = "in-use";
 
@@ -133,7 +135,7 @@ impl Store {
     fn lock_file(&self, name: &str) -> Result<(File, PathBuf)> {
         let path = self.root.join(LOCKS).join(name);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
-        Ok((file.with_context(|| format!("cannot open {}", path.display()))?, path))
+        Ok((file.with_context(|| format!("cannot open {}; {REMEDY}", path.display()))?, path))
     }
 
     /// What the entry of `key` took to make; `None` where there is none.
@@ -202,7 +204,7 @@ impl Store {
     /// Where a stage that is not done keeps its snapshots.
     pub fn partial(&self, key: &Key) -> Result<PathBuf> {
         let folder = self.root.join(PARTIAL).join(&key.hash);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}; {REMEDY}", folder.display()))?;
         Ok(folder)
     }
 
@@ -213,7 +215,7 @@ impl Store {
         let temporary = tempfile::Builder::new()
             .prefix(&key.hash)
             .tempdir_in(self.root.join(TEMPORARY))
-            .with_context(|| format!("cannot write to the store {}", self.root.display()))?;
+            .with_context(|| format!("cannot write to the store {}; {REMEDY}", self.root.display()))?;
         self.fill(key, seconds, temporary.path(), fill).with_context(|| {
             format!(
                 "cannot write to the store {}; make room or choose another with --store",
@@ -222,7 +224,8 @@ impl Store {
         })?;
         let folder = self.folder(key);
         if let Some(parent) = folder.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}; {REMEDY}", parent.display()))?;
         }
         fs::rename(temporary.path(), &folder)
             .with_context(|| format!("cannot move into {}", folder.display()))?;

@@ -5,6 +5,7 @@ mod files;
 #[expect(dead_code, reason = "the tests of `datasets` use the rest")]
 #[path = "../../datasets/tests/hub/server.rs"]
 mod hub;
+mod kills;
 mod mistakes;
 mod results;
 mod store;

@@ -9,6 +9,7 @@ use clip::candle_core::Error;
 use clip::{Monitor, Snapshot, Step};
 
 use super::{Desk, epochs};
+use crate::store::REMEDY;
 
 /// What a stage tells of itself while it is done, and what it keeps of the epochs that are.
 pub(super) struct StageMonitor<'a> {
@@ -52,7 +53,6 @@ impl<'a> StageMonitor<'a> {
     /// whole and has its hash written down.
     fn save(&self, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
         let (path, new) = (self.snapshot(), self.partial.join("next.safetensors"));
-        snapshot.save(&new)?;
         let replace = || -> io::Result<()> {
             let mut hashes = hash_of(&new)?;
             if path.exists() {
@@ -62,9 +62,9 @@ impl<'a> StageMonitor<'a> {
             std::fs::rename(&new, &path)?;
             replace(&self.spent(), &self.seconds().to_string())
         };
-        replace().map_err(|error| {
+        snapshot.save(&new).and_then(|()| replace().map_err(Error::wrap)).map_err(|error| {
             let _ = std::fs::remove_file(&new);
-            Error::wrap(error).context(format!("cannot save {}", path.display()))
+            error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
         })
     }
 }
@@ -107,7 +107,9 @@ impl Monitor for StageMonitor<'_> {
 
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
         if self.keeps_epochs {
-            epochs::keep(&self.partial, epoch, snapshot)?;
+            epochs::keep(&self.partial, epoch, snapshot).map_err(|error| {
+                error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
+            })?;
         }
         self.save(snapshot)
     }

@@ -169,9 +169,17 @@ pub(crate) struct RunOptions {
     /// Threads of all cells together; results do not depend on it. Without it one a core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) threads: Option<u16>,
+    /// Begin nothing more after this time (30m, 12h) and stop trainings between epochs: first what the store has, then
+    /// seed by seed undefended models, cells that claims name, and the others, the shortest first. What is not expected
+    /// to fit is left, but for the first. The next run goes on.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) budget: Option<String>,
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+    /// Write what happens to stdout in place of tables, a JSON object a line (results/README.md).
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

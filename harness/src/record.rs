@@ -24,6 +24,8 @@ pub enum Status {
     Measured,
     /// The cell failed; the message says why.
     Failed,
+    /// The cell was left for another run; the message says why.
+    Skipped,
 }
 
 /// One value of one metric, or one failed cell; a row of `rows.csv`.

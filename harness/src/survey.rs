@@ -56,7 +56,7 @@ pub enum DataState {
 /// Hashes of every key that a plan needs; an error where its data are not there or not yet checked.
 pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
     let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let desk = Desk { store, progress: &progress, interrupted: &never, only_looks: true };
+    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
     let laboratory = Laboratory::new(plan, desk)?;
     let mut needed = BTreeSet::new();
     for seed in &plan.seeds {
@@ -86,7 +86,7 @@ pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
 /// checked nothing counts as stored: keys hold what data hold.
 pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
     let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let desk = Desk { store, progress: &progress, interrupted: &never, only_looks: true };
+    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
     let laboratory = Laboratory::new(plan, desk)?;
     let data: Vec<SurveyedData> = laboratory.found()?.into_iter().map(known).collect();
     let known = data.iter().all(|data| matches!(data.state, DataState::Drawn | DataState::Checked(_)));

@@ -1,5 +1,6 @@
 //! Drives the built program as a user would.
 
+mod budget;
 mod fetch;
 mod files;
 #[expect(dead_code, reason = "the tests of `datasets` use the rest")]

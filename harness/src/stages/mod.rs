@@ -14,6 +14,7 @@ mod train;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clip::candle_core::Device;
@@ -43,6 +44,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) store: &'a Store,
     pub(crate) progress: &'a Progress,
     pub(crate) interrupted: &'a AtomicBool,
+    /// When trainings stop at the end of an epoch.
+    pub(crate) deadline: Option<Instant>,
     /// Whether stages are only looked up: what the store does not have is then [`NotStored`].
     pub(crate) only_looks: bool,
 }
@@ -76,7 +79,7 @@ impl<'a> Laboratory<'a> {
 
 impl Desk<'_> {
     /// Whether the user asked the run to stop.
-    fn stops(&self) -> bool {
+    pub(crate) fn stops(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
@@ -104,7 +107,7 @@ impl Desk<'_> {
     ) -> Result<Made> {
         self.progress.begin(name, expected);
         let done = self.look_up_or_do(name, &key, keeps_epochs, work, write);
-        self.progress.end(name, matches!(&done, Ok((_, true))));
+        self.progress.end(name, matches!(&done, Ok((_, true))), done.is_ok());
         let (folder, _) = done?;
         Ok(Made { key, folder })
     }

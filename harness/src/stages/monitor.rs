@@ -22,11 +22,13 @@ pub(super) struct StageMonitor<'a> {
     started: Instant,
     /// Seconds that the epochs took which an earlier run had done.
     before: f64,
+    /// Whether the run's time was up when an epoch ended.
+    out_of_time: bool,
 }
 
 impl<'a> StageMonitor<'a> {
     pub(super) fn new(name: &'a str, desk: Desk<'a>, partial: PathBuf, keeps_epochs: bool) -> Self {
-        Self { name, desk, partial, keeps_epochs, started: Instant::now(), before: 0.0 }
+        Self { name, desk, partial, keeps_epochs, started: Instant::now(), before: 0.0, out_of_time: false }
     }
 
     /// Where the last finished epoch lies.
@@ -99,10 +101,9 @@ impl Monitor for StageMonitor<'_> {
     }
 
     fn step(&mut self, step: &Step) -> ControlFlow<()> {
-        let Step { epoch, epochs, loss, examples_per_second, .. } = step;
-        let text = format!("epoch {epoch}/{epochs} loss {loss:.3} {examples_per_second:.0}/s");
-        self.desk.progress.advance(self.name, step.step as f64 / step.steps as f64, text);
-        if self.desk.stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.desk.progress.step(self.name, step);
+        let stops = self.desk.stops() || self.out_of_time;
+        if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
@@ -111,6 +112,7 @@ impl Monitor for StageMonitor<'_> {
                 error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
             })?;
         }
+        self.out_of_time = self.desk.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         self.save(snapshot)
     }
 }

@@ -41,6 +41,11 @@ impl Library {
         in_words(description, &self.known)
     }
 
+    /// The description of the stage before.
+    pub(crate) fn above(&self, description: &Value) -> Option<&Value> {
+        self.known.get(parent(description)?.1)
+    }
+
     /// Every input that two descriptions do not share. Of the stage before they hold hashes alone: where both are
     /// known, its inputs are compared in their place.
     pub fn differences(&self, a: &Value, b: &Value) -> Vec<Difference> {

@@ -169,6 +169,10 @@ pub(crate) struct RunOptions {
     /// Threads of all cells together; results do not depend on it. Without it one a core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) threads: Option<u16>,
+    /// Memory for all cells together (8G, 500M): fewer at a time where more is predicted. Without it and without --jobs
+    /// 80 % of what is available.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
     /// Begin nothing more after this time (30m, 12h) and stop trainings between epochs: first what the store has, then
     /// seed by seed undefended models, cells that claims name, and the others, the shortest first. What is not expected
     /// to fit is left, but for the first. The next run goes on.

@@ -86,6 +86,11 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     println!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
     let machines = [("two CPU cores at 0.2 TFLOP/s", 2.0 * SPEEDS[0]), ("a GPU at 100 TFLOP/s", SPEEDS[1])];
     let times = machines.map(|(what, speed)| format!("{} on {what}", time(total / speed)));
+    println!(
+        "a cell at a time takes about {:.0} MB of memory, each further one {:.0} MB",
+        cost.memory(1) / 1e6,
+        (cost.memory(2) - cost.memory(1)) / 1e6
+    );
     if total == 0.0 {
         return;
     }

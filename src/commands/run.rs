@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use harness::cost::Cost;
 use harness::events::{Event, emit};
 use harness::progress::{Verbosity, duration};
 use harness::record::{Record, Status};
@@ -37,15 +38,14 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
 fn run_to_end(options: &RunOptions) -> Result<u8> {
     let budget = options.budget.as_deref().map(parse_duration).transpose();
     let budget = budget.map_err(|error| mistake(format!("--budget: {error}")))?;
+    let memory = options.memory.as_deref().map(parse_size).transpose()?;
     let plan = choose(&options.choice)?;
     let folder = record_folder(options);
     let record = Record::create(&folder)?;
     let store = Store::open(&options.choice.folder.store)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(cores, usize::from);
-    // One GPU is not faster for several models at a time, and their memory adds up.
-    let cells = if plan.device == clip::DeviceChoice::Cpu { threads } else { 1 };
-    let jobs = options.jobs.map_or(cells, usize::from);
+    let jobs = cells_at_a_time(&plan, options, threads, memory);
     let verbosity = match (options.quiet, options.json) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Json,
@@ -77,6 +77,54 @@ fn run_to_end(options: &RunOptions) -> Result<u8> {
     let elapsed = started.elapsed().as_secs();
     record.write(&plan, &mut outcome, threads, elapsed)?;
     finish(&plan, &record, options, elapsed as f64)
+}
+
+/// One a core is fastest (results/speed/parallel.md), as far as memory goes; one GPU is not faster for several models at a
+/// time, and their memory adds up.
+fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize, memory: Option<f64>) -> usize {
+    if plan.device != clip::DeviceChoice::Cpu {
+        return options.jobs.map_or(1, usize::from);
+    }
+    let wanted = options.jobs.map_or(threads, usize::from);
+    let limit = match (memory, options.jobs) {
+        (None, None) => available_memory().map(|available| 0.8 * available),
+        (memory, _) => memory,
+    };
+    let Some(limit) = limit else { return wanted };
+    let cost = Cost::of(plan);
+    let fitting = (1..=wanted).rev().find(|jobs| cost.memory(*jobs) <= limit);
+    let gigabytes = |bytes: f64| format!("{:.1} GB", bytes / 1e9);
+    if fitting.is_none() {
+        let needed = gigabytes(cost.memory(1));
+        eprintln!(
+            "warning: one cell is expected to take {needed}, more than the {} there are for it",
+            gigabytes(limit)
+        );
+    } else if fitting != Some(wanted) && !options.quiet && !options.json {
+        let jobs = fitting.unwrap_or(1);
+        eprintln!("{jobs} of {wanted} cells at a time: more would not fit {}", gigabytes(limit));
+    }
+    fitting.unwrap_or(1)
+}
+
+/// Bytes that can be had without swapping, where the system says so.
+fn available_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+/// Reads `8G` or `500M`.
+fn parse_size(text: &str) -> Result<f64> {
+    let scale = |unit| match unit {
+        'G' => Some(1e9),
+        'M' => Some(1e6),
+        _ => None,
+    };
+    let number = |scale: f64| text[..text.len() - 1].parse::<f64>().ok().map(|number| number * scale);
+    let size = text.chars().next_back().and_then(scale).and_then(number).filter(|size| *size > 0.0);
+    size.ok_or_else(|| mistake(format!("--memory: {text:?} is no size; write 8G or 500M")))
 }
 
 fn record_folder(options: &RunOptions) -> PathBuf {

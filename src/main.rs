@@ -57,19 +57,27 @@ fn main() -> ExitCode {
         Some(Command::Card(options)) => commands::card::card(&options),
         Some(Command::Weights(WeightsCommand::Show(options))) => commands::weights::show(&options),
         Some(Command::Weights(WeightsCommand::Convert(options))) => commands::weights::convert(&options),
+        Some(Command::Store(command)) => commands::store::store(&command),
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(&options),
         Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
         Some(Command::Data(DataCommand::Fetch(options))) => commands::fetch::fetch(&options),
         Some(Command::Data(DataCommand::Inspect(options))) => commands::data::inspect::inspect(&options),
         Some(Command::Data(DataCommand::Subset(options))) => commands::data::subset::subset(&options),
     };
+    if let Err(error) = done.as_ref()
+        && !error.is::<Interrupted>()
+    {
+        eprintln!("error: {}", describe(error));
+    }
+    ExitCode::from(exit_code(&done))
+}
+
+/// The exit code of what a command brought.
+pub(crate) fn exit_code(done: &anyhow::Result<u8>) -> u8 {
     match done {
-        Ok(code) => ExitCode::from(code),
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
-        Err(error) => {
-            eprintln!("error: {}", describe(&error));
-            let mistaken = error.is::<Mistake>() || error.is::<harness::plan::PlanError>();
-            ExitCode::from(if mistaken { MISTAKE } else { FAILED })
-        }
+        Ok(code) => *code,
+        Err(error) if error.is::<Interrupted>() => INTERRUPTED,
+        Err(error) if error.is::<Mistake>() || error.is::<harness::plan::PlanError>() => MISTAKE,
+        Err(_) => FAILED,
     }
 }

@@ -29,7 +29,8 @@ impl Grid {
         let run = || -> anyhow::Result<Vec<Observation>> {
             let folder = tempfile::tempdir()?;
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let options = Options { jobs: threads, threads, verbosity: Verbosity::Quiet, width: 80 };
+            let options =
+                Options { jobs: threads, threads, verbosity: Verbosity::Quiet, width: 80, budget: None };
             let store = Store::open(folder.path())?;
             Ok(harness::run(&self.plan, &store, &options, &AtomicBool::new(false))?.observations)
         };
@@ -47,7 +48,7 @@ impl Grid {
                 continue;
             }
             found += 1;
-            let (_, evidence) = observation.evidence.as_ref().map_err(|message| message.clone())?;
+            let (_, evidence) = observation.evidence.as_ref().map_err(|missing| missing.message.clone())?;
             for set in evidence {
                 if set.labels.len() != self.plan.test_images {
                     return Err(
@@ -85,7 +86,7 @@ fn evidence<'a>(grid: &'a Grid, attack: &str, defense: &str) -> Result<&'a Evide
             == (attack, defense, attack)
     });
     let found = own.ok_or("no such cell")?;
-    Ok(&found.evidence.as_ref().map_err(|message| message.clone())?.1)
+    Ok(&found.evidence.as_ref().map_err(|missing| missing.message.clone())?.1)
 }
 
 /// Where nothing is poisoned, filters drop nothing and train the undefended model again; elsewhere they do not.

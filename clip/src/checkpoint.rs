@@ -57,8 +57,11 @@ pub(crate) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
 pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written
-        .map_err(|error| candle_core::Error::wrap(error).context(format!("cannot write {}", path.display())))
+    written.map_err(|error| {
+        // Half a file on a full disk would keep it full.
+        let _ = std::fs::remove_file(&temporary);
+        candle_core::Error::wrap(error).context(format!("cannot write {}", path.display()))
+    })
 }
 
 /// Tensors by name and metadata.

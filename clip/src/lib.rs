@@ -6,6 +6,7 @@ mod config;
 mod contrastive;
 mod device;
 pub mod flop;
+pub mod footprint;
 mod image;
 mod image_config;
 pub mod loss;

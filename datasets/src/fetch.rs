@@ -111,7 +111,7 @@ pub fn fetch(
             progress.advance(&file.path, come / missing.max(1) as f64, text);
         };
         let fetched = hub.download(repository, commit, file, &watch)?;
-        progress.end(&file.path, fetched.cached);
+        progress.end(&file.path, fetched.cached, true);
         place(&fetched.path, &folder.join(path))?;
         Ok(receipt::Line::new(file, path, fetched.sha256))
     };

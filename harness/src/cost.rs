@@ -1,9 +1,12 @@
-//! What a plan is going to cost, in floating-point operations of matrix products and convolutions.
+//! What a plan is going to cost, in floating-point operations of matrix products and convolutions, and in memory.
 
 use clip::flop;
 
 use crate::contract::{Attack, Defense};
 use crate::plan::{Choice, Plan};
+
+/// Bytes of the program, its vocabulary and what the allocator keeps.
+const PROGRAM: f64 = 80e6;
 
 /// Floating-point operations of one stage of one cell.
 pub struct Cost<'a> {
@@ -42,6 +45,16 @@ impl<'a> Cost<'a> {
     pub fn observation(&self) -> f64 {
         let images = 2 * self.plan.test_images * self.plan.tests.len();
         images as f64 * flop::image(&self.plan.model).iter().sum::<f64>()
+    }
+
+    /// Bytes of memory with so many cells at a time: the program and the images in memory (of data that are drawn;
+    /// others are not kept), and a training for each cell ([`clip::footprint`]).
+    pub fn memory(&self, jobs: usize) -> f64 {
+        let plan = self.plan;
+        let images = plan.pairs + plan.clean_pairs + plan.clean_images + plan.test_images * plan.tests.len();
+        let image = 3.0 * plan.model.image.resolution().pow(2) as f64;
+        let training = clip::footprint::training(&plan.model, plan.recipe.batch_size);
+        PROGRAM + images as f64 * image + jobs as f64 * training
     }
 
     /// Pairs that are poisoned under an attack, as far as it says before it sees them.

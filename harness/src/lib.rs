@@ -1,13 +1,16 @@
 //! The contracts, and a cell's life: plan, poison, train, defend, observe, measure, record, report.
 
+mod agenda;
 pub mod catalog;
 pub mod contract;
 pub mod cost;
 pub mod coverage;
+pub mod events;
 pub mod evidence;
 pub mod metric;
 pub mod page;
 pub mod plan;
+pub mod predict;
 pub mod progress;
 pub mod record;
 pub mod report;

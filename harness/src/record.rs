@@ -24,6 +24,8 @@ pub enum Status {
     Measured,
     /// The cell failed; the message says why.
     Failed,
+    /// The cell was left for another run; the message says why.
+    Skipped,
 }
 
 /// One value of one metric, or one failed cell; a row of `rows.csv`.
@@ -100,12 +102,10 @@ struct Environment {
 impl Record {
     /// Opens or makes a record's folder; an error names it where it cannot be written.
     pub fn create(folder: &Path) -> Result<Self> {
-        let problem = || {
-            format!("cannot write to the record's folder {}; choose another with --record", folder.display())
-        };
-        std::fs::create_dir_all(folder).with_context(problem)?;
-        tempfile::NamedTempFile::new_in(folder).with_context(problem)?;
-        Ok(Self { folder: folder.to_owned() })
+        let record = Self { folder: folder.to_owned() };
+        std::fs::create_dir_all(folder).with_context(|| record.problem())?;
+        tempfile::NamedTempFile::new_in(folder).with_context(|| record.problem())?;
+        Ok(record)
     }
 
     /// A record that exists.
@@ -145,9 +145,16 @@ impl Record {
     }
 
     fn put_table(&self, name: &str, frame: &mut DataFrame) -> Result<()> {
-        let temporary = tempfile::NamedTempFile::new_in(&self.folder)?;
-        write_parquet(frame, temporary.path())?;
+        let temporary = tempfile::NamedTempFile::new_in(&self.folder).with_context(|| self.problem())?;
+        write_parquet(frame, temporary.path()).with_context(|| self.problem())?;
         self.persist(temporary, name)
+    }
+
+    fn problem(&self) -> String {
+        format!(
+            "cannot write to the record's folder {}; make room or choose another with --record",
+            self.folder.display()
+        )
     }
 
     /// Its poison manifests as text: a line for each edited pair, the columns as they are called in the file.
@@ -182,9 +189,8 @@ impl Record {
 
     /// Writes one more file of the record.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let temporary = tempfile::NamedTempFile::new_in(&self.folder)
-            .with_context(|| format!("cannot write to {}", self.folder.display()))?;
-        std::fs::write(temporary.path(), bytes).with_context(|| format!("cannot write {name}"))?;
+        let temporary = tempfile::NamedTempFile::new_in(&self.folder).with_context(|| self.problem())?;
+        std::fs::write(temporary.path(), bytes).with_context(|| self.problem())?;
         self.persist(temporary, name)
     }
 

@@ -3,15 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use polars::prelude::DataFrame;
 
+use crate::agenda::Agenda;
+use crate::contract::{Attack, Defense};
 use crate::coverage::Coverage;
 use crate::describe;
+use crate::events::{Event, FORMAT};
 use crate::evidence::Evidence;
 use crate::metric::METRICS;
-use crate::plan::Plan;
+use crate::plan::{Choice, Plan};
+use crate::predict::SPEEDS;
 use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
 use crate::stages::{Desk, Interrupted, Laboratory, Made};
@@ -30,6 +35,17 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// Columns of the terminal.
     pub width: usize,
+    /// Time after which nothing more is begun.
+    pub budget: Option<Duration>,
+}
+
+/// Why a cell was not observed.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Failed or skipped.
+    pub status: Status,
+    /// Why.
+    pub message: String,
 }
 
 /// A cell observed under a trigger: what the rows of a record are made from.
@@ -45,7 +61,7 @@ pub struct Observation {
     /// The epoch of the defense after which it was observed; `None` after the last one.
     pub epoch: Option<usize>,
     /// Hash of the evidence's key, and the evidence; otherwise why there is none.
-    pub evidence: Result<(String, Evidence), String>,
+    pub evidence: Result<(String, Evidence), Missing>,
 }
 
 impl Observation {
@@ -67,7 +83,9 @@ impl Observation {
         };
         let (key, evidence) = match &self.evidence {
             Ok(found) => found,
-            Err(message) => return vec![Row { status: Status::Failed, message: message.clone(), ..row() }],
+            Err(Missing { status, message }) => {
+                return vec![Row { status: *status, message: message.clone(), ..row() }];
+            }
         };
         let mut rows = Vec::new();
         for set in evidence {
@@ -105,32 +123,74 @@ enum Task {
     Defend { attack: usize, defense: usize, seed: u64, trained: std::sync::Arc<Made> },
 }
 
+impl Task {
+    /// Seed, attack, and the defense of one that defends.
+    fn place(&self) -> (u64, usize, Option<usize>) {
+        match self {
+            Self::Train { attack, seed } => (*seed, *attack, None),
+            Self::Defend { attack, defense, seed, .. } => (*seed, *attack, Some(*defense)),
+        }
+    }
+}
+
 struct Queue {
     tasks: VecDeque<Task>,
     running: usize,
     observations: Vec<Observation>,
     stopped: bool,
+    /// Whether anything was begun that takes time.
+    begun: bool,
+}
+
+impl Queue {
+    /// The next task, and why it is left for another run where there is no time for it.
+    fn next(&mut self, agenda: Option<&Agenda<'_>>) -> Option<(Task, Option<String>)> {
+        let Some(agenda) = agenda else { return self.tasks.pop_front().map(|task| (task, None)) };
+        let rank = |task: &Task| {
+            let (seed, attack, defense) = task.place();
+            agenda.rank(seed, attack, defense)
+        };
+        let first = (0..self.tasks.len()).min_by_key(|index| rank(&self.tasks[*index]))?;
+        let task = self.tasks.remove(first)?;
+        let (seed, attack, defense) = task.place();
+        let left = agenda.leaves(seed, attack, defense, !self.begun);
+        self.begun |= left.is_none() && agenda.takes_time(seed, attack, defense);
+        Some((task, left))
+    }
 }
 
 /// Runs every cell of `plan`. A cell that fails is an observation without evidence; an error means that nothing
 /// could be run at all, or ([`Interrupted`]) that the user stopped it.
 pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBool) -> Result<Outcome> {
     let progress = Progress::new(options.verbosity, 1.0, options.width);
-    let laboratory =
-        Laboratory::new(plan, Desk { store, progress: &progress, interrupted, only_looks: false })?;
+    let deadline = options.budget.map(|budget| Instant::now() + budget);
+    let (question, count) = (&plan.question, plan.seeds.len() * plan.attacks.len() * plan.defenses.len());
+    let (jobs, threads) = (options.jobs.max(1), options.threads);
+    progress.emit(&Event::RunStarted { format: FORMAT, question, cells: count, jobs, threads });
+    let desk = Desk { store, progress: &progress, interrupted, deadline, only_looks: false };
+    let laboratory = Laboratory::new(plan, desk)?;
     // Before anything is trained: what is missing is said at once.
     let found = laboratory.found()?.into_iter().map(Coverage::of).collect::<Result<Vec<_>>>()?;
     let data = found.into_iter().flatten().collect();
+    let speed = match plan.device {
+        clip::DeviceChoice::Cpu => SPEEDS[0] * threads as f64 / jobs as f64,
+        _ => SPEEDS[1],
+    };
+    let agenda = deadline.map(|deadline| Agenda::new(plan, store, deadline, speed)).transpose()?;
     let cells = (plan.seeds.len() * plan.attacks.len()) as f64;
     let training = (plan.pairs * plan.recipe.epochs) as f64;
     progress.add_work(cells * (training + plan.defenses.len() as f64 * laboratory.expected_cell()));
     let seeds = plan.seeds.iter();
     let tasks =
         seeds.flat_map(|seed| (0..plan.attacks.len()).map(|attack| Task::Train { attack, seed: *seed }));
-    let queue =
-        Mutex::new(Queue { tasks: tasks.collect(), running: 0, observations: Vec::new(), stopped: false });
+    let queue = Mutex::new(Queue {
+        tasks: tasks.collect(),
+        running: 0,
+        observations: Vec::new(),
+        stopped: false,
+        begun: false,
+    });
     let changed = Condvar::new();
-    let jobs = options.jobs.max(1);
     let pools = (0..jobs)
         .map(|job| {
             let threads = (options.threads / jobs + usize::from(job < options.threads % jobs)).max(1);
@@ -139,7 +199,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
         .collect::<Result<Vec<_>>>()?;
     std::thread::scope(|scope| {
         for pool in &pools {
-            scope.spawn(|| pool.install(|| work(&laboratory, &queue, &changed)));
+            scope.spawn(|| pool.install(|| work(&laboratory, agenda.as_ref(), &queue, &changed)));
         }
     });
     progress.clear();
@@ -164,25 +224,35 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 }
 
 /// Takes tasks until none is left and none is running that could bring more.
-fn work(laboratory: &Laboratory<'_>, queue: &Mutex<Queue>, changed: &Condvar) {
+fn work(laboratory: &Laboratory<'_>, agenda: Option<&Agenda<'_>>, queue: &Mutex<Queue>, changed: &Condvar) {
     loop {
         let mut guard = lock(queue);
-        let task = loop {
+        let (task, left) = loop {
             if guard.stopped {
                 return;
             }
-            match guard.tasks.pop_front() {
-                Some(task) => break task,
+            match guard.next(agenda) {
+                Some(found) => break found,
                 None if guard.running == 0 => return,
                 None => guard = changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
             }
         };
         guard.running += 1;
         drop(guard);
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform(laboratory, &task)));
+        let perform = || match left {
+            Some(why) => Ok(Done::without(laboratory, &task, Status::Skipped, &why)),
+            None => perform(laboratory, &task),
+        };
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(perform));
+        let done = done.unwrap_or_else(|_| {
+            Ok(Done::without(laboratory, &task, Status::Failed, "a panic; please report it"))
+        });
+        for observation in done.iter().flat_map(|done| &done.observations) {
+            laboratory.desk.progress.emit(&Event::of(observation));
+        }
         let mut guard = lock(queue);
         guard.running -= 1;
-        match done.unwrap_or_else(|_| Ok(Done::failed(laboratory, &task, "a panic; please report it"))) {
+        match done {
             Ok(Done { next, observations }) => {
                 // Behind the trainings, the longest tasks, so that no worker is left alone with one at the end.
                 guard.tasks.extend(next);
@@ -202,22 +272,24 @@ struct Done {
 }
 
 impl Done {
-    /// Every observation that will not be made because `task` failed.
-    fn failed(laboratory: &Laboratory<'_>, task: &Task, message: &str) -> Self {
+    /// Every observation that will not be made because `task` failed or was left.
+    fn without(laboratory: &Laboratory<'_>, task: &Task, status: Status, message: &str) -> Self {
         let plan = laboratory.plan;
-        let (attack, defenses, seed) = match task {
-            Task::Train { attack, seed } => (*attack, 0..plan.defenses.len(), *seed),
-            Task::Defend { attack, defense, seed, .. } => (*attack, *defense..*defense + 1, *seed),
-        };
-        let failed = |defense: usize| {
+        let (seed, attack, defense) = task.place();
+        let defenses = defense.map_or(0..plan.defenses.len(), |defense| defense..defense + 1);
+        let missing = |defense: usize| {
             let (attack, defense) =
                 (plan.attacks[attack].label.clone(), plan.defenses[defense].label.clone());
             let name = format!("{attack}::{defense}::seed-{seed}");
-            laboratory.desk.progress.warn(&format!("{name} failed: {message}"));
+            match status {
+                Status::Failed => laboratory.desk.progress.warn(&format!("{name} failed: {message}")),
+                _ => laboratory.desk.progress.say(&format!("{name} {message}")),
+            }
             let trigger = attack.clone();
-            Observation { seed, attack, defense, trigger, epoch: None, evidence: Err(message.to_owned()) }
+            let evidence = Err(Missing { status, message: message.to_owned() });
+            Observation { seed, attack, defense, trigger, epoch: None, evidence }
         };
-        Self { next: Vec::new(), observations: defenses.map(failed).collect() }
+        Self { next: Vec::new(), observations: defenses.map(missing).collect() }
     }
 }
 
@@ -230,8 +302,13 @@ fn perform(laboratory: &Laboratory<'_>, task: &Task) -> Result<Done, Interrupted
     };
     match done {
         Ok(done) => Ok(done),
-        Err(error) if error.is::<Interrupted>() => Err(Interrupted),
-        Err(error) => Ok(Done::failed(laboratory, task, &describe(&error))),
+        Err(error) if error.is::<Interrupted>() && laboratory.desk.stops() => Err(Interrupted),
+        Err(error) if error.is::<Interrupted>() => {
+            let why =
+                "left for another run: the budget was used up between two epochs, and what is done is saved";
+            Ok(Done::without(laboratory, task, Status::Skipped, why))
+        }
+        Err(error) => Ok(Done::without(laboratory, task, Status::Failed, &describe(&error))),
     }
 }
 
@@ -247,6 +324,18 @@ fn train(laboratory: &Laboratory<'_>, attack: usize, seed: u64) -> Result<Done> 
     Ok(Done { next: next.collect(), observations: Vec::new() })
 }
 
+/// The attacks under whose triggers a cell is observed: its own, and where nothing was poisoned nor defended all
+/// others.
+pub(crate) fn triggers<'a>(
+    plan: &'a Plan,
+    attack: &'a Choice<Attack>,
+    defense: &Choice<Defense>,
+) -> impl Iterator<Item = &'a Choice<Attack>> {
+    let is_anchor = attack.entry.card.name == BASELINE && defense.entry.card.name == BASELINE;
+    let others = plan.attacks.iter().filter(move |other| is_anchor && other.label != attack.label);
+    std::iter::once(attack).chain(others)
+}
+
 /// Defends and observes a cell under its own trigger; the model that was neither poisoned nor defended is observed
 /// under every other trigger too, for base rates.
 fn defend(
@@ -259,10 +348,8 @@ fn defend(
     let plan = laboratory.plan;
     let (attack, defense) = (&plan.attacks[attack], &plan.defenses[defense]);
     let defended = laboratory.defend(attack, trained, defense, seed)?;
-    let is_anchor = attack.entry.card.name == BASELINE && defense.entry.card.name == BASELINE;
-    let others = plan.attacks.iter().filter(|other| is_anchor && other.label != attack.label);
     let mut observations = Vec::new();
-    let points = std::iter::once((attack, None)).chain(others.map(|other| (other, None)));
+    let points = triggers(plan, attack, defense).map(|trigger| (trigger, None));
     let epochs = laboratory.epochs(&defended).into_iter().map(|epoch| (attack, Some(epoch)));
     for (trigger, epoch) in points.chain(epochs) {
         let mut name = format!("{}::{}::seed-{seed}", attack.label, defense.label);

@@ -3,20 +3,36 @@
 //! `<root>/<stage>/<key>/` holds a stage's files and `entry.json`, which describes the key in full and gives the
 //! hash of each file. An entry appears whole or not at all (written aside, synced, renamed) and is checked whenever
 //! it is read. A lock per key, released by the operating system when its owner dies, lets several processes share a
-//! store. `<root>/partial/<key>/` holds the snapshots of a stage that is not done.
+//! store; another of the whole store, shared by runs, keeps what they use from being pruned. `<root>/partial/<key>/`
+//! holds the snapshots of a stage that is not done.
+
+mod ledger;
+mod prune;
+mod why;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use ledger::{Damage, StoredEntry, parse_duration};
+pub use prune::{Garbage, Keep};
+pub use why::{Difference, Library};
+
 /// Raised whenever stored bytes would no longer be read in the same way.
 const FORMAT: u32 = 1;
 const ENTRY: &str = "entry.json";
+const LOCKS: &str = "locks";
+const PARTIAL: &str = "partial";
+const TEMPORARY: &str = "temporary";
+/// What to do where nothing can be written.
+pub(crate) const REMEDY: &str = "make room or choose another with --store";
+/// The lock that runs share.
+const IN_USE: &str = "in-use";
 
 /// The address of what a stage makes: its name and everything that decides its result.
 #[derive(Clone, Debug)]
@@ -33,8 +49,7 @@ impl Key {
         let description = serde_json::json!({
             "format": FORMAT, "stage": stage, "version": version, "dtype": "f32", "device": device, "inputs": inputs,
         });
-        // Keys of JSON objects are sorted, so that equal descriptions are equal bytes.
-        let hash = blake3::hash(description.to_string().as_bytes()).to_hex()[..32].to_owned();
+        let hash = hash_of(&description);
         Self { stage, description, hash }
     }
 
@@ -42,6 +57,21 @@ impl Key {
     pub fn hash(&self) -> &str {
         &self.hash
     }
+
+    /// The stage.
+    pub fn stage(&self) -> &'static str {
+        self.stage
+    }
+
+    /// All that decides the result.
+    pub fn description(&self) -> &Value {
+        &self.description
+    }
+}
+
+/// The hash of a key's description. Keys of JSON objects are sorted, so that equal descriptions are equal bytes.
+fn hash_of(description: &Value) -> String {
+    blake3::hash(description.to_string().as_bytes()).to_hex()[..32].to_owned()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,9 +82,19 @@ struct EntryFile {
     seconds: f64,
 }
 
+impl EntryFile {
+    fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(ENTRY);
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+}
+
 /// A store in a folder.
 pub struct Store {
     root: PathBuf,
+    /// Held while entries may be read, so that nobody prunes them.
+    _in_use: Option<Lock>,
 }
 
 /// What looking for an entry found.
@@ -63,7 +103,7 @@ pub enum Found {
     Whole(PathBuf),
     /// None.
     Nothing,
-    /// One that does not match its hashes, which has been removed; says what was wrong.
+    /// One that does not match its hashes; says what is wrong.
     Damaged(String),
 }
 
@@ -76,24 +116,31 @@ pub struct Lock {
 impl Store {
     /// A store to look into; makes nothing.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), _in_use: None }
     }
 
-    /// Opens or makes a store.
+    /// Opens or makes a store; waits where another process is removing entries of it.
     pub fn open(root: &Path) -> Result<Self> {
-        for folder in ["locks", "partial", "temporary"] {
+        for folder in [LOCKS, PARTIAL, TEMPORARY] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).with_context(|| {
                 format!("cannot make the store's folder {}; choose another with --store", folder.display())
             })?;
         }
-        Ok(Self::at(root))
+        let (file, path) = Self::at(root).lock_file(IN_USE)?;
+        file.lock_shared().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Self { root: root.to_owned(), _in_use: Some(Lock { _file: file }) })
+    }
+
+    fn lock_file(&self, name: &str) -> Result<(File, PathBuf)> {
+        let path = self.root.join(LOCKS).join(name);
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        Ok((file.with_context(|| format!("cannot open {}; {REMEDY}", path.display()))?, path))
     }
 
     /// What the entry of `key` took to make; `None` where there is none.
     pub fn seconds(&self, key: &Key) -> Option<f64> {
-        let text = fs::read(self.folder(key).join(ENTRY)).ok()?;
-        serde_json::from_slice::<EntryFile>(&text).ok().map(|entry| entry.seconds)
+        EntryFile::read(&self.folder(key)).ok().map(|entry| entry.seconds)
     }
 
     /// Where the entry of `key` lies, if there is one.
@@ -112,22 +159,21 @@ impl Store {
         if !folder.exists() {
             return Ok(Found::Nothing);
         }
-        match Self::check(&folder, key) {
+        match Self::check(&folder, &key.hash) {
             Ok(()) => Ok(Found::Whole(folder)),
-            Err(problem) => {
-                fs::remove_dir_all(&folder)
-                    .with_context(|| format!("cannot remove the damaged entry {}", folder.display()))?;
-                Ok(Found::Damaged(format!("{problem:#}")))
-            }
+            Err(problem) => Ok(Found::Damaged(format!("{problem:#}"))),
         }
     }
 
-    fn check(folder: &Path, key: &Key) -> Result<()> {
-        let path = folder.join(ENTRY);
-        let text = fs::read(&path).with_context(|| format!("{}", path.display()))?;
-        let entry: EntryFile =
-            serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
-        if entry.key != key.description {
+    /// Removes the damaged entry of a key that is locked.
+    pub(crate) fn remove(&self, key: &Key, _lock: &Lock) -> Result<()> {
+        remove_folder(&self.folder(key))
+    }
+
+    /// Whether the entry in `folder` is the one with this hash, and whole.
+    fn check(folder: &Path, hash: &str) -> Result<()> {
+        let (path, entry) = (folder.join(ENTRY), EntryFile::read(folder)?);
+        if hash_of(&entry.key) != hash {
             bail!("{}: describes another key", path.display());
         }
         for (name, expected) in &entry.files {
@@ -141,13 +187,7 @@ impl Store {
 
     /// Waits for the right to make the entry of `key`; `waiting` is called once if another process has it.
     pub fn lock(&self, key: &Key, waiting: impl FnOnce()) -> Result<Lock> {
-        let path = self.root.join("locks").join(&key.hash);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let (file, path) = self.lock_file(&key.hash)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -163,43 +203,96 @@ impl Store {
 
     /// Where a stage that is not done keeps its snapshots.
     pub fn partial(&self, key: &Key) -> Result<PathBuf> {
-        let folder = self.root.join("partial").join(&key.hash);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = self.root.join(PARTIAL).join(&key.hash);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}; {REMEDY}", folder.display()))?;
         Ok(folder)
     }
 
     /// Makes an entry: `fill` writes files into a folder that then takes its place and is returned; the partial one goes.
+    /// The key must be locked.
     pub fn put(&self, key: &Key, seconds: f64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        self.clear_temporary(&key.hash)?;
         let temporary = tempfile::Builder::new()
             .prefix(&key.hash)
-            .tempdir_in(self.root.join("temporary"))
-            .with_context(|| format!("cannot write to the store {}", self.root.display()))?;
-        fill(temporary.path())?;
+            .tempdir_in(self.root.join(TEMPORARY))
+            .with_context(|| format!("cannot write to the store {}; {REMEDY}", self.root.display()))?;
+        self.fill(key, seconds, temporary.path(), fill).with_context(|| {
+            format!(
+                "cannot write to the store {}; make room or choose another with --store",
+                self.root.display()
+            )
+        })?;
+        let folder = self.folder(key);
+        if let Some(parent) = folder.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}; {REMEDY}", parent.display()))?;
+        }
+        fs::rename(temporary.path(), &folder)
+            .with_context(|| format!("cannot move into {}", folder.display()))?;
+        let _moved = temporary.keep();
+        remove_folder(&self.root.join(PARTIAL).join(&key.hash))?;
+        Ok(folder)
+    }
+
+    /// Writes the files of an entry and what describes them.
+    fn fill(
+        &self,
+        key: &Key,
+        seconds: f64,
+        folder: &Path,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        fill(folder)?;
         let mut files = BTreeMap::new();
-        for entry in fs::read_dir(temporary.path())? {
+        for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             File::open(&path)?.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
             files.insert(name, hash_file(&path)?);
         }
         let entry = EntryFile { key: key.description.clone(), files, seconds };
-        let path = temporary.path().join(ENTRY);
+        let path = folder.join(ENTRY);
         let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         file.write_all(serde_json::to_string_pretty(&entry)?.as_bytes())
             .and_then(|()| file.sync_all())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let folder = self.folder(key);
-        if let Some(parent) = folder.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        fs::rename(temporary.keep(), &folder)
-            .with_context(|| format!("cannot move into {}", folder.display()))?;
-        let partial = self.root.join("partial").join(&key.hash);
-        if partial.exists() {
-            fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
-        }
-        Ok(folder)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
+
+    /// Removes what processes that died left of the locked key `hash`.
+    fn clear_temporary(&self, hash: &str) -> Result<()> {
+        for entry in children(&self.root.join(TEMPORARY))? {
+            if name_of(&entry).starts_with(hash) {
+                remove_folder(&entry)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes a folder, if it is there.
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What lies in a folder, sorted; nothing where there is none.
+fn children(folder: &Path) -> Result<Vec<PathBuf>> {
+    let named = || format!("cannot read {}", folder.display());
+    let mut found = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(named)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>(),
+    }
+    .with_context(named)?;
+    found.sort();
+    Ok(found)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn hash_file(path: &Path) -> Result<String> {
@@ -234,6 +327,7 @@ mod tests {
         fs::write(folder_of_one.join("value"), "2")?;
         let Found::Damaged(problem) = store.find(&key(1))? else { panic!("damage not noticed") };
         assert!(problem.contains("value"), "{problem}");
+        store.remove(&key(1), &store.lock(&key(1), || ())?)?;
         assert!(matches!(store.find(&key(1))?, Found::Nothing));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What the store has of a plan's cells; computes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
@@ -7,8 +8,9 @@ use anyhow::Result;
 use crate::describe;
 use crate::plan::Plan;
 use crate::progress::{Progress, Verbosity};
-use crate::stages::{Desk, Found, Laboratory, NotStored};
-use crate::store::Store;
+use crate::run::triggers;
+use crate::stages::{Desk, Found, Laboratory, Made, NotStored};
+use crate::store::{Key, Store};
 
 /// A cell and which of its stages the store has.
 pub struct Surveyed {
@@ -20,6 +22,8 @@ pub struct Surveyed {
     pub defended: bool,
     /// The evidence.
     pub observed: bool,
+    /// The keys of these three; `None` where data are not there or not yet checked.
+    pub keys: Option<[Key; 3]>,
 }
 
 /// What is known of the data that a plan asks for, for one purpose.
@@ -49,11 +53,40 @@ pub enum DataState {
     Absent(String),
 }
 
+/// Hashes of every key that a plan needs; an error where its data are not there or not yet checked.
+pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
+    let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
+    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
+    let laboratory = Laboratory::new(plan, desk)?;
+    let mut needed = BTreeSet::new();
+    for seed in &plan.seeds {
+        for attack in &plan.attacks {
+            let trained = laboratory.train_key(attack, *seed)?;
+            for defense in &plan.defenses {
+                let defended = laboratory.defend_key(&trained, defense, *seed)?;
+                for trigger in triggers(plan, attack, defense) {
+                    let observed = laboratory.observe_key(&defended, None, trigger, *seed)?;
+                    needed.insert(observed.hash().to_owned());
+                }
+                let folder = store.folder(&defended);
+                let made = Made { key: defended, folder };
+                for epoch in laboratory.epochs(&made) {
+                    let observed = laboratory.observe_key(&made.key, Some(epoch), attack, *seed)?;
+                    needed.insert(observed.hash().to_owned());
+                }
+                needed.insert(made.key.hash().to_owned());
+            }
+            needed.insert(trained.hash().to_owned());
+        }
+    }
+    Ok(needed)
+}
+
 /// What the store has of every cell of a plan, and what is known of its data. Where data are not there or not yet
 /// checked nothing counts as stored: keys hold what data hold.
 pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
     let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let desk = Desk { store, progress: &progress, interrupted: &never, only_looks: true };
+    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
     let laboratory = Laboratory::new(plan, desk)?;
     let data: Vec<SurveyedData> = laboratory.found()?.into_iter().map(known).collect();
     let known = data.iter().all(|data| matches!(data.state, DataState::Drawn | DataState::Checked(_)));
@@ -62,16 +95,16 @@ pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<Surveyed
         for attack in &plan.attacks {
             for defense in &plan.defenses {
                 let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
-                let [trained, defended, observed] = match known {
-                    false => [false; 3],
-                    true => {
-                        let trained = laboratory.train_key(attack, *seed)?;
-                        let defended = laboratory.defend_key(&trained, defense, *seed)?;
-                        let observed = laboratory.observe_key(&defended, None, attack, *seed)?;
-                        [trained, defended, observed].map(|key| store.has(&key))
-                    }
-                };
-                cells.push(Surveyed { name, trained, defended, observed });
+                let mut keys = None;
+                if known {
+                    let trained = laboratory.train_key(attack, *seed)?;
+                    let defended = laboratory.defend_key(&trained, defense, *seed)?;
+                    let observed = laboratory.observe_key(&defended, None, attack, *seed)?;
+                    keys = Some([trained, defended, observed]);
+                }
+                let [trained, defended, observed] =
+                    keys.as_ref().map_or([false; 3], |keys| keys.each_ref().map(|key| store.has(key)));
+                cells.push(Surveyed { name, trained, defended, observed, keys });
             }
         }
     }

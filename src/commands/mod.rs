@@ -11,6 +11,7 @@ pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod verify;
 pub(crate) mod weights;
+pub(crate) mod store;
 
 use std::path::Path;
 

@@ -5,6 +5,7 @@ use datasets::fetch::bytes;
 use datasets::fetch::catalogue::{SOURCES, Source};
 use harness::Plan;
 use harness::cost::Cost;
+use harness::predict::{SPEEDS, forecast};
 use harness::progress::duration;
 use harness::store::Store;
 use harness::survey::{DataState, Surveyed, SurveyedData, survey};
@@ -20,17 +21,23 @@ pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
         print!("{}", plan.to_yaml()?);
         return Ok(FINE);
     }
-    let (cells, data) = survey(&plan, &Store::at(&options.choice.store))?;
+    let store = Store::at(&options.choice.folder.store);
+    let (cells, data) = survey(&plan, &store)?;
     println!("{}\n", plan.question);
     let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
-    for cell in &cells {
+    let forecasts = forecast(&plan, &store, &cells, SPEEDS[0])?;
+    for (cell, forecast) in cells.iter().zip(forecasts) {
         let state = match (cell.trained, cell.defended, cell.observed) {
             (_, _, true) => "stored",
             (_, true, _) => "to observe",
             (true, _, _) => "to defend",
             _ => "to train",
         };
-        println!("{:<width$}  {state}", cell.name);
+        let time = match (cell.observed, forecast.recorded) {
+            (false, true) => format!(", about {}", time(forecast.seconds.iter().sum())),
+            _ => String::new(),
+        };
+        println!("{:<width$}  {state}{time}", cell.name);
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
     println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
@@ -62,10 +69,6 @@ fn where_from(entry: &str) -> String {
     sources.map(command).collect()
 }
 
-/// What sustained speeds the time is told for, in FLOP/s. Two CPU cores were measured to train the tiny model at 0.16 and
-/// RN50 at 0.19 TFLOP/s (results/speed); the GPU's speed is an assumption.
-const SPEEDS: [(&str, f64); 2] = [("two CPU cores at 0.2 TFLOP/s", 2e11), ("a GPU at 100 TFLOP/s", 1e14)];
-
 /// Seconds as a clock tells them, or as hours or days where they are many.
 fn time(seconds: f64) -> String {
     match seconds / 3600.0 {
@@ -93,8 +96,13 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     let poisoned: Vec<String> =
         plan.attacks.iter().map(|attack| format!("{} {}", attack.label, cost.poisoned(attack))).collect();
     println!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
-    let times: Vec<String> =
-        SPEEDS.iter().map(|(what, speed)| format!("{} on {what}", time(total / speed))).collect();
+    let machines = [("two CPU cores at 0.2 TFLOP/s", 2.0 * SPEEDS[0]), ("a GPU at 100 TFLOP/s", SPEEDS[1])];
+    let times = machines.map(|(what, speed)| format!("{} on {what}", time(total / speed)));
+    println!(
+        "a cell at a time takes about {:.0} MB of memory, each further one {:.0} MB",
+        cost.memory(1) / 1e6,
+        (cost.memory(2) - cost.memory(1)) / 1e6
+    );
     if total == 0.0 {
         return;
     }

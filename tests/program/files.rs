@@ -30,7 +30,8 @@ fn write_pairs(folder: &Path) {
     std::fs::write(folder.join("pairs.csv"), rows).expect("a CSV");
 }
 
-fn bench() -> Bench {
+/// The micro plan, training on files.
+pub(crate) fn bench() -> Bench {
     let set = "train: { name: cc3m, train: data/pairs.csv, validation: data/pairs.csv }\n  \
                labelled: { name: emoji-scenes, preset: smoke }";
     let bench = Bench::with("micro", &[("train: { name: emoji-scenes, preset: smoke }", set)]);

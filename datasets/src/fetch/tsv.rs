@@ -87,7 +87,7 @@ pub fn fetch(list: &List, options: &Options, progress: &Progress) -> Result<Repo
         let ended = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
         ended.fold(None, |failed, ended| failed.or(ended.err()))
     });
-    progress.end("images", false);
+    progress.end("images", false, failed.is_none());
     progress.clear();
     if let Some(error) = failed {
         return Err(error);

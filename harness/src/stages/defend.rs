@@ -8,8 +8,9 @@ use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
 use super::epochs::write_model;
+use super::monitor::StageMonitor;
 use super::train::Poisoned;
-use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, StageMonitor};
+use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
 use crate::contract::{Attack, DefenderView, Defense, Model};
 use crate::plan::{Choice, Grant};
 use crate::store::Key;

@@ -6,12 +6,12 @@ mod defend;
 mod epochs;
 mod measure;
 mod memory;
+mod monitor;
 mod observe;
 mod poison;
 mod purpose;
 mod train;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clip::candle_core::Device;
-use clip::{Monitor, Snapshot, Step};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -28,6 +27,7 @@ pub use check::Bad;
 use data::Data;
 pub(crate) use data::Found;
 pub use measure::measure_checkpoint;
+use monitor::StageMonitor;
 pub(crate) use train::MANIFEST;
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.
@@ -46,6 +46,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) store: &'a Store,
     pub(crate) progress: &'a Progress,
     pub(crate) interrupted: &'a AtomicBool,
+    /// When trainings stop at the end of an epoch.
+    pub(crate) deadline: Option<Instant>,
     /// Whether stages are only looked up: what the store does not have is then [`NotStored`].
     pub(crate) only_looks: bool,
 }
@@ -79,7 +81,7 @@ impl<'a> Laboratory<'a> {
 
 impl Desk<'_> {
     /// Whether the user asked the run to stop.
-    fn stops(&self) -> bool {
+    pub(crate) fn stops(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
@@ -107,7 +109,7 @@ impl Desk<'_> {
     ) -> Result<Made> {
         self.progress.begin(name, expected);
         let done = self.look_up_or_do(name, &key, keeps_epochs, work, write);
-        self.progress.end(name, matches!(&done, Ok((_, true))));
+        self.progress.end(name, matches!(&done, Ok((_, true))), done.is_ok());
         let (folder, _) = done?;
         Ok(Made { key, folder })
     }
@@ -121,110 +123,34 @@ impl Desk<'_> {
         work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
         write: impl FnOnce(T, &Path) -> Result<()>,
     ) -> Result<(PathBuf, bool)> {
-        if let Some(folder) = self.find(name, key)? {
+        if let store::Found::Whole(folder) = self.store.find(key)? {
             return Ok((folder, true));
         }
         if self.only_looks {
             return Err(NotStored.into());
         }
-        let _lock =
+        let lock =
             self.store.lock(key, || self.progress.say(&format!("{name}: waiting for another process")))?;
-        if let Some(folder) = self.find(name, key)? {
-            return Ok((folder, true));
+        // Only now: before, another process may have been making it good.
+        match self.store.find(key)? {
+            store::Found::Whole(folder) => return Ok((folder, true)),
+            store::Found::Nothing => {}
+            store::Found::Damaged(problem) => {
+                self.progress
+                    .warn(&format!("{name}: the store's entry was damaged and is made again ({problem})"));
+                self.store.remove(key, &lock)?;
+            }
         }
         if self.stops() {
             return Err(Interrupted.into());
         }
-        let started = Instant::now();
-        let partial = self.store.partial(key)?;
-        let mut monitor = StageMonitor {
-            name,
-            partial,
-            progress: self.progress,
-            interrupted: self.interrupted,
-            keeps_epochs,
-        };
+        let mut monitor = StageMonitor::new(name, *self, self.store.partial(key)?, keeps_epochs);
         let result = work(&mut monitor)?;
-        let folder = self.store.put(key, started.elapsed().as_secs_f64(), |folder| {
+        let folder = self.store.put(key, monitor.seconds(), |folder| {
             epochs::collect(&monitor.partial, folder)?;
             write(result, folder)
         })?;
         Ok((folder, false))
-    }
-
-    fn find(&self, name: &str, key: &Key) -> Result<Option<PathBuf>> {
-        match self.store.find(key)? {
-            store::Found::Whole(folder) => Ok(Some(folder)),
-            store::Found::Nothing => Ok(None),
-            store::Found::Damaged(problem) => {
-                self.progress
-                    .warn(&format!("{name}: the store's entry was damaged and is made again ({problem})"));
-                Ok(None)
-            }
-        }
-    }
-}
-
-/// Shows a training run, saves it after each epoch and stops it when asked.
-struct StageMonitor<'a> {
-    name: &'a str,
-    partial: PathBuf,
-    progress: &'a Progress,
-    interrupted: &'a AtomicBool,
-    /// Whether the model of each epoch is kept.
-    keeps_epochs: bool,
-}
-
-impl StageMonitor<'_> {
-    fn snapshot(&self) -> PathBuf {
-        self.partial.join("snapshot.safetensors")
-    }
-
-    /// The hash that the snapshot must have: a machine that died may have left half of it.
-    fn hash(&self) -> PathBuf {
-        self.partial.join("snapshot.blake3")
-    }
-}
-
-fn hash_of(path: &Path) -> std::io::Result<String> {
-    Ok(blake3::hash(&std::fs::read(path)?).to_hex().to_string())
-}
-
-impl Monitor for StageMonitor<'_> {
-    fn resume(&mut self) -> Option<PathBuf> {
-        let snapshot = self.snapshot();
-        if !snapshot.exists() {
-            return None;
-        }
-        let expected = std::fs::read_to_string(self.hash()).ok();
-        if expected.is_some() && hash_of(&snapshot).ok() == expected {
-            self.progress.say(&format!("{}: goes on from its last finished epoch", self.name));
-            return Some(snapshot);
-        }
-        self.progress.warn(&format!("{}: its snapshot is not whole; it starts again", self.name));
-        None
-    }
-
-    fn step(&mut self, step: &Step) -> ControlFlow<()> {
-        let Step { epoch, epochs, loss, examples_per_second, .. } = step;
-        let text = format!("epoch {epoch}/{epochs} loss {loss:.3} {examples_per_second:.0}/s");
-        self.progress.advance(self.name, step.step as f64 / step.steps as f64, text);
-        if self.interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
-        if self.keeps_epochs {
-            epochs::keep(&self.partial, epoch, snapshot)?;
-        }
-        let path = self.snapshot();
-        snapshot.save(&path)?;
-        hash_of(&path).and_then(|hash| std::fs::write(self.hash(), hash)).map_err(|error| {
-            clip::candle_core::Error::wrap(error).context(format!("cannot save {}", path.display()))
-        })
     }
 }
 

@@ -1,0 +1,132 @@
+//! Removes what nobody needs any more.
+
+use std::collections::BTreeSet;
+use std::fs::TryLockError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::ledger::{age_of, bytes_of};
+use super::{IN_USE, Lock, PARTIAL, Store, TEMPORARY, children, name_of, remove_folder};
+
+/// What pruning leaves.
+#[derive(Default)]
+pub struct Keep {
+    /// Hashes that are needed; `None` where that is not asked.
+    pub needed: Option<BTreeSet<String>>,
+    /// The age up to which entries stay; `None` where it is not asked.
+    pub younger: Option<Duration>,
+    /// Whether snapshots of stages that are not done stay.
+    pub partial: bool,
+}
+
+/// Something that may go.
+pub struct Garbage {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it is: a stage, `partial` or `temporary`.
+    pub kind: String,
+    /// The key's hash.
+    pub hash: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Stages of a cell's life, which a plan needs or does not. Others, such as checks of data, are small, cost much to
+/// make again and serve any plan: only their age lets them go.
+const OF_CELLS: [&str; 3] = ["train", "defend", "observe"];
+
+impl Store {
+    /// What may go: entries that are both not needed and too old, as far as either is asked, and then snapshots and
+    /// what died processes left.
+    pub fn garbage(&self, keep: &Keep) -> Result<Vec<Garbage>> {
+        let mut garbage = Vec::new();
+        if keep.needed.is_some() || keep.younger.is_some() {
+            for entry in self.entries()?.0 {
+                let unneeded = match &keep.needed {
+                    Some(needed) => OF_CELLS.contains(&&*entry.stage) && !needed.contains(&entry.hash),
+                    None => true,
+                };
+                if unneeded && keep.younger.is_none_or(|younger| entry.age > younger) {
+                    let (folder, bytes) = (entry.folder, entry.bytes);
+                    garbage.push(Garbage { folder, kind: entry.stage, hash: entry.hash, bytes });
+                }
+            }
+        }
+        let kinds: &[&str] = if keep.partial { &[] } else { &[PARTIAL, TEMPORARY] };
+        for kind in kinds {
+            for folder in children(&self.root.join(kind))? {
+                // Some of the other criteria holds for snapshots too.
+                let needed = keep.needed.as_ref().is_some_and(|needed| {
+                    needed.iter().any(|hash| *kind == PARTIAL && name_of(&folder).starts_with(hash.as_str()))
+                });
+                if !needed && keep.younger.is_none_or(|younger| age_of(&folder) > younger) {
+                    let (bytes, hash) = (bytes_of(&folder), name_of(&folder));
+                    garbage.push(Garbage { folder, kind: (*kind).to_owned(), hash, bytes });
+                }
+            }
+        }
+        Ok(garbage)
+    }
+
+    /// Removes it; refuses while a run uses the store.
+    pub fn remove_garbage(&self, garbage: &[Garbage]) -> Result<()> {
+        let _lock = self.lock_all()?;
+        garbage.iter().try_for_each(|garbage| remove_folder(&garbage.folder))
+    }
+
+    /// The right to remove anything; runs wait until it is dropped.
+    pub(super) fn lock_all(&self) -> Result<Lock> {
+        let (file, path) = self.lock_file(IN_USE)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "a run uses the store {}; nothing was removed; try again when it is done",
+                    self.root.display()
+                )
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Key;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_needed_young_or_in_use_stays() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(folder.path())?;
+        let keys = [("train", 1), ("train", 2), ("check", 3)]
+            .map(|(stage, number)| Key::new(stage, 1, "cpu", json!({ "number": number })));
+        for key in &keys {
+            store.put(key, 1.0, |folder| Ok(std::fs::write(folder.join("value"), "12345")?))?;
+        }
+        store.partial(&keys[0])?;
+        let hashes = |keep: &Keep| -> Result<Vec<(String, String)>> {
+            let garbage = store.garbage(keep)?;
+            Ok(garbage.into_iter().map(|garbage| (garbage.kind, garbage.hash)).collect())
+        };
+        let named = |kind: &str, key: &Key| (kind.to_owned(), key.hash().to_owned());
+        let needed = Some(BTreeSet::from([keys[0].hash().to_owned()]));
+        let keep = |younger, partial| Keep { needed: needed.clone(), younger, partial };
+        assert_eq!(hashes(&keep(None, true))?, [named("train", &keys[1])]);
+        assert_eq!(hashes(&keep(Some(Duration::from_secs(60)), true))?, []);
+        assert_eq!(hashes(&keep(None, false))?, [named("train", &keys[1])], "its snapshot is needed too");
+        assert_eq!(hashes(&Keep::default())?, [named("partial", &keys[0])]);
+        let garbage = store.garbage(&keep(None, true))?;
+        assert!(garbage[0].bytes > 5);
+        assert!(store.remove_garbage(&garbage).is_err(), "a run has the store open");
+        drop(store);
+        Store::at(folder.path()).remove_garbage(&garbage)?;
+        assert!(!Store::at(folder.path()).has(&keys[1]) && Store::at(folder.path()).has(&keys[0]));
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! `cleanbench store`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use harness::catalog::suggestion;
+use harness::progress::duration;
+use harness::store::{Difference, Garbage, Keep, Key, Library, Store, StoredEntry, parse_duration};
+use harness::survey::{needed, survey};
+use serde_json::{Value, json};
+
+use super::load;
+use crate::cli::{PruneOptions, StoreCommand, StoreFolder, StoreVerifyOptions, WhyOptions};
+use crate::{FINE, UNEXPECTED, mistake};
+
+/// Looks into the store, or tidies it.
+pub(crate) fn store(command: &StoreCommand) -> Result<u8> {
+    match command {
+        StoreCommand::List { folder, json } => list(&open(folder)?, *json),
+        StoreCommand::Why(options) => why(options),
+        StoreCommand::Verify(options) => verify(options),
+        StoreCommand::Prune(options) => prune(options),
+    }
+}
+
+/// A store that exists.
+fn open(folder: &StoreFolder) -> Result<Store> {
+    let path = &folder.store;
+    if !path.join("locks").is_dir() {
+        return Err(mistake(format!("{} is no store; name one with --store", path.display())));
+    }
+    Ok(Store::at(path))
+}
+
+fn list(store: &Store, as_json: bool) -> Result<u8> {
+    let (entries, damaged) = store.entries()?;
+    let library = Library::of(store, [])?;
+    if as_json {
+        for entry in &entries {
+            let line = json!({
+                "stage": entry.stage, "key": entry.hash, "what": library.in_words(&entry.description),
+                "bytes": entry.bytes, "seconds": entry.seconds, "age_seconds": entry.age.as_secs(),
+                "description": entry.description,
+            });
+            println!("{line}");
+        }
+        return Ok(FINE);
+    }
+    let mut stages: Vec<&str> = entries.iter().map(|entry| entry.stage.as_str()).collect();
+    stages.dedup();
+    for entry in &entries {
+        let StoredEntry { stage, hash, bytes, seconds, age, .. } = entry;
+        let (size, took, age) = (size(*bytes), took(*seconds), ago(*age));
+        println!(
+            "{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {}",
+            library.in_words(&entry.description)
+        );
+    }
+    println!();
+    let total = |name: &str, of: &mut dyn Iterator<Item = &StoredEntry>| {
+        let (mut count, mut bytes, mut seconds) = (0, 0, 0.0);
+        of.for_each(|entry| {
+            (count, bytes, seconds) = (count + 1, bytes + entry.bytes, seconds + entry.seconds)
+        });
+        println!("{name:<8}{count:>12}  {:>9}  {:>8}", size(bytes), took(seconds));
+    };
+    for stage in stages {
+        total(stage, &mut entries.iter().filter(|entry| entry.stage == stage));
+    }
+    total("all", &mut entries.iter());
+    for damage in damaged {
+        println!("damaged: {}: {}", damage.folder.display(), damage.problem);
+    }
+    Ok(FINE)
+}
+
+fn why(options: &WhyOptions) -> Result<u8> {
+    let store = open(&options.folder)?;
+    let (first, second) = (&options.first, &options.second);
+    let path = Path::new(first);
+    if path.is_file() {
+        return why_not_stored(&store, path, second);
+    }
+    let (a, b) = (store.entry(first), store.entry(second));
+    let (a, b) =
+        (a.map_err(|error| mistake(error.to_string()))?, b.map_err(|error| mistake(error.to_string()))?);
+    if a.stage != b.stage {
+        return Err(mistake(format!("{first} is of the stage {}, {second} of {}", a.stage, b.stage)));
+    }
+    let library = Library::of(&store, [])?;
+    println!("{:.12}  {}", a.hash, library.in_words(&a.description));
+    println!("{:.12}  {}", b.hash, library.in_words(&b.description));
+    print_differences(&library.differences(&a.description, &b.description));
+    Ok(FINE)
+}
+
+/// Says which stages of a plan's cell the store has, and of the others what the nearest entry has in their place.
+fn why_not_stored(store: &Store, path: &Path, name: &str) -> Result<u8> {
+    let (cells, _) = survey(&load(Some(path))?, store)?;
+    let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
+    let Some(cell) = cells.iter().find(|cell| cell.name == name) else {
+        let near = suggestion(name, &names);
+        return Err(mistake(format!("{}: no cell is called {name:?}; {near}", path.display())));
+    };
+    let keys = cell
+        .keys
+        .as_ref()
+        .context("data of the plan are missing or not checked; `cleanbench plan` says which")?;
+    let stored = Library::of(store, [])?;
+    let library = Library::of(store, keys)?;
+    for (key, has) in keys.iter().zip([cell.trained, cell.defended, cell.observed]) {
+        println!("{:<8}{:.12}  {}", key.stage(), key.hash(), if has { "stored" } else { "not stored" });
+        if !has {
+            print_nearest(&library, &stored, key);
+        }
+    }
+    Ok(FINE)
+}
+
+fn print_nearest(library: &Library, stored: &Library, key: &Key) {
+    match library.nearest(key, stored) {
+        None => println!("  the store has nothing of this stage"),
+        Some((hash, description, differences)) => {
+            println!("  nearest: {hash:.12}  {}", library.in_words(description));
+            print_differences(&differences);
+        }
+    }
+}
+
+fn print_differences(differences: &[Difference]) {
+    if differences.is_empty() {
+        println!("  the same key");
+    }
+    for Difference { stage, path, values, unknown } in differences {
+        let [before, after] =
+            values.each_ref().map(|value| value.as_ref().map_or("none".to_owned(), Value::to_string));
+        let unknown = unknown.as_ref().map_or_else(String::new, |unknown| format!(" ({unknown})"));
+        println!("  {stage}: {path}: {before} -> {after}{unknown}");
+    }
+}
+
+fn verify(options: &StoreVerifyOptions) -> Result<u8> {
+    let store = open(&options.folder)?;
+    let mut all = 0;
+    let damaged = store.verify(|_, of| all = of)?;
+    for damage in &damaged {
+        println!("damaged: {}: {}", damage.folder.display(), damage.problem);
+    }
+    println!("{all} entries looked at, {} damaged", damaged.len());
+    if damaged.is_empty() {
+        return Ok(FINE);
+    }
+    if options.remove {
+        store.remove_damaged(&damaged)?;
+        println!("removed; the next run makes what it needs of them again");
+    } else {
+        println!("--remove removes them; a run that needs one makes it again");
+    }
+    Ok(UNEXPECTED)
+}
+
+fn prune(options: &PruneOptions) -> Result<u8> {
+    let store = open(&options.folder)?;
+    if options.keep.is_empty() && options.older_than.is_none() && !options.partial {
+        return Err(mistake("say what may go: --keep PLAN, --older-than 30d or --partial"));
+    }
+    let mut hashes = None;
+    for path in &options.keep {
+        let known = || format!("{}: what it needs is not known; nothing was removed", path.display());
+        let of_plan = needed(&load(Some(path))?, &store).with_context(known)?;
+        hashes.get_or_insert_with(std::collections::BTreeSet::new).extend(of_plan);
+    }
+    let younger = options.older_than.as_deref().map(parse_duration).transpose();
+    let younger = younger.map_err(|error| mistake(error.to_string()))?;
+    let garbage = store.garbage(&Keep { needed: hashes, younger, partial: !options.partial })?;
+    let bytes = garbage.iter().map(|garbage| garbage.bytes).sum();
+    for Garbage { kind, hash, bytes, .. } in &garbage {
+        println!("{kind:<10}{hash:.12}  {:>9}", size(*bytes));
+    }
+    let what = format!("{} of {}", size(bytes), garbage.len());
+    if options.yes {
+        store.remove_garbage(&garbage)?;
+        println!("freed {what} folders");
+    } else {
+        println!("would free {what} folders; --yes does");
+    }
+    Ok(FINE)
+}
+
+/// Bytes in words.
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.1} GB", bytes / 1e9),
+    }
+}
+
+/// Seconds, as a clock tells them where they are many.
+fn took(seconds: f64) -> String {
+    if seconds < 60.0 { format!("{seconds:.1} s") } else { duration(seconds) }
+}
+
+/// A time ago in its largest unit.
+fn ago(age: Duration) -> String {
+    match age.as_secs() {
+        seconds if seconds < 120 => format!("{seconds} s"),
+        seconds if seconds < 7200 => format!("{} min", seconds / 60),
+        seconds if seconds < 172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}

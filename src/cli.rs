@@ -11,6 +11,7 @@ Examples:
   cleanbench run my-plan.yaml           run a plan of your own
   cleanbench plan                       what would run, and what the store has already
   cleanbench list                       data sets, attacks and defenses, and what they follow
+  cleanbench new defense my-defense     write a crate with a defense of your own
   cleanbench show --output gallery.png  what the triggers look like
   cleanbench data inspect data/CC3M     what is in a folder of pairs, and what of it is bad
 
@@ -37,6 +38,12 @@ pub(crate) enum Command {
     List(ListOptions),
     /// Print the tables of a record again.
     Report(ReportOptions),
+    /// Run a defense beside another one, pair by pair, on a plan's attacks.
+    Compare(CompareOptions),
+    /// Try an entry against everything that its contract says.
+    Conformance(ConformanceOptions),
+    /// Write a crate with a defense or an attack of your own.
+    New(NewOptions),
     /// Draw what the attacks' triggers look like.
     Show(ShowOptions),
     /// Look at data sets.
@@ -198,6 +205,49 @@ pub(crate) struct ReportOptions {
     /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
     #[arg(long, value_name = "PAGE")]
     pub(crate) splice: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareOptions {
+    /// The defense: one of the plan's, or any other in the preset of the one that it is compared with.
+    pub(crate) name: String,
+    /// What it is compared with.
+    #[arg(long, value_name = "DEFENSE", default_value = "cleanclip")]
+    pub(crate) against: String,
+    /// Print Markdown.
+    #[arg(long)]
+    pub(crate) markdown: bool,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct ConformanceOptions {
+    /// The entry.
+    pub(crate) name: String,
+    /// Settings that its presets leave open or that shall be others, as in a plan: `program: ./mine, program-version: 1`.
+    #[arg(long, value_name = "KEYS", default_value = "")]
+    pub(crate) settings: String,
+}
+
+#[derive(Args)]
+pub(crate) struct NewOptions {
+    /// What it holds.
+    pub(crate) kind: Kind,
+    /// The name of the crate and of the method, lower case with hyphens.
+    pub(crate) name: String,
+    /// Where the crate goes; without it a folder of its name.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+/// What a new crate holds.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// A defense.
+    Defense,
+    /// An attack.
+    Attack,
 }
 
 #[derive(Args)]

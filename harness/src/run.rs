@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use polars::prelude::DataFrame;
 
 use crate::coverage::Coverage;
-use crate::describe;
 use crate::evidence::Evidence;
 use crate::metric::METRICS;
 use crate::plan::Plan;
@@ -16,6 +15,7 @@ use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
 use crate::stages::{Desk, Interrupted, Laboratory, Made};
 use crate::store::Store;
+use crate::{describe, panic_text};
 
 /// The name of the entries that do nothing: the unpoisoned model among attacks, the undefended one among defenses.
 pub const BASELINE: &str = "none";
@@ -182,7 +182,11 @@ fn work(laboratory: &Laboratory<'_>, queue: &Mutex<Queue>, changed: &Condvar) {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform(laboratory, &task)));
         let mut guard = lock(queue);
         guard.running -= 1;
-        match done.unwrap_or_else(|_| Ok(Done::failed(laboratory, &task, "a panic; please report it"))) {
+        let done = done.unwrap_or_else(|payload| {
+            let message = format!("a panic: {}", panic_text(&*payload));
+            Ok(Done::failed(laboratory, &task, &message))
+        });
+        match done {
             Ok(Done { next, observations }) => {
                 // Behind the trainings, the longest tasks, so that no worker is left alone with one at the end.
                 guard.tasks.extend(next);

@@ -1,6 +1,6 @@
 //! `cleanbench run`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use harness::record::Record;
 use harness::report::{Summary, Verdict, judge, markdown, terminal};
 use harness::run::Options;
 use harness::store::Store;
-use harness::{Interrupted, Plan, run as run_plan};
+use harness::{Catalog, Interrupted, Plan, run as run_plan};
 
 use super::{choose, name, terminal_width};
 use crate::cli::RunOptions;
@@ -19,9 +19,16 @@ use crate::{FAILED, FINE, INTERRUPTED, UNEXPECTED};
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs a plan, writes its record, prints its tables.
-pub(crate) fn run(options: &RunOptions) -> Result<u8> {
-    let plan = choose(&options.choice)?;
-    let folder = record_folder(options);
+pub(crate) fn run(catalog: &Catalog, options: &RunOptions) -> Result<u8> {
+    let plan = choose(catalog, &options.choice)?;
+    let started = Instant::now();
+    let record = recorded(&plan, options, &name(options.choice.plan.as_deref()))?;
+    finish(&plan, &record, options, started.elapsed().as_secs_f64())
+}
+
+/// Runs a plan and writes its record, by this name where the options do not say where.
+pub(crate) fn recorded(plan: &Plan, options: &RunOptions, name: &str) -> Result<Record> {
+    let folder = options.record.clone().unwrap_or_else(|| Path::new("record").join(name));
     let record = Record::create(&folder)?;
     let store = Store::open(&options.choice.store)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,7 +46,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     .context("cannot listen for Ctrl-C")?;
     let started = Instant::now();
     let settings = Options { jobs, threads, verbosity, width: terminal_width() };
-    let mut outcome = match run_plan(&plan, &store, &settings, &STOP) {
+    let mut outcome = match run_plan(plan, &store, &settings, &STOP) {
         Err(error) if error.is::<Interrupted>() => {
             eprintln!("stopped; the same command goes on from the last finished epoch of each cell");
             return Err(error);
@@ -47,15 +54,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         other => other?,
     };
     let elapsed = started.elapsed().as_secs();
-    record.write(&plan, &mut outcome, threads, elapsed)?;
-    finish(&plan, &record, options, elapsed as f64)
-}
-
-fn record_folder(options: &RunOptions) -> PathBuf {
-    match &options.record {
-        Some(folder) => folder.clone(),
-        None => Path::new("record").join(name(options.choice.plan.as_deref())),
-    }
+    record.write(plan, &mut outcome, threads, elapsed)?;
+    Ok(record)
 }
 
 /// Prints what the record says.

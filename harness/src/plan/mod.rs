@@ -3,6 +3,7 @@
 mod choice;
 mod claims;
 mod grant;
+mod narrowed;
 mod section;
 
 use std::collections::BTreeSet;

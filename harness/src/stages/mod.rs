@@ -6,7 +6,7 @@ mod defend;
 mod epochs;
 mod memory;
 mod observe;
-mod poison;
+pub(crate) mod poison;
 mod purpose;
 mod train;
 
@@ -207,11 +207,11 @@ impl Monitor for StageMonitor<'_> {
         let Step { epoch, epochs, loss, examples_per_second, .. } = step;
         let text = format!("epoch {epoch}/{epochs} loss {loss:.3} {examples_per_second:.0}/s");
         self.progress.advance(self.name, step.step as f64 / step.steps as f64, text);
-        if self.interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if self.stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn stops(&mut self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {

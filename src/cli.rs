@@ -225,6 +225,9 @@ pub(crate) struct CompareOptions {
 pub(crate) struct ConformanceOptions {
     /// The entry.
     pub(crate) name: String,
+    /// Try it as one of these alone, where an attack and a defense have the same name.
+    #[arg(long)]
+    pub(crate) only: Option<Kind>,
     /// Settings that its presets leave open or that shall be others, as in a plan: `program: ./mine, program-version: 1`.
     #[arg(long, value_name = "KEYS", default_value = "")]
     pub(crate) settings: String,
@@ -241,8 +244,8 @@ pub(crate) struct NewOptions {
     pub(crate) to: Option<PathBuf>,
 }
 
-/// What a new crate holds.
-#[derive(Clone, Copy, clap::ValueEnum)]
+/// A kind of entry.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// A defense.
     Defense,

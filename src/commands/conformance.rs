@@ -5,7 +5,7 @@ use harness::catalog::suggestion;
 use harness::conformance::{Report, attack, dataset, defense, settings};
 use harness::{Catalog, contract::Entry};
 
-use crate::cli::ConformanceOptions;
+use crate::cli::{ConformanceOptions, Kind};
 use crate::{FAILED, FINE, mistake};
 
 /// Tries every entry of this name and prints what it promises and keeps.
@@ -13,10 +13,11 @@ pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Re
     let over = settings(&options.settings).map_err(|error| mistake(format!("--settings: {error:#}")))?;
     let name = options.name.as_str();
     let (datasets, attacks, defenses) = (&catalog.datasets, &catalog.attacks, &catalog.defenses);
+    let wanted = |kind| options.only.is_none_or(|only| Some(only) == kind);
     let found = [
-        named(datasets, name).map(|entry| dataset(entry, &over)),
-        named(attacks, name).map(|entry| attack(entry, &over)),
-        named(defenses, name).map(|entry| defense(entry, &over)),
+        named(datasets, name).filter(|_| wanted(None)).map(|entry| dataset(entry, &over)),
+        named(attacks, name).filter(|_| wanted(Some(Kind::Attack))).map(|entry| attack(entry, &over)),
+        named(defenses, name).filter(|_| wanted(Some(Kind::Defense))).map(|entry| defense(entry, &over)),
     ];
     let reports: Vec<Report> = found.into_iter().flatten().collect();
     if reports.is_empty() {

@@ -1,10 +1,10 @@
 //! Drives the built program as a user would.
 
+mod external;
 mod fetch;
 mod files;
-#[expect(dead_code, reason = "the tests of `datasets` use the rest")]
-#[path = "../../datasets/tests/hub/server.rs"]
 mod hub;
 mod mistakes;
 mod results;
+mod strangers;
 mod support;

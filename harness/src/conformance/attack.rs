@@ -3,53 +3,51 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clip::{Image, MemoryPairs, Pair, Pairs, Seed};
 use rand::Rng;
-use serde_json::{Value, json};
 
-use super::{Checks, fixture, skip};
-use crate::contract::{Attack, AttackerView, Edit, Entry, Model, Trigger};
+use super::{Checks, Presets, fixture, skip};
+use crate::contract::{Attack, AttackerView, Entry, Model, Trigger};
 use crate::run::BASELINE;
 use crate::stages::poison;
 
 const TARGET: &str = "banana";
-/// Side of the images, in pixels.
-const SIDE: usize = 32;
+/// Sides of the images that triggers are tried on, in pixels: the first that they fit.
+const SIDES: [usize; 3] = [16, 32, 224];
 /// Fewest pairs that an attack is tried on; four times its budget where that is more.
 const PAIRS: usize = 60;
 
 /// An image without flat areas.
-fn picture(seed: u64) -> Result<Image> {
+fn picture(seed: u64, side: usize) -> Result<Image> {
     let mut rng = Seed::new(seed).child("picture").rng();
-    Ok(Image::new(SIDE, SIDE, (0..SIDE * SIDE * 3).map(|_| rng.random()).collect())?)
+    Ok(Image::new(side, side, (0..side * side * 3).map(|_| rng.random()).collect())?)
 }
 
 /// Pairs half of which name the target.
 fn pairs(count: usize) -> Result<Arc<dyn Pairs>> {
     let caption = |index: usize| if index.is_multiple_of(2) { "a ripe banana." } else { "a red square" };
     let pair = |index| {
-        Ok(Pair { image: picture(index as u64 % 64)?, caption: format!("{} number {index}", caption(index)) })
+        Ok(Pair {
+            image: picture(index as u64 % 64, 32)?,
+            caption: format!("{} number {index}", caption(index)),
+        })
     };
     Ok(Arc::new(MemoryPairs::new((0..count).map(pair).collect::<Result<_>>()?)))
 }
 
 /// Makes every check of an attack.
-pub(super) fn checks(checks: &mut Checks, entry: &Entry<Attack>, settings: &Value) {
+pub(super) fn checks(checks: &mut Checks, entry: &Entry<Attack>, presets: &Presets) {
     let is_baseline = entry.card.name == BASELINE;
-    let build = || (entry.build)(settings.clone());
-    checks.add("the same image and seed, the same stamp", || {
-        let (attack, image) = (build()?, picture(1)?);
-        let stamped = attack.trigger().stamp(&image, &Seed::new(1))?;
-        ensure!(stamped == attack.trigger().stamp(&image, &Seed::new(1))?, "a second stamp is another one");
-        ensure!(
-            stamped == build()?.trigger().stamp(&image, &Seed::new(1))?,
-            "a new trigger stamps otherwise"
-        );
-        ensure!(is_baseline || stamped != image, "the trigger leaves an image as it is");
+    let build = || (entry.build)(presets.tried.clone());
+    checks.add("stamps are the same for the same image and seed, and parameters tell them apart", || {
+        for (preset, settings) in &presets.all {
+            let twice = [(entry.build)(settings.clone())?, (entry.build)(settings.clone())?];
+            let [first, second] = twice.each_ref().map(Attack::trigger);
+            stamps(first, second, is_baseline).with_context(|| format!("preset {preset}"))?;
+        }
         Ok(())
     });
-    checks.add("parameters tell what was drawn", || parameters(build()?.trigger()));
     checks.add("edits keep within budget, the same for the same seed", || match build()? {
         Attack::PoisonData(attack) => {
             let clean = pairs(PAIRS.max(4 * attack.budget(PAIRS)))?;
@@ -71,17 +69,26 @@ pub(super) fn checks(checks: &mut Checks, entry: &Entry<Attack>, settings: &Valu
     checks.add("a tampered model is finite, and the same for the same seed", || tamper(&build));
 }
 
-/// What is drawn is an object, the same each time, and differs where the stamps differ.
-fn parameters(trigger: &dyn Trigger) -> Result<()> {
-    let (image, mut stamps, mut drawn) = (picture(1)?, BTreeSet::new(), BTreeSet::new());
+/// Tries a trigger on an image that it fits, and another one that was built alike.
+fn stamps(trigger: &dyn Trigger, other: &dyn Trigger, is_baseline: bool) -> Result<()> {
+    let fits = |image: &Image| trigger.stamp(image, &Seed::new(0)).is_ok();
+    let images = SIDES.map(|side| picture(1, side)).into_iter().collect::<Result<Vec<_>>>()?;
+    let Some(image) = images.into_iter().find(fits) else {
+        bail!("it fits no image of {SIDES:?} pixels a side")
+    };
+    let (mut stamped, mut drawn) = (BTreeSet::new(), BTreeSet::new());
     for seed in (0..8).map(Seed::new) {
-        stamps.insert(trigger.stamp(&image, &seed)?.hash());
+        let stamp = trigger.stamp(&image, &seed)?;
+        ensure!(stamp == trigger.stamp(&image, &seed)?, "stamped again, another image");
+        ensure!(stamp == other.stamp(&image, &seed)?, "a trigger that was built alike stamps otherwise");
+        ensure!(is_baseline || stamp != image, "the trigger leaves an image as it is");
+        stamped.insert(stamp.hash());
         let parameters = trigger.parameters(&image, &seed)?;
-        ensure!(parameters.is_object(), "expected an object, found {parameters}");
-        ensure!(parameters == trigger.parameters(&image, &seed)?, "asked again, others");
+        ensure!(parameters.is_object(), "parameters: expected an object, found {parameters}");
+        ensure!(parameters == other.parameters(&image, &seed)?, "parameters: asked again, others");
         drawn.insert(parameters.to_string());
     }
-    ensure!(stamps.len() == drawn.len(), "{} stamps, but {} sets of parameters", stamps.len(), drawn.len());
+    ensure!(stamped.len() == drawn.len(), "{} stamps, but {} sets of parameters", stamped.len(), drawn.len());
     Ok(())
 }
 

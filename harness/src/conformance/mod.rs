@@ -112,36 +112,33 @@ impl Checks {
     }
 }
 
-/// Checks of one kind of entry.
-type OfKind<T> = fn(&mut Checks, &Entry<T>, &Value);
-
-fn report<T>(kind: &str, entry: &Entry<T>, over: &Map<String, Value>, of_kind: OfKind<T>) -> Report {
-    let mut checks = Checks(Vec::new());
-    checks.add("the card says what it is", || card(entry));
-    checks.add("presets build, and have the same keys", || presets(entry, over));
-    checks.add("settings that it does not know are refused by name", || strict(entry, over));
-    let mut name = format!("{kind} {}", entry.card.name);
-    if let Some((preset, settings)) = chosen(entry, over) {
-        name += &format!(", preset {preset}");
-        of_kind(&mut checks, entry, &settings);
-    }
-    Report { entry: name, checks: checks.0 }
+/// The presets of an entry, complete.
+struct Presets {
+    all: Vec<(&'static str, Value)>,
+    /// The one that is run: `smoke`, or the first where there is none.
+    tried: Value,
 }
 
-/// Every preset with `over` laid over it.
-fn completed<T>(entry: &Entry<T>, over: &Map<String, Value>) -> Vec<(&'static str, Value)> {
-    let mut presets = (entry.presets)();
-    for (_, settings) in &mut presets {
+/// Checks of one kind of entry.
+type OfKind<T> = fn(&mut Checks, &Entry<T>, &Presets);
+
+fn report<T>(kind: &str, entry: &Entry<T>, over: &Map<String, Value>, of_kind: OfKind<T>) -> Report {
+    let mut all = (entry.presets)();
+    for (_, settings) in &mut all {
         for (key, value) in over {
             settings[key] = value.clone();
         }
     }
-    presets
-}
-
-fn chosen<T>(entry: &Entry<T>, over: &Map<String, Value>) -> Option<(&'static str, Value)> {
-    let presets = completed(entry, over);
-    presets.iter().find(|(name, _)| *name == "smoke").or(presets.first()).cloned()
+    let mut checks = Checks(Vec::new());
+    checks.add("the card says what it is", || card(entry));
+    checks.add("presets build, and have the same keys", || presets(entry, &all));
+    checks.add("settings that it does not know are refused by name", || strict(entry, &all));
+    let mut name = format!("{kind} {}", entry.card.name);
+    if let Some((preset, tried)) = all.iter().find(|(name, _)| *name == "smoke").or(all.first()).cloned() {
+        name += &format!(", preset {preset}");
+        of_kind(&mut checks, entry, &Presets { all, tried });
+    }
+    Report { entry: name, checks: checks.0 }
 }
 
 fn card<T>(entry: &Entry<T>) -> Result<()> {
@@ -159,21 +156,20 @@ fn card<T>(entry: &Entry<T>) -> Result<()> {
     Ok(())
 }
 
-fn presets<T>(entry: &Entry<T>, over: &Map<String, Value>) -> Result<()> {
-    let presets = completed(entry, over);
+fn presets<T>(entry: &Entry<T>, presets: &[(&str, Value)]) -> Result<()> {
     ensure!(!presets.is_empty(), "there is no preset");
     let names: BTreeSet<&str> = presets.iter().map(|(name, _)| *name).collect();
     ensure!(names.len() == presets.len(), "two presets have one name: {names:?}");
     let keys = |settings: &Value| settings.as_object().map(|keys| keys.keys().cloned().collect::<Vec<_>>());
-    for (name, settings) in &presets {
+    for (name, settings) in presets {
         (entry.build)(settings.clone()).map(|_| ()).with_context(|| format!("preset {name}"))?;
         ensure!(keys(settings) == keys(&presets[0].1), "preset {name} has other keys than {}", presets[0].0);
     }
     Ok(())
 }
 
-fn strict<T>(entry: &Entry<T>, over: &Map<String, Value>) -> Result<()> {
-    for (name, mut settings) in completed(entry, over) {
+fn strict<T>(entry: &Entry<T>, presets: &[(&str, Value)]) -> Result<()> {
+    for (name, mut settings) in presets.iter().cloned() {
         settings["no-such-key"] = json!(1);
         match (entry.build)(settings) {
             Ok(_) => bail!("preset {name} takes the key no-such-key"),

@@ -76,8 +76,9 @@ fn set_apart(_command: &mut Command) {}
 fn kill_all(child: &mut Child) {
     use nix::sys::signal::{Signal, killpg};
     // Where none of them is left there is nothing to kill.
-    let group = i32::try_from(child.id()).map(nix::unistd::Pid::from_raw);
-    group.map_or((), |group| killpg(group, Signal::SIGKILL).unwrap_or_default());
+    if let Ok(group) = i32::try_from(child.id()) {
+        killpg(nix::unistd::Pid::from_raw(group), Signal::SIGKILL).unwrap_or_default();
+    }
 }
 
 #[cfg(not(unix))]

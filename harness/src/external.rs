@@ -2,7 +2,13 @@
 //!
 //! A program is started as `PROGRAM job.json` in a folder of its own, which is deleted afterwards. `job.json` says what
 //! to do; `input/` holds what the method may see, read-only; results go to `output/`. Its exit code says how it went:
-//! 0 done, 2 the job is not one that it can do, anything else a failure. What it prints is kept for the message.
+//! 0 done, 2 the job is not one that it can do, anything else a failure. The end of what it prints stands in the
+//! message of a failure.
+//!
+//! Its environment is cleared but for what `process` passes on. Its process group is killed at the time limit, on
+//! Ctrl-C, and when it ends. Afterwards its input and the files that its command names must be as they were. That is
+//! no sandbox: what it writes elsewhere on the disk is not noticed (`HOME` and `TMPDIR` lead into its folder), and a
+//! process that leaves its group lives on.
 
 mod process;
 

@@ -34,11 +34,7 @@ impl Trial<'_> {
         let defense = self.build()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let (moments, model) = (self.moments(), fixture::model()?);
-        let mut watch = std::sync::Mutex::new(watch);
-        pool.install(|| {
-            let watch = watch.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-            fixture::repair(&defense, model, seed, Some(&moments), watch)
-        })
+        pool.install(|| fixture::repair(&defense, model, seed, Some(&moments), watch))
     }
 
     /// The same to its end: its numbers, and how many steps were seen.

@@ -3,6 +3,8 @@
 mod external;
 mod fetch;
 mod files;
+#[expect(dead_code, reason = "the tests of `datasets` use the rest")]
+#[path = "../../datasets/tests/hub/server.rs"]
 mod hub;
 mod mistakes;
 mod results;

@@ -1,10 +1,10 @@
 //! One file a command.
 
 pub(crate) mod bench;
-pub(crate) mod fetch;
-pub(crate) mod data;
 pub(crate) mod compare;
 pub(crate) mod conformance;
+pub(crate) mod data;
+pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod new;
 pub(crate) mod plan;

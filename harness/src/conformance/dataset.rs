@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use clip::Seed;
 
-use super::{Checks, Presets, skip};
+use super::{Checks, Presets, skip, there};
 use crate::contract::{Dataset, Entry, Split};
-use crate::describe;
 
 /// Samples that are looked at.
 const COUNT: usize = 8;
@@ -16,7 +15,7 @@ const SIDE: usize = 24;
 
 /// Makes every check of a data set.
 pub(super) fn checks(checks: &mut Checks, entry: &Entry<Dataset>, presets: &Presets) {
-    let build = || (entry.build)(presets.tried.clone());
+    let build = || there((entry.build)(presets.tried.clone()));
     checks.add("it has pairs or labelled images", || {
         let set = build()?;
         ensure!(set.pairs.is_some() || set.classes.is_some(), "it has neither");
@@ -68,16 +67,4 @@ fn labels(set: &Dataset) -> Result<()> {
         ensure!(images.image(index)? == images.image(index)?, "image {index} is another one each time");
     }
     Ok(())
-}
-
-/// What the operating system says of a file that is not there. Readers wrap its error each in a way of their own, so that
-/// only the words are left to look for.
-const MISSING: &str = "(os error 2)";
-
-/// Files that are not there are nobody's fault.
-fn there<T>(found: Result<T>) -> Result<T> {
-    found.map_err(|error| {
-        let text = describe(&error);
-        if text.contains(MISSING) { skip(&text) } else { error }
-    })
 }

@@ -29,7 +29,7 @@ fn read(path: &Path) -> String {
 
 fn rust_files() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = vec![root().join("src"), root().join("tests")];
+    let mut folders: Vec<PathBuf> = ["src", "tests", "examples"].map(|folder| root().join(folder)).to_vec();
     for (name, _) in LAYERS {
         folders.extend(["src", "tests", "examples", "benches"].map(|folder| root().join(name).join(folder)));
     }

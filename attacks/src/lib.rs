@@ -10,6 +10,7 @@ pub mod blended_stripes;
 pub mod blended_text;
 pub mod blended_triangles;
 mod budget;
+pub mod external;
 pub mod four_corners;
 pub mod label_consistent;
 pub mod none;
@@ -32,5 +33,6 @@ pub fn all() -> Vec<&'static Entry<Attack>> {
         &blended_stripes::ENTRY,
         &blended_triangles::ENTRY,
         &blended_text::ENTRY,
+        &external::ENTRY,
     ]
 }

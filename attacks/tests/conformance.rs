@@ -1,20 +1,22 @@
-//! What every attack must do, whatever it is.
+//! What every attack of this crate must do beside its contract, which `harness::conformance` tries.
 
 use std::collections::BTreeSet;
 
 use clip::{Image, MemoryPairs, Pair, Pairs, Seed};
+use harness::conformance::attack;
 use harness::contract::{Attack, AttackerView, Edit, Entry, ImageEdit};
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const PRESETS: [&str; 4] = ["tiny", "smoke", "paper", "released"];
 const TARGET: &str = "banana";
 
-/// Every attack in every preset.
+/// Every attack but the one that is a program, in every preset.
 fn every() -> Vec<(&'static Entry<Attack>, &'static str, Value)> {
     let entries = attacks::all();
     entries
         .into_iter()
+        .filter(|entry| entry.card.name != "external")
         .flat_map(|entry| (entry.presets)().into_iter().map(move |(preset, value)| (entry, preset, value)))
         .collect()
 }
@@ -65,6 +67,21 @@ fn with_count(mut settings: Value, count: usize) -> Value {
     settings
 }
 
+/// An entry that leaves its program open, with one that chooses the first pairs.
+fn completed(name: &str) -> Map<String, Value> {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/first-pairs.sh");
+    let keys = json!({ "program": format!("sh {program}"), "program-version": 1 });
+    keys.as_object().filter(|_| name == "external").cloned().unwrap_or_default()
+}
+
+#[test]
+fn every_attack_keeps_its_contract() {
+    for entry in attacks::all() {
+        let report = attack(entry, &completed(entry.card.name));
+        assert!(report.passed(), "{report}");
+    }
+}
+
 #[test]
 fn names_are_unique_and_every_entry_has_the_same_presets() {
     let names: BTreeSet<&str> = attacks::all().iter().map(|entry| entry.card.name).collect();
@@ -76,14 +93,9 @@ fn names_are_unique_and_every_entry_has_the_same_presets() {
 }
 
 #[test]
-fn presets_build_and_unknown_keys_are_refused_by_name() {
+fn a_count_and_a_rate_are_refused_by_name() {
     for (entry, preset, settings) in every() {
         let name = entry.card.name;
-        assert!((entry.build)(settings.clone()).is_ok(), "{name} {preset}");
-        let mut unknown = settings.clone();
-        unknown["no-such-key"] = json!(1);
-        let error = (entry.build)(unknown).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("no-such-key"), "{name} {preset}: {error}");
         if settings.get("poison-count").is_some() {
             let mut both = settings.clone();
             both["poison-rate"] = json!(0.1);
@@ -97,7 +109,7 @@ fn presets_build_and_unknown_keys_are_refused_by_name() {
 }
 
 #[test]
-fn a_stamp_is_pure_has_the_stated_size_and_changes_the_image() {
+fn a_stamp_has_the_stated_size_and_changes_the_image() {
     for (entry, preset, settings) in every() {
         let name = format!("{} {preset}", entry.card.name);
         let stated = settings.get("side").and_then(Value::as_u64).map(|side| side as usize);
@@ -118,28 +130,7 @@ fn a_stamp_is_pure_has_the_stated_size_and_changes_the_image() {
             let expected = stated.unwrap_or(size);
             assert_eq!((stamped.width(), stamped.height()), (expected, expected), "{name}");
             assert_eq!(stamped == image, entry.card.name == "none", "{name} at {size}");
-            assert_eq!(stamped, attack.trigger().stamp(&image, &Seed::new(1)).unwrap(), "{name} at {size}");
         }
-    }
-}
-
-#[test]
-fn parameters_tell_stamps_of_one_image_apart() {
-    for (entry, preset, settings) in every() {
-        let name = format!("{} {preset}", entry.card.name);
-        let attack = (entry.build)(settings).unwrap();
-        let image = picture(side(preset), 1);
-        let trigger = attack.trigger();
-        let (mut stamps, mut parameters) = (BTreeSet::new(), BTreeSet::new());
-        for seed in 0..8 {
-            stamps.insert(trigger.stamp(&image, &Seed::new(seed)).unwrap().hash());
-            let drawn = trigger.parameters(&image, &Seed::new(seed)).unwrap();
-            assert!(drawn.is_object(), "{name}: {drawn}");
-            assert_eq!(drawn == json!({}), entry.card.name == "none", "{name}: {drawn}");
-            assert_eq!(drawn, trigger.parameters(&image, &Seed::new(seed)).unwrap(), "{name}");
-            parameters.insert(drawn.to_string());
-        }
-        assert_eq!(stamps.len(), parameters.len(), "{name}");
     }
 }
 
@@ -219,8 +210,6 @@ fn edits_stay_within_budget_and_name_the_target() {
         let edits = choose(&attack, &clean, 3).unwrap();
         let expected = if entry.card.name == "none" { 0 } else { 12 };
         assert_eq!((edits.len(), budget(&attack, clean.len())), (expected, expected), "{name}");
-        let distinct: BTreeSet<usize> = edits.iter().map(|edit| edit.pair).collect();
-        assert_eq!(distinct.len(), edits.len(), "{name}");
         for edit in &edits {
             assert_eq!(edit.image, ImageEdit::Stamp, "{name}");
             let old = clean.pair(edit.pair).unwrap().caption;
@@ -230,10 +219,6 @@ fn edits_stay_within_budget_and_name_the_target() {
                 caption.split(|letter: char| !letter.is_alphanumeric()).any(is_named),
                 "{name}: {caption}"
             );
-        }
-        assert_eq!(edits, choose(&attack, &clean, 3).unwrap(), "{name}: the same seed");
-        if expected > 0 {
-            assert_ne!(edits, choose(&attack, &clean, 4).unwrap(), "{name}: another seed");
         }
     }
 }

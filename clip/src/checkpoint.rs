@@ -121,6 +121,17 @@ impl Clip {
         Ok((Self { config, tokenizer, parameters: model }, metadata))
     }
 
+    /// A model of the same sizes and vocabulary, on the same device, with the weights of a safetensors file with
+    /// OpenAI's names and shapes. What is missing, too much or of another shape is listed by name.
+    pub fn with_weights(&self, path: &Path) -> Result<Self> {
+        let named = |error: candle_core::Error| error.context(format!("{}", path.display()));
+        let (tensors, _) = read(path)?;
+        let size = self.tokenizer.vocabulary_size();
+        let parameters = Self::from_tensors(&self.config, size, tensors).map_err(named)?;
+        Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters }
+            .to_device(self.device()?)
+    }
+
     /// Parameters of a model of these sizes out of tensors with OpenAI's names and shapes. What is missing, too
     /// much or of another shape is listed by name.
     pub fn from_tensors(

@@ -59,6 +59,9 @@ pub trait Monitor {
     /// After each step; `Break` stops the run.
     fn step(&mut self, step: &Step) -> ControlFlow<()>;
 
+    /// Whether to stop, for work that has no steps of its own.
+    fn stops(&mut self) -> bool;
+
     /// After each epoch, counted from 1.
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> Result<()>;
 }

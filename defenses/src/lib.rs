@@ -6,6 +6,7 @@ use harness::contract::{Defense, Entry};
 pub mod augment;
 pub mod cleanclip;
 pub mod contrastive;
+pub mod external;
 mod finetuning;
 pub mod fresh_weights;
 mod in_modal;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<&'static Entry<Defense>> {
         &supervised::ENTRY,
         &in_modal_pretraining::ENTRY,
         &fresh_weights::ENTRY,
+        &external::ENTRY,
         &oracle_filter::ENTRY,
         &random_filter::ENTRY,
     ]

@@ -1,5 +1,9 @@
 //! What there is to choose from: the lists of data sets, attacks and defenses joined.
 
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
 use crate::contract::{Attack, Dataset, Defense, Entry};
 
 /// Every data set, attack and defense of a program.
@@ -10,6 +14,55 @@ pub struct Catalog {
     pub attacks: Vec<&'static Entry<Attack>>,
     /// Defenses.
     pub defenses: Vec<&'static Entry<Defense>>,
+}
+
+impl Catalog {
+    /// The same with one more data set, behind the others.
+    #[must_use]
+    pub fn dataset(mut self, entry: &'static Entry<Dataset>) -> Self {
+        self.datasets.push(entry);
+        self
+    }
+
+    /// The same with one more attack, behind the others.
+    #[must_use]
+    pub fn attack(mut self, entry: &'static Entry<Attack>) -> Self {
+        self.attacks.push(entry);
+        self
+    }
+
+    /// The same with one more defense, behind the others.
+    #[must_use]
+    pub fn defense(mut self, entry: &'static Entry<Defense>) -> Self {
+        self.defenses.push(entry);
+        self
+    }
+
+    /// The names of all entries.
+    pub fn names(&self) -> Vec<&'static str> {
+        let datasets = self.datasets.iter().map(|entry| entry.card.name);
+        let attacks = self.attacks.iter().map(|entry| entry.card.name);
+        datasets.chain(attacks).chain(self.defenses.iter().map(|entry| entry.card.name)).collect()
+    }
+
+    /// An error where two entries of a kind have one name.
+    pub fn check(&self) -> Result<()> {
+        distinct("data set", &self.datasets)?;
+        distinct("attack", &self.attacks)?;
+        distinct("defense", &self.defenses)
+    }
+}
+
+fn distinct<T>(kind: &str, entries: &[&'static Entry<T>]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for name in entries.iter().map(|entry| entry.card.name) {
+        if !names.insert(name) {
+            bail!(
+                "there are two entries for the {kind} {name:?}; change the `name` in the card of one of them"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The entry called `name`; otherwise a message that offers the nearest name, or all of them.

@@ -2,11 +2,13 @@
 
 mod agenda;
 pub mod catalog;
+pub mod conformance;
 pub mod contract;
 pub mod cost;
 pub mod coverage;
 pub mod events;
 pub mod evidence;
+pub mod external;
 pub mod metric;
 pub mod page;
 pub mod plan;
@@ -25,6 +27,12 @@ pub use catalog::Catalog;
 pub use plan::Plan;
 pub use run::run;
 pub use stages::{Bad, Interrupted, measure_checkpoint};
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it said nothing")
+}
 
 /// An error and its causes on one line, without the backtraces that candle puts into its messages where
 /// `RUST_BACKTRACE` is set.

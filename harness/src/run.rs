@@ -11,7 +11,6 @@ use polars::prelude::DataFrame;
 use crate::agenda::Agenda;
 use crate::contract::{Attack, Defense};
 use crate::coverage::Coverage;
-use crate::describe;
 use crate::events::{Event, FORMAT};
 use crate::evidence::Evidence;
 use crate::metric::METRICS;
@@ -21,6 +20,7 @@ use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
 use crate::stages::{Desk, Interrupted, Laboratory, Made};
 use crate::store::Store;
+use crate::{describe, panic_text};
 
 /// The name of the entries that do nothing: the unpoisoned model among attacks, the undefended one among defenses.
 pub const BASELINE: &str = "none";
@@ -244,8 +244,9 @@ fn work(laboratory: &Laboratory<'_>, agenda: Option<&Agenda<'_>>, queue: &Mutex<
             None => perform(laboratory, &task),
         };
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(perform));
-        let done = done.unwrap_or_else(|_| {
-            Ok(Done::without(laboratory, &task, Status::Failed, "a panic; please report it"))
+        let done = done.unwrap_or_else(|payload| {
+            let message = format!("a panic: {}", panic_text(&*payload));
+            Ok(Done::without(laboratory, &task, Status::Failed, &message))
         });
         for observation in done.iter().flat_map(|done| &done.observations) {
             laboratory.desk.progress.emit(&Event::of(observation));

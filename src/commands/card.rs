@@ -3,14 +3,13 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use cleanbench::builtin;
-use harness::Plan;
 use harness::contract::{Attack, Defense};
 use harness::cost::Cost;
 use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, find};
 use harness::plan::{CheckpointClaims, Choice};
 use harness::record::{Record, Row};
 use harness::run::BASELINE;
+use harness::{Catalog, Plan};
 
 use super::weights::{hash, read};
 use crate::cli::CardOptions;
@@ -30,10 +29,9 @@ struct Cell<'a> {
 }
 
 /// Writes README.md and claims.yaml.
-pub(crate) fn card(options: &CardOptions) -> Result<u8> {
+pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
     let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
-    let catalog = builtin();
-    let plan = Plan::load(&record.plan_path(), &catalog)?;
+    let plan = Plan::load(&record.plan_path(), catalog)?;
     let rows = record.rows()?;
     let cell = cell(&plan, &rows, options.cell.as_deref())?;
     let weights = read(&options.checkpoint)?;
@@ -49,7 +47,7 @@ pub(crate) fn card(options: &CardOptions) -> Result<u8> {
     }
     let claims = claims(&cell, hash(&options.checkpoint)?)?;
     let yaml = claims.to_yaml()?;
-    CheckpointClaims::parse("claims.yaml", &yaml, &catalog)?;
+    CheckpointClaims::parse("claims.yaml", &yaml, catalog)?;
     std::fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot make {}; choose another with --output", options.output.display()))?;
     for (name, text) in [("README.md", text(&cell, &claims, &options.licence)?), ("claims.yaml", yaml)] {

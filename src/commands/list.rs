@@ -1,7 +1,7 @@
 //! `cleanbench list`.
 
 use anyhow::Result;
-use cleanbench::builtin;
+use harness::Catalog;
 use harness::catalog::suggestion;
 use harness::contract::Entry;
 use harness::report::wrap;
@@ -11,8 +11,7 @@ use crate::cli::ListOptions;
 use crate::{FINE, mistake};
 
 /// Prints every entry in a line each, or one in full.
-pub(crate) fn list(options: &ListOptions) -> Result<u8> {
-    let catalog = builtin();
+pub(crate) fn list(catalog: &Catalog, options: &ListOptions) -> Result<u8> {
     let Some(name) = &options.name else {
         print_all("data sets", &catalog.datasets);
         print_all("attacks", &catalog.attacks);
@@ -25,11 +24,7 @@ pub(crate) fn list(options: &ListOptions) -> Result<u8> {
     if found {
         return Ok(FINE);
     }
-    let datasets = catalog.datasets.iter().map(|entry| entry.card.name);
-    let attacks = catalog.attacks.iter().map(|entry| entry.card.name);
-    let defenses = catalog.defenses.iter().map(|entry| entry.card.name);
-    let names: Vec<&str> = datasets.chain(attacks).chain(defenses).collect();
-    Err(mistake(format!("nothing is called {name:?}; {}", suggestion(name, &names))))
+    Err(mistake(format!("nothing is called {name:?}; {}", suggestion(name, &catalog.names()))))
 }
 
 fn print_all<T>(kind: &str, entries: &[&'static Entry<T>]) {

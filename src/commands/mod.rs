@@ -2,25 +2,28 @@
 
 pub(crate) mod bench;
 pub(crate) mod card;
+pub(crate) mod compare;
+pub(crate) mod conformance;
 pub(crate) mod data;
 pub(crate) mod fetch;
 pub(crate) mod list;
+mod memory;
+pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod store;
 pub(crate) mod verify;
 pub(crate) mod weights;
-pub(crate) mod store;
 
 use std::path::Path;
 
 use anyhow::Result;
-use cleanbench::{DEFAULT_PLAN, builtin};
-use harness::Plan;
+use harness::{Catalog, Plan};
 
 use crate::cli::PlanChoice;
-use crate::mistake;
+use crate::{DEFAULT_PLAN, mistake};
 
 /// Columns of the terminal; 100 where there is none.
 pub(crate) fn terminal_width() -> usize {
@@ -28,16 +31,16 @@ pub(crate) fn terminal_width() -> usize {
 }
 
 /// The named plan, or the one that comes with the program.
-pub(crate) fn load(path: Option<&Path>) -> Result<Plan> {
+pub(crate) fn load(catalog: &Catalog, path: Option<&Path>) -> Result<Plan> {
     match path {
-        Some(path) => Plan::load(path, &builtin()),
-        None => Ok(Plan::parse("results/tiny/plan.yaml (built in)", DEFAULT_PLAN, &builtin())?),
+        Some(path) => Plan::load(path, catalog),
+        None => Ok(Plan::parse("results/tiny/plan.yaml (built in)", DEFAULT_PLAN, catalog)?),
     }
 }
 
 /// The plan of a command line.
-pub(crate) fn choose(choice: &PlanChoice) -> Result<Plan> {
-    let mut plan = load(choice.plan.as_deref())?;
+pub(crate) fn choose(catalog: &Catalog, choice: &PlanChoice) -> Result<Plan> {
+    let mut plan = load(catalog, choice.plan.as_deref())?;
     if let Some(seeds) = choice.seeds {
         plan.seeds = (0..seeds).collect();
     }

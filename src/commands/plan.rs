@@ -3,20 +3,20 @@
 use anyhow::Result;
 use datasets::fetch::bytes;
 use datasets::fetch::catalogue::{SOURCES, Source};
-use harness::Plan;
 use harness::cost::Cost;
 use harness::predict::{SPEEDS, forecast};
 use harness::progress::duration;
 use harness::store::Store;
 use harness::survey::{DataState, Surveyed, SurveyedData, survey};
+use harness::{Catalog, Plan};
 
 use super::choose;
 use crate::FINE;
 use crate::cli::PlanOptions;
 
 /// Prints the cells of a plan and what the store has of each.
-pub(crate) fn plan(options: &PlanOptions) -> Result<u8> {
-    let plan = choose(&options.choice)?;
+pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
+    let plan = choose(catalog, &options.choice)?;
     if options.resolved {
         print!("{}", plan.to_yaml()?);
         return Ok(FINE);

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use cleanbench::builtin;
 use harness::page::Page;
 use harness::record::{Record, Row};
 use harness::report::{Summary, compare, compared_markdown, compared_terminal, markdown, splice, terminal};
-use harness::{Plan, describe};
+use harness::{Catalog, Plan, describe};
 
 use super::run::verdict_code;
 use super::show::gallery;
@@ -16,13 +15,13 @@ use crate::cli::ReportOptions;
 use crate::{FINE, mistake};
 
 /// Prints a record's tables again, or puts them into a page.
-pub(crate) fn report(options: &ReportOptions) -> Result<u8> {
+pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
     if options.poison {
         print!("{}", record.poison()?);
         return Ok(FINE);
     }
-    let plan = Plan::load(&record.plan_path(), &builtin())?;
+    let plan = Plan::load(&record.plan_path(), catalog)?;
     let rows = if options.rescore { record.rescored()? } else { record.rows()? };
     if let Some(against) = &options.against {
         let compared =

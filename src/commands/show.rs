@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use cleanbench::builtin;
 use clip::{Image, Seed, pixels};
-use harness::Plan;
 use harness::catalog::find;
 use harness::contract::Split;
 use harness::page::Gallery;
+use harness::{Catalog, Plan};
 
 use super::load;
 use crate::cli::{SceneOptions, ShowOptions};
@@ -54,8 +53,8 @@ fn stamped(plan: &Plan) -> Result<(Vec<Image>, Vec<Stamped>)> {
 }
 
 /// Draws clean images in the first row, then for each attack the triggered ones and, below, what changed.
-pub(crate) fn triggers(options: &ShowOptions) -> Result<u8> {
-    let (clean, all) = stamped(&load(options.plan.as_deref())?)?;
+pub(crate) fn triggers(catalog: &Catalog, options: &ShowOptions) -> Result<u8> {
+    let (clean, all) = stamped(&load(catalog, options.plan.as_deref())?)?;
     let mut rows = vec![clean];
     println!("row 1: clean");
     for Stamped { attack, triggered, changed } in all {
@@ -74,23 +73,14 @@ pub(crate) fn gallery(plan: &Plan) -> Result<Vec<Gallery>> {
     let (clean, all) = stamped(plan)?;
     let of = |Stamped { attack, triggered, changed }: Stamped| {
         let images = clean.iter().zip(triggered.iter().zip(&changed));
-        let images =
-            images.map(|(clean, (triggered, changed))| Ok([png(clean)?, png(triggered)?, png(changed)?]));
+        let images = images.map(|(clean, (triggered, changed))| {
+            Ok([clean.to_png()?, triggered.to_png()?, changed.to_png()?])
+        });
         Ok(Gallery { attack, images: images.collect::<Result<_>>()? })
     };
     let stamps =
         |stamped: &Stamped| stamped.changed.iter().any(|image| image.rgb().iter().any(|level| *level != 128));
     all.into_iter().filter(stamps).map(of).collect()
-}
-
-/// The bytes of a PNG file.
-fn png(image: &Image) -> Result<Vec<u8>> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let (width, height) = (image.width() as u32, image.height() as u32);
-    let pixels =
-        image::RgbImage::from_raw(width, height, image.rgb().to_vec()).context("an image of its size")?;
-    pixels.write_to(&mut bytes, image::ImageFormat::Png)?;
-    Ok(bytes.into_inner())
 }
 
 /// What changed, around grey.
@@ -103,8 +93,8 @@ fn difference(before: &Image, after: &Image) -> Result<Image> {
 }
 
 /// Draws training pairs and prints their captions.
-pub(crate) fn scenes(options: &SceneOptions) -> Result<u8> {
-    let entry = find("data set", &builtin().datasets, &options.name).map_err(mistake)?;
+pub(crate) fn scenes(catalog: &Catalog, options: &SceneOptions) -> Result<u8> {
+    let entry = find("data set", &catalog.datasets, &options.name).map_err(mistake)?;
     let presets = (entry.presets)();
     let names: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
     let chosen = match &options.preset {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use harness::Catalog;
 use harness::catalog::suggestion;
 use harness::progress::duration;
 use harness::store::{Difference, Garbage, Keep, Key, Library, Store, StoredEntry, parse_duration};
@@ -15,12 +16,12 @@ use crate::cli::{PruneOptions, StoreCommand, StoreFolder, StoreVerifyOptions, Wh
 use crate::{FINE, UNEXPECTED, mistake};
 
 /// Looks into the store, or tidies it.
-pub(crate) fn store(command: &StoreCommand) -> Result<u8> {
+pub(crate) fn store(catalog: &Catalog, command: &StoreCommand) -> Result<u8> {
     match command {
         StoreCommand::List { folder, json } => list(&open(folder)?, *json),
-        StoreCommand::Why(options) => why(options),
+        StoreCommand::Why(options) => why(catalog, options),
         StoreCommand::Verify(options) => verify(options),
-        StoreCommand::Prune(options) => prune(options),
+        StoreCommand::Prune(options) => prune(catalog, options),
     }
 }
 
@@ -75,12 +76,12 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
     Ok(FINE)
 }
 
-fn why(options: &WhyOptions) -> Result<u8> {
+fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
     let store = open(&options.folder)?;
     let (first, second) = (&options.first, &options.second);
     let path = Path::new(first);
     if path.is_file() {
-        return why_not_stored(&store, path, second);
+        return why_not_stored(catalog, &store, path, second);
     }
     let (a, b) = (store.entry(first), store.entry(second));
     let (a, b) =
@@ -96,8 +97,8 @@ fn why(options: &WhyOptions) -> Result<u8> {
 }
 
 /// Says which stages of a plan's cell the store has, and of the others what the nearest entry has in their place.
-fn why_not_stored(store: &Store, path: &Path, name: &str) -> Result<u8> {
-    let (cells, _) = survey(&load(Some(path))?, store)?;
+fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> Result<u8> {
+    let (cells, _) = survey(&load(catalog, Some(path))?, store)?;
     let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
     let Some(cell) = cells.iter().find(|cell| cell.name == name) else {
         let near = suggestion(name, &names);
@@ -160,7 +161,7 @@ fn verify(options: &StoreVerifyOptions) -> Result<u8> {
     Ok(UNEXPECTED)
 }
 
-fn prune(options: &PruneOptions) -> Result<u8> {
+fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     let store = open(&options.folder)?;
     if options.keep.is_empty() && options.older_than.is_none() && !options.partial {
         return Err(mistake("say what may go: --keep PLAN, --older-than 30d or --partial"));
@@ -168,7 +169,7 @@ fn prune(options: &PruneOptions) -> Result<u8> {
     let mut hashes = None;
     for path in &options.keep {
         let known = || format!("{}: what it needs is not known; nothing was removed", path.display());
-        let of_plan = needed(&load(Some(path))?, &store).with_context(known)?;
+        let of_plan = needed(&load(catalog, Some(path))?, &store).with_context(known)?;
         hashes.get_or_insert_with(std::collections::BTreeSet::new).extend(of_plan);
     }
     let younger = options.older_than.as_deref().map(parse_duration).transpose();

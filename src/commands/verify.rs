@@ -1,19 +1,18 @@
 //! `cleanbench verify`.
 
 use anyhow::Result;
-use cleanbench::builtin;
 use harness::contract::{LinearHead, Model};
 use harness::plan::CheckpointClaims;
 use harness::verify::{Finding, Measurement, verify as judge};
-use harness::{describe, measure_checkpoint};
+use harness::{Catalog, describe, measure_checkpoint};
 
 use super::weights::{hash, read};
 use crate::cli::VerifyOptions;
 use crate::{FINE, UNEXPECTED, mistake};
 
 /// Measures a checkpoint again and says whether it is what is claimed of it.
-pub(crate) fn verify(options: &VerifyOptions) -> Result<u8> {
-    let claims = CheckpointClaims::load(&options.claims, &builtin())?;
+pub(crate) fn verify(catalog: &Catalog, options: &VerifyOptions) -> Result<u8> {
+    let claims = CheckpointClaims::load(&options.claims, catalog)?;
     let weights = read(&options.checkpoint)?;
     let mut broken = Vec::new();
     let found = hash(&options.checkpoint)?;

@@ -1,8 +1,9 @@
 //! Drives the built program as a user would.
 
+mod budget;
 mod checkpoints;
 mod data;
-mod budget;
+mod external;
 mod fetch;
 mod files;
 #[expect(dead_code, reason = "the tests of `datasets` use the rest")]
@@ -12,5 +13,6 @@ mod kills;
 mod mistakes;
 mod results;
 mod store;
+mod strangers;
 mod support;
 mod tiers;

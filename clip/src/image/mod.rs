@@ -38,6 +38,22 @@ impl Image {
         Self::decode(&std::fs::read(path).map_err(|error| named(error.into()))?).map_err(named)
     }
 
+    /// The bytes of a PNG file of this image.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let (width, height) = (self.width as u32, self.height as u32);
+        image::write_buffer_with_format(
+            &mut bytes,
+            &self.rgb,
+            width,
+            height,
+            image::ExtendedColorType::Rgb8,
+            image::ImageFormat::Png,
+        )
+        .map_err(candle_core::Error::wrap)?;
+        Ok(bytes.into_inner())
+    }
+
     /// Width in pixels, at least 1.
     pub fn width(&self) -> usize {
         self.width

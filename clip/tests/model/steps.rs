@@ -131,6 +131,10 @@ impl Monitor for Saver {
         ControlFlow::Continue(())
     }
 
+    fn stops(&mut self) -> bool {
+        false
+    }
+
     fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> Result<()> {
         snapshot.save(&self.0)
     }

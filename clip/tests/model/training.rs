@@ -37,6 +37,10 @@ impl Monitor for Saver {
         if self.stop_after == Some(step.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    fn stops(&mut self) -> bool {
+        false
+    }
+
     fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> Result<()> {
         self.snapshot.as_deref().map_or(Ok(()), |path| snapshot.save(path))
     }

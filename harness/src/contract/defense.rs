@@ -83,6 +83,31 @@ pub struct Model {
     pub head: Option<LinearHead>,
 }
 
+impl Model {
+    /// Every parameter, running statistic and weight of the head by name.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let parameters = self.clip.all_parameters().into_iter();
+        let parameters = parameters.map(|parameter| (parameter.name, parameter.var.as_detached_tensor()));
+        let mut all: Vec<(String, Tensor)> = parameters.chain(self.clip.parameters.all_running()).collect();
+        if let Some(head) = &self.head {
+            all.push((LinearHead::WEIGHT.to_owned(), head.weight.clone()));
+            all.push((LinearHead::BIAS.to_owned(), head.bias.clone()));
+        }
+        all
+    }
+
+    /// An error that names the first tensor that holds NaN or infinity.
+    pub fn check_finite(&self) -> anyhow::Result<()> {
+        for (name, tensor) in self.tensors() {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                anyhow::bail!("the model's weights {name} hold {value}");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A linear classifier on image features as they leave the tower (not normalised). One that `clip::train` trains must
 /// bear the names below, so that the models of single epochs can be looked at.
 #[derive(Clone, Debug)]

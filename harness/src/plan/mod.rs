@@ -4,6 +4,7 @@ mod checkpoint;
 mod choice;
 mod claims;
 mod grant;
+mod narrowed;
 mod section;
 
 use std::collections::BTreeSet;

@@ -87,7 +87,10 @@ impl Laboratory<'_> {
             self.defend_key(&trained.key, defense, seed)?,
             self.expected_defense(),
             self.plan.every_epoch,
-            |monitor| self.defended(attack, trained, defense, seed, monitor),
+            |monitor| {
+                let model = self.defended(attack, trained, defense, seed, monitor)?;
+                model.check_finite().map(|()| model)
+            },
             |model, folder| write_model(&model, folder),
         )
     }

@@ -8,7 +8,7 @@ mod measure;
 mod memory;
 mod monitor;
 mod observe;
-mod poison;
+pub(crate) mod poison;
 mod purpose;
 mod train;
 

@@ -102,8 +102,11 @@ impl Monitor for StageMonitor<'_> {
 
     fn step(&mut self, step: &Step) -> ControlFlow<()> {
         self.desk.progress.step(self.name, step);
-        let stops = self.desk.stops() || self.out_of_time;
-        if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn stops(&mut self) -> bool {
+        self.desk.stops() || self.out_of_time
     }
 
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {

@@ -12,7 +12,7 @@ use crate::contract::{AttackerView, ImageEdit, PoisonData};
 use crate::evidence::write_parquet;
 
 /// Training pairs as the attacker left them: the clean ones, with the edited ones laid over.
-pub(super) struct PoisonedPairs {
+pub(crate) struct PoisonedPairs {
     clean: Arc<dyn Pairs>,
     edited: BTreeMap<usize, Pair>,
 }
@@ -43,29 +43,29 @@ impl Pairs for PoisonedPairs {
 
 /// One edited pair, before and after.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ManifestRow {
+pub(crate) struct ManifestRow {
     /// Index of the pair in the training set.
-    pub(super) pair: u32,
+    pub(crate) pair: u32,
     /// What became of the image: `keep`, `stamp` or `replace`.
-    pub(super) edit: &'static str,
+    pub(crate) edit: &'static str,
     /// BLAKE3 of the image before.
-    pub(super) image_before: String,
+    pub(crate) image_before: String,
     /// BLAKE3 of the image after.
-    pub(super) image_after: String,
+    pub(crate) image_after: String,
     /// What the trigger drew for the image, as JSON text; none where no trigger was stamped.
-    pub(super) trigger_parameters: Option<String>,
+    pub(crate) trigger_parameters: Option<String>,
     /// Caption before.
-    pub(super) caption_before: String,
+    pub(crate) caption_before: String,
     /// Caption after.
-    pub(super) caption_after: String,
+    pub(crate) caption_after: String,
 }
 
 /// Every edit of a poisoned training set, ordered by pair.
-pub(super) type Manifest = Vec<ManifestRow>;
+pub(crate) type Manifest = Vec<ManifestRow>;
 
 /// Asks the attack for its edits and applies them. Refuses edits over budget, of pairs that do not exist,
 /// of one pair twice, and an image whose trigger changed nothing.
-pub(super) fn poison(
+pub(crate) fn poison(
     attack: &dyn PoisonData,
     clean: &Arc<dyn Pairs>,
     target: &str,
@@ -111,7 +111,7 @@ pub(super) fn poison(
 }
 
 /// Writes a manifest as Parquet, one row an edited pair.
-pub(super) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
+pub(crate) fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
     let column = |name: &str, value: fn(&ManifestRow) -> &str| {
         Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
     };

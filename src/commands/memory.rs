@@ -1,0 +1,57 @@
+//! How many cells fit memory.
+
+use anyhow::Result;
+use harness::Plan;
+use harness::cost::Cost;
+
+use crate::cli::RunOptions;
+use crate::mistake;
+
+/// One a core is fastest (results/speed/parallel.md), as far as memory goes; one GPU is not faster for several models at a
+/// time, and their memory adds up.
+pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize) -> Result<usize> {
+    let memory = options.memory.as_deref().map(parse_size).transpose()?;
+    if plan.device != clip::DeviceChoice::Cpu {
+        return Ok(options.jobs.map_or(1, usize::from));
+    }
+    let wanted = options.jobs.map_or(threads, usize::from);
+    let limit = match (memory, options.jobs) {
+        (None, None) => available_memory().map(|available| 0.8 * available),
+        (memory, _) => memory,
+    };
+    let Some(limit) = limit else { return Ok(wanted) };
+    let cost = Cost::of(plan);
+    let fitting = (1..=wanted).rev().find(|jobs| cost.memory(*jobs) <= limit);
+    let gigabytes = |bytes: f64| format!("{:.1} GB", bytes / 1e9);
+    if fitting.is_none() {
+        let needed = gigabytes(cost.memory(1));
+        eprintln!(
+            "warning: one cell is expected to take {needed}, more than the {} there are for it",
+            gigabytes(limit)
+        );
+    } else if fitting != Some(wanted) && !options.quiet && !options.json {
+        let jobs = fitting.unwrap_or(1);
+        eprintln!("{jobs} of {wanted} cells at a time: more would not fit {}", gigabytes(limit));
+    }
+    Ok(fitting.unwrap_or(1))
+}
+
+/// Bytes that can be had without swapping, where the system says so.
+fn available_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+/// Reads `8G` or `500M`.
+fn parse_size(text: &str) -> Result<f64> {
+    let scale = |unit| match unit {
+        'G' => Some(1e9),
+        'M' => Some(1e6),
+        _ => None,
+    };
+    let number = |scale: f64| text[..text.len() - 1].parse::<f64>().ok().map(|number| number * scale);
+    let size = text.chars().next_back().and_then(scale).and_then(number).filter(|size| *size > 0.0);
+    size.ok_or_else(|| mistake(format!("--memory: {text:?} is no size; write 8G or 500M")))
+}

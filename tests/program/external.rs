@@ -1,0 +1,240 @@
+//! Programs in other languages as defenses and attacks, and how they can fail.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::record::{Record, Row, Status};
+
+use crate::support::{Bench, stderr, stdout};
+
+/// A defense's row in a plan.
+fn row(label: &str, program: &str, more: &str) -> String {
+    format!(
+        "  - {{ name: external, preset: smoke, label: {label}, program: {program}, program-version: 1{more} }}\n"
+    )
+}
+
+/// The micro plan with these defenses beside `none`.
+fn bench(rows: &str) -> Bench {
+    Bench::with(
+        "micro",
+        &[
+            ("  - { name: cleanclip, preset: smoke }\n", rows),
+            ("    defense: cleanclip\n", "    defense: none\n"),
+        ],
+    )
+}
+
+fn rows(bench: &Bench, record: &str) -> Vec<Row> {
+    Record::open(&bench.path(record)).and_then(|record| record.rows()).expect("rows")
+}
+
+fn values(rows: &[Row], defense: &str) -> Vec<(String, Option<f64>)> {
+    let of = rows.iter().filter(|row| row.defense == defense);
+    of.map(|row| (row.metric.clone(), row.value)).collect()
+}
+
+fn root(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Scripts that misbehave, and what the failed row says of each.
+const FAULTS: &[(&str, &str, &[&str])] = &[
+    ("exits", "echo no memory left >&2; exit 1", &["exit code 1", "no memory left"]),
+    ("declines", "echo only for ResNets >&2; exit 2", &["cannot do this job", "only for ResNets"]),
+    ("crashes", "kill -9 $$", &["signal: 9"]),
+    ("hangs", "(sleep 4; touch MARK) & sleep 60", &["time-limit of 1 s"]),
+    ("leaves-nothing", "echo done", &["left no output/model.safetensors", "done"]),
+    ("writes-garbage", "echo garbage > output/model.safetensors", &["model.safetensors"]),
+    (
+        "writes-others",
+        r#"h='{"logit_scale":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+printf '\100\000\000\000\000\000\000\000%s\001\001\001\001' "$h" > output/model.safetensors"#,
+        &["do not fit the model"],
+    ),
+    (
+        "reshapes",
+        r#"LC_ALL=C sed 's/"shape":\[32,64\]/"shape":[64,32]/' input/model.safetensors > output/model.safetensors"#,
+        &["visual.attnpool.c_proj.weight is [64, 32], expected [32, 64]"],
+    ),
+    (
+        "writes-nan",
+        r#"cp input/model.safetensors output/model.safetensors; chmod u+w output/model.safetensors
+size=$(wc -c < output/model.safetensors)
+printf '\377\377\377\377' | dd of=output/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc"#,
+        &["hold NaN"],
+    ),
+    (
+        "edits-its-input",
+        "cp input/model.safetensors output/model.safetensors; chmod u+w input/clean-pairs/000003.txt
+echo x >> input/clean-pairs/000003.txt",
+        &["changed input/clean-pairs/000003.txt"],
+    ),
+    (
+        "removes-its-input",
+        "cp input/model.safetensors output/model.safetensors; chmod u+w input/clean-pairs
+rm -f input/clean-pairs/000005.png",
+        &["changed input/clean-pairs/000005.png"],
+    ),
+    (
+        "edits-itself",
+        r#"cp input/model.safetensors output/model.safetensors; echo '# more' >> "$0""#,
+        &["changed", "edits-itself.sh"],
+    ),
+];
+
+#[test]
+fn a_program_that_misbehaves_is_a_failed_row_and_the_other_cells_go_on() {
+    let mut plan = row("identity", "sh identity.sh", "");
+    for (name, ..) in FAULTS {
+        let limit = if *name == "hangs" { ", time-limit: 1" } else { "" };
+        plan += &row(name, &format!("sh {name}.sh"), limit);
+    }
+    plan += &row("missing", "no-such-program", "");
+    let bench = bench(&plan);
+    std::fs::copy(root("examples/shell_defense/defense.sh"), bench.path("identity.sh")).expect("a copy");
+    let mark = bench.path("mark");
+    for (name, script, _) in FAULTS {
+        let script = script.replace("MARK", &mark.display().to_string());
+        std::fs::write(bench.path(&format!("{name}.sh")), script + "\n").expect("a script");
+    }
+    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
+    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+    let rows = rows(&bench, "record");
+    let faults = FAULTS.iter().map(|(name, _, words)| (*name, *words));
+    for (name, words) in faults.chain([("missing", &["cannot start", "no-such-program"][..])]) {
+        let row = rows.iter().find(|row| row.defense == name).expect(name);
+        assert_eq!(row.status, Status::Failed, "{name}");
+        for word in words {
+            assert!(row.message.contains(word), "{name}: {word:?} is not in: {}", row.message);
+        }
+    }
+    assert!(values(&rows, "none").len() > 3, "{rows:?}");
+    assert_eq!(values(&rows, "identity"), values(&rows, "none"), "the identity is no defense");
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!mark.exists(), "what the program started outlived it");
+    // What failed is tried again, what was done is not.
+    let again = bench.run(&["run", "plan.yaml", "--record", "again"]);
+    assert_eq!(again.status.code(), Some(3), "{}", stderr(&again));
+}
+
+#[test]
+fn a_program_without_name_or_version_is_refused_before_anything_runs() {
+    let named = |keys: &str| format!("  - {{ name: external, preset: smoke{keys} }}\n");
+    for (keys, word) in [
+        ("", "program must be given"),
+        (", program: sh x.sh", "program-version must be given"),
+        (", program: sh x.sh, program-version: 0", "program-version begins with 1"),
+        (", program: sh x.sh, program-version: 1, time-limit: 0", "time-limit"),
+        (", program: ' ', program-version: 1", "program must name a command"),
+    ] {
+        let bench = bench(&named(keys));
+        let refused = bench.run(&["run", "plan.yaml"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        let said = stderr(&refused);
+        assert!(said.contains(word) && said.contains("plan.yaml:"), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn the_environment_is_cleared_and_the_folder_is_the_programs_own() {
+    let bench = bench(&row("looks", "sh look.sh", ", settings: { u: 3.0, words: [a, b] }"));
+    let script = "cp input/model.safetensors output/model.safetensors\n(env; pwd; cat \"$1\"; ls input input/clean-images) > LOOK\n";
+    let look = bench.path("look").display().to_string();
+    std::fs::write(bench.path("look.sh"), script.replace("LOOK", &look)).expect("a script");
+    let run = bench.run(&["run", "plan.yaml"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let seen = String::from_utf8(bench.read("look")).expect("text");
+    assert!(!seen.contains("CARGO_"), "{seen}");
+    for word in [
+        "OMP_NUM_THREADS=1",
+        "\"format\": 1",
+        "\"words\"",
+        "\"target\"",
+        "000127.cls",
+        "optimizer.safetensors",
+        "\"learning-rate\"",
+    ] {
+        // The target is not in what a defender sees.
+        assert_eq!(seen.contains(word), word != "\"target\"", "{word} in {seen}");
+    }
+    let folder = seen.lines().find(|line| line.contains("cleanbench-job-") && line.starts_with('/'));
+    assert!(!Path::new(folder.expect("its folder")).exists(), "the folder is left over");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_program_at_once() {
+    let bench = bench(&row("sleeps", "sh sleep.sh", ""));
+    let mark = bench.path("mark");
+    std::fs::write(bench.path("sleep.sh"), format!("touch {}; sleep 50\n", mark.display()))
+        .expect("a script");
+    let child = bench.start(&["run", "plan.yaml"]);
+    let started = Instant::now();
+    while !mark.exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the program did not start in a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (asked, id) = (Instant::now(), child.id().to_string());
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
+    let output = child.wait_with_output().expect("waited for");
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
+}
+
+#[test]
+fn a_program_chooses_what_an_attack_edits() {
+    let poison = "{ name: badnet, preset: smoke, poison-count: 30 }";
+    let attack = |script: &str| {
+        let row = "{ name: external, label: badnet, preset: smoke, poison-count: 12, program: sh a.sh, program-version: 1 }";
+        let bench = Bench::with("micro", &[(poison, row)]);
+        std::fs::write(bench.path("a.sh"), script).expect("a script");
+        bench
+    };
+    let program = std::fs::read_to_string(root("attacks/tests/first-pairs.sh")).expect("a script");
+    let bench = attack(&program);
+    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let poisoned = bench.run(&["report", "record", "--poison"]);
+    assert_eq!(stdout(&poisoned).matches("a ripe banana").count(), 12, "{}", stdout(&poisoned));
+    for (script, word) in [
+        (program.replace("0 1 2 3", "0 1 2 3 12 13 14"), "over the budget of 12"),
+        (program.replace("\\\"stamp\\\"", "\\\"smudge\\\""), "edits.jsonl:1"),
+        (
+            program.replace("\\\"stamp\\\"", "\\\"replace\\\", \\\"file\\\": \\\"../job.json\\\""),
+            "no name of a file",
+        ),
+        ("exit 1".to_owned(), "exit code 1"),
+    ] {
+        let bench = attack(&script);
+        let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
+        assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
+        assert!(stderr(&run).contains(word), "{word:?} is not in: {}", stderr(&run));
+    }
+}
+
+/// Runs the example in Python where PyTorch and safetensors can be imported; `CLEANBENCH_PYTHON` names the interpreter.
+#[test]
+fn a_defense_in_python_runs_where_pytorch_is() {
+    let python = std::env::var("CLEANBENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imported = Command::new(&python).args(["-c", "import torch, safetensors"]).output();
+    if !imported.is_ok_and(|output| output.status.success()) {
+        eprintln!(
+            "skipped: {python} cannot import torch and safetensors; CLEANBENCH_PYTHON names another one"
+        );
+        return;
+    }
+    let program = format!("{python} {}", root("examples/python_defense/defense.py").display());
+    let plan = row("gentle", &program, ", settings: { u: 100.0 }")
+        + &row("harsh", &program, ", settings: { u: 0.5 }");
+    let bench = bench(&plan);
+    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let rows = rows(&bench, "record");
+    assert_eq!(values(&rows, "gentle"), values(&rows, "none"), "nothing is pruned");
+    assert_ne!(values(&rows, "harsh"), values(&rows, "none"), "something is pruned");
+    let settings = format!("program: {program}, program-version: 1");
+    let tried = bench.run(&["conformance", "external", "--only", "defense", "--settings", &settings]);
+    assert_eq!(tried.status.code(), Some(0), "{}", stdout(&tried));
+}

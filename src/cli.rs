@@ -31,12 +31,24 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a plan, print its tables and write its record.
     Run(RunOptions),
+    /// Run cells and claims of a plan as tests.
+    Test(TestOptions),
     /// Show what would run and what the store has already.
     Plan(PlanOptions),
     /// List data sets, attacks and defenses.
     List(ListOptions),
     /// Print the tables of a record again.
     Report(ReportOptions),
+    /// Propose bands for a plan's `expect` from records of reference runs.
+    Expect(ExpectOptions),
+    /// Make every table and the page of a record again, from its evidence alone.
+    Replay(ReplayOptions),
+    /// Say in which cells two records differ, by how much, and why.
+    Diff(DiffOptions),
+    /// Join records of one plan: other seeds, attacks or defenses.
+    Merge(MergeOptions),
+    /// Pack a record into one file with an index of hashes, or check such a file.
+    Bundle(BundleOptions),
     /// Draw what the attacks' triggers look like.
     Show(ShowOptions),
     /// Look at data sets.
@@ -156,9 +168,41 @@ pub(crate) struct RunOptions {
     /// Threads of all cells together; results do not depend on it. Without it one a core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) threads: Option<u16>,
+    /// Run a plan of more than 1 000 cells without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct TestOptions {
+    #[command(flatten)]
+    pub(crate) choice: PlanChoice,
+    /// Only trials whose names contain this, as `badnet::` or `claim-2`.
+    pub(crate) filter: Option<String>,
+    /// Print the names of trials and run nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Only the trial whose name this is.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Only trials that are otherwise left out: with nothing stored, more than about ten minutes on two CPU cores.
+    #[arg(long)]
+    pub(crate) ignored: bool,
+    /// Those too.
+    #[arg(long)]
+    pub(crate) include_ignored: bool,
+    /// Take a trial that is skipped because data are missing for one that fails.
+    #[arg(long)]
+    pub(crate) deny_skips: bool,
+    /// Trials at a time. Without it one a core, or one on a GPU.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+    /// Write how every trial ended.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -192,12 +236,73 @@ pub(crate) struct ReportOptions {
     /// Print Markdown.
     #[arg(long)]
     pub(crate) markdown: bool,
+    /// Print a row for each test set, attack and defense, as CSV.
+    #[arg(long, conflicts_with_all = ["markdown", "latex", "json"])]
+    pub(crate) csv: bool,
+    /// Print tables for papers (booktabs).
+    #[arg(long, conflicts_with_all = ["markdown", "json"])]
+    pub(crate) latex: bool,
+    /// Print one JSON object a line for each cell.
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// Write the page's figures as SVG files.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) figures: Option<PathBuf>,
     /// Write one page with tables and figures, which needs no network.
     #[arg(long, value_name = "FILE.html")]
     pub(crate) html: Option<PathBuf>,
     /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
     #[arg(long, value_name = "PAGE")]
     pub(crate) splice: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExpectOptions {
+    /// Records of the same plan, or of parts of it.
+    #[arg(required = true)]
+    pub(crate) records: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReplayOptions {
+    /// A record's folder.
+    pub(crate) record: PathBuf,
+    /// Where the files go; without it into the record.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct DiffOptions {
+    /// A record's folder.
+    pub(crate) first: PathBuf,
+    /// Another one's.
+    pub(crate) second: PathBuf,
+    /// Show every metric and epoch, not clean accuracy and attack success rate alone.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct MergeOptions {
+    /// Records' folders.
+    #[arg(required = true, num_args = 2..)]
+    pub(crate) records: Vec<PathBuf>,
+    /// Where the joined record goes.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct BundleOptions {
+    /// A record's folder.
+    pub(crate) record: Option<PathBuf>,
+    /// The file: `.tar`, or `.tar.gz`.
+    #[arg(long, value_name = "FILE.tar", requires = "record")]
+    pub(crate) to: Option<PathBuf>,
+    /// Check a file instead.
+    #[arg(long, value_name = "FILE.tar", conflicts_with_all = ["record", "to"])]
+    pub(crate) verify: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -1,5 +1,7 @@
 //! The lists of data sets, attacks and defenses joined into one catalog. Holds no algorithm.
 
+pub mod cells;
+
 use harness::Catalog;
 
 /// Everything that comes with the program.

@@ -5,9 +5,11 @@ pub(crate) mod fetch;
 pub(crate) mod data;
 pub(crate) mod list;
 pub(crate) mod plan;
+pub(crate) mod records;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod test;
 
 use std::path::Path;
 

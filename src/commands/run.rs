@@ -1,5 +1,6 @@
 //! `cleanbench run`.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,13 +15,16 @@ use harness::{Interrupted, Plan, run as run_plan};
 
 use super::{choose, name, terminal_width};
 use crate::cli::RunOptions;
-use crate::{FAILED, FINE, INTERRUPTED, UNEXPECTED};
+use crate::{FAILED, FINE, INTERRUPTED, UNEXPECTED, mistake};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs a plan, writes its record, prints its tables.
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let plan = choose(&options.choice)?;
+    if !options.yes {
+        confirm(plan.seeds.len() * plan.attacks.len() * plan.defenses.len())?;
+    }
     let folder = record_folder(options);
     let record = Record::create(&folder)?;
     let store = Store::open(&options.choice.store)?;
@@ -51,6 +55,24 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     finish(&plan, &record, options, elapsed as f64)
 }
 
+/// Cells above which a plan is not run without a yes.
+const MANY: usize = 1000;
+
+/// Asks whether so many cells are meant, where they are many; an error where the answer is not yes or nobody is asked.
+fn confirm(cells: usize) -> Result<()> {
+    if cells <= MANY {
+        return Ok(());
+    }
+    let refusal = || mistake(format!("the plan has {cells} cells; --yes runs more than {MANY}, `plan` shows them"));
+    if !std::io::stdin().is_terminal() {
+        return Err(refusal());
+    }
+    eprint!("the plan has {cells} cells; run them? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("no answer")?;
+    if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { Err(refusal()) }
+}
+
 fn record_folder(options: &RunOptions) -> PathBuf {
     match &options.record {
         Some(folder) => folder.clone(),
@@ -76,6 +98,7 @@ pub(crate) fn verdict_code(plan: &Plan, summary: &Summary) -> u8 {
     if !summary.failures.is_empty() {
         return FAILED;
     }
-    let unexpected = |verdict| matches!(verdict, Verdict::NotReproduced | Verdict::NotImplanted);
+    let unexpected =
+        |verdict| matches!(verdict, Verdict::NotReproduced | Verdict::Undecided | Verdict::NotImplanted);
     if judge(plan, summary).iter().any(|judgement| unexpected(judgement.verdict)) { UNEXPECTED } else { FINE }
 }

@@ -6,5 +6,7 @@ mod files;
 #[path = "../../datasets/tests/hub/server.rs"]
 mod hub;
 mod mistakes;
+mod records;
 mod results;
 mod support;
+mod trials;

@@ -21,6 +21,15 @@ pub struct Choice<T: 'static> {
     pub reserved: Map<String, Value>,
 }
 
+// Derived, it would ask that methods can be copied.
+impl<T> Clone for Choice<T> {
+    fn clone(&self) -> Self {
+        let Self { label, entry, preset, settings, reserved } = self;
+        let (label, preset) = (label.clone(), preset.clone());
+        Self { label, entry, preset, settings: settings.clone(), reserved: reserved.clone() }
+    }
+}
+
 impl<T> Choice<T> {
     /// Builds the method or data set from its settings.
     pub fn build(&self) -> anyhow::Result<T> {

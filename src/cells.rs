@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use harness::cost::Cost;
-use harness::metric::METRICS;
+use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, METRICS};
 use harness::progress::Verbosity;
 use harness::record::{Row, Status};
 use harness::report::{Judgement, Summary, Verdict, judge};
@@ -91,7 +91,7 @@ impl Bench {
                     let cell = Cell { trigger: attack.clone(), attack, defense, seed: *seed };
                     let name = format!("{}::{}::seed-{seed}", cell.attack, cell.defense);
                     let (bench, heavy) = (self.clone(), self.is_heavy(std::slice::from_ref(&cell)));
-                    let check = move |_: &str| bench.check(&cell);
+                    let check = move || bench.check(&cell);
                     trials.push(self.trial(name, check).with_ignored_flag(heavy));
                 }
             }
@@ -99,7 +99,7 @@ impl Bench {
         // Without rows every judgement is there and none is made.
         for (index, judgement) in judge(&self.plan, &Summary::of(&[], Vec::new())?).iter().enumerate() {
             let (bench, cells) = (self.clone(), self.needed(judgement));
-            let (heavy, claim) = (self.is_heavy(&cells), move |_: &str| bench.claim(index, &cells));
+            let (heavy, claim) = (self.is_heavy(&cells), move || bench.claim(index, &cells));
             trials.push(self.trial(self.name(judgement), claim).with_ignored_flag(heavy));
         }
         Ok(trials)
@@ -109,11 +109,11 @@ impl Bench {
     fn trial(
         self: &Arc<Self>,
         name: String,
-        run: impl FnOnce(&str) -> Result<(&'static str, String), Trouble> + Send + 'static,
+        run: impl FnOnce() -> Result<(&'static str, String), Trouble> + Send + 'static,
     ) -> Trial {
         let bench = self.clone();
         Trial::ignorable_test(name.clone(), move || {
-            let (outcome, message) = match run(&name) {
+            let (outcome, message) = match run() {
                 Ok(done) => done,
                 Err(Trouble::Missing(message)) => ("skipped", message),
                 Err(Trouble::Failed(message)) => ("failed", message),
@@ -150,11 +150,11 @@ impl Bench {
         let other_defense = minus.and_then(|other| other.defense.as_deref()).unwrap_or(&claim.defense);
         let mut cells = BTreeSet::new();
         for choice in &self.plan.defenses {
-            let named = |name: &str| {
-                choice.label == name || (claim.at_success.is_some() && choice.family() == name)
-            };
+            let named =
+                |name: &str| choice.label == name || (claim.at_success.is_some() && choice.family() == name);
             let undefended = choice.entry.card.name == BASELINE;
-            let wanted = [(*attack, named(&claim.defense) || undefended), (other_attack, named(other_defense))];
+            let wanted =
+                [(*attack, named(&claim.defense) || undefended), (other_attack, named(other_defense))];
             for (attack, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
                 for seed in &self.plan.seeds {
                     // The undefended one is also needed under its own trigger.
@@ -174,7 +174,9 @@ impl Bench {
         let trained: BTreeSet<_> = cells.iter().map(|cell| (&cell.attack, cell.seed)).collect();
         let defense = |cell: &Cell| {
             let choice = self.plan.defenses.iter().find(|choice| choice.label == cell.defense);
-            choice.filter(|choice| choice.entry.card.name != BASELINE).map_or(0.0, |choice| cost.defense(choice))
+            choice
+                .filter(|choice| choice.entry.card.name != BASELINE)
+                .map_or(0.0, |choice| cost.defense(choice))
         };
         let defended: f64 = cells.iter().map(|cell| defense(cell) + cost.observation()).sum();
         trained.len() as f64 * cost.training() + defended > HEAVY
@@ -199,16 +201,15 @@ impl Bench {
                 return Err(Trouble::Missing(format!("needs {}: {why}", known.set)));
             }
         }
-        let options =
-            Options { jobs: 1, threads: self.threads, verbosity: Verbosity::Quiet, width: 80 };
+        let options = Options { jobs: 1, threads: self.threads, verbosity: Verbosity::Quiet, width: 80 };
         let outcome = harness::run(&plan, &store, &options, &AtomicBool::new(false)).map_err(failed)?;
         let own = outcome.observations.iter().filter(|found| found.attack == cell.attack);
-        let rows: Vec<Row> =
-            own.flat_map(|found| found.rows()).filter(|row| row.trigger == cell.trigger).collect();
-        match rows.iter().find(|row| row.status != Status::Measured) {
-            Some(row) => Err(Trouble::Failed(row.message.clone())),
-            None => Ok(rows),
+        let mut rows: Vec<Row> = own.flat_map(|found| found.rows()).collect();
+        if let Some(row) = rows.iter().find(|row| row.status != Status::Measured) {
+            return Err(Trouble::Failed(row.message.clone()));
         }
+        rows.retain(|row| row.trigger == cell.trigger);
+        Ok(rows)
     }
 
     /// A cell is measured where every image was looked at and every figure is possible.
@@ -235,9 +236,11 @@ impl Bench {
                 }
             }
         }
-        let [accuracy, success] = ["clean-accuracy", "attack-success-rate"]
-            .map(|metric| rows.iter().find(|row| row.metric == metric).and_then(|row| row.value));
-        Ok(("measured", format!("clean accuracy {accuracy:.4?}, attack success rate {success:.4?}")))
+        let [accuracy, success] = [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE].map(|metric| {
+            let found = rows.iter().find(|row| row.epoch.is_none() && row.metric == metric);
+            found.and_then(|row| row.value).unwrap_or(f64::NAN)
+        });
+        Ok(("measured", format!("clean accuracy {accuracy:.3}, attack success rate {success:.3}")))
     }
 
     /// Values of a cell, for comparisons with another one.

@@ -50,7 +50,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let bench = Arc::new(Bench::new(Plan::load(&path, &builtin())?, store, cores / at_once.max(1)));
     let mut trials = bench.trials()?;
     let of_filters = bench.clone();
-    trials.push(Trial::test("filters-drop-what-was-poisoned", move || filters_drop_what_was_poisoned(&of_filters)));
+    trials.push(Trial::test("filters-drop-what-was-poisoned", move || {
+        filters_drop_what_was_poisoned(&of_filters)
+    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         eprintln!("{}", counted(&bench.ledger()));

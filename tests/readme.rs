@@ -66,6 +66,19 @@ fn the_committed_rows_follow_from_the_committed_evidence() {
     }
 }
 
+/// `cargo run --release -- replay results/NAME` mends a failure.
+#[test]
+fn the_committed_tables_follow_from_the_committed_evidence() {
+    for name in records() {
+        let record = Record::open(&root(&name)).expect("a record");
+        let plan = Plan::load(&record.plan_path(), &builtin()).expect("a plan");
+        let rows = record.rescored().expect("evidence");
+        let summary = Summary::of(&rows, record.data().expect("data")).expect("a summary");
+        let tables = std::fs::read_to_string(root(&name).join("report.md")).expect("tables");
+        assert!(markdown(&plan, &summary) == tables, "{name}/report.md");
+    }
+}
+
 /// A preset that changed leaves a record that its plan would no longer give.
 #[test]
 fn the_committed_record_is_of_the_committed_plan() {

@@ -152,7 +152,11 @@ impl Record {
             Some(mut frame) => self.put_table(PAIRS, &mut frame)?,
             None => self.remove(PAIRS)?,
         }
-        if poison.height() == 0 { self.remove(POISON)? } else { self.put_table(POISON, poison)? }
+        if poison.height() == 0 {
+            self.remove(POISON)?
+        } else {
+            self.put_table(POISON, poison)?
+        }
         self.seal()
     }
 

@@ -56,7 +56,8 @@ pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
     let primary = |cell: &&CellDifference| {
         cell.row.epoch.is_none() && [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE].contains(&cell.row.metric.as_str())
     };
-    let shown: Vec<&CellDifference> = found.cells.iter().filter(|cell| options.all || primary(cell)).collect();
+    let shown: Vec<&CellDifference> =
+        found.cells.iter().filter(|cell| options.all || primary(cell)).collect();
     for cell in &shown {
         println!("{}", line(cell));
     }
@@ -70,7 +71,9 @@ pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
 fn line(cell: &CellDifference) -> String {
     let CellDifference { row, values, noise, same_evidence, explained_by } = cell;
     let Row { attack, defense, trigger, seed, test_set, metric, epoch, .. } = row;
-    let percent = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0));
+    let percent = |value: Option<f64>| {
+        value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0))
+    };
     let under = if trigger == attack { String::new() } else { format!(" under {trigger}") };
     let epoch = epoch.map_or_else(String::new, |epoch| format!(" after epoch {epoch}"));
     let by = match (values, noise) {
@@ -83,7 +86,9 @@ fn line(cell: &CellDifference) -> String {
     };
     let why = match (explained_by.is_empty(), same_evidence) {
         (false, _) => explained_by.join(", "),
-        (true, true) => "the same evidence: the rows were edited, or the metric's definition changed".to_owned(),
+        (true, true) => {
+            "the same evidence: the rows were edited, or the metric's definition changed".to_owned()
+        }
         (true, false) => "no setting of it: another program, device or data".to_owned(),
     };
     format!(

@@ -7,7 +7,8 @@ use cleanbench::builtin;
 use harness::page::{Page, figures};
 use harness::record::{Record, Row};
 use harness::report::{
-    Summary, compare, compared_markdown, compared_terminal, csv, json_lines, latex, markdown, splice, terminal,
+    Summary, compare, compared_markdown, compared_terminal, csv, json_lines, latex, markdown, splice,
+    terminal,
 };
 use harness::{Plan, describe};
 

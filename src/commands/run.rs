@@ -63,7 +63,8 @@ fn confirm(cells: usize) -> Result<()> {
     if cells <= MANY {
         return Ok(());
     }
-    let refusal = || mistake(format!("the plan has {cells} cells; --yes runs more than {MANY}, `plan` shows them"));
+    let refusal =
+        || mistake(format!("the plan has {cells} cells; --yes runs more than {MANY}, `plan` shows them"));
     if !std::io::stdin().is_terminal() {
         return Err(refusal());
     }

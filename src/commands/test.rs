@@ -52,7 +52,8 @@ pub(crate) fn test(options: &TestOptions) -> Result<u8> {
             .iter()
             .map(|entry| json!({ "name": entry.name, "outcome": entry.outcome.replace(' ', "_"), "message": entry.message }))
             .collect();
-        let text = serde_json::to_string_pretty(&json!({ "counts": counts, "heavy": heavy, "trials": trials }))?;
+        let text =
+            serde_json::to_string_pretty(&json!({ "counts": counts, "heavy": heavy, "trials": trials }))?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(match () {

@@ -1,7 +1,7 @@
 //! What is done with records: kept from edits, compared, joined, packed, printed for other programs.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::support::{Bench, stderr, stdout};
 
@@ -53,7 +53,8 @@ fn an_edited_record_and_a_newer_one_are_refused_by_name() {
     }
     assert_eq!(bench.run(&["report", "record"]).status.code(), Some(0));
     let newer = String::from_utf8(bench.read("record/environment.yaml")).expect("text");
-    std::fs::write(bench.path("record/environment.yaml"), newer.replace("format: 2", "format: 99")).expect("written");
+    std::fs::write(bench.path("record/environment.yaml"), newer.replace("format: 2", "format: 99"))
+        .expect("written");
     refused(&bench, &["report", "record"], &["format 99", "newer"]);
 }
 
@@ -94,7 +95,8 @@ fn parts_of_a_run_join_to_the_whole_run() {
     let rows = String::from_utf8(bench.read("first/rows.csv")).expect("text");
     std::fs::remove_file(bench.path("first/hashes.yaml")).expect("removed");
     let line = rows.lines().nth(1).expect("a row");
-    let edited: Vec<&str> = line.split(',').enumerate().map(|(at, field)| if at == 7 { "0.123" } else { field }).collect();
+    let edited: Vec<&str> =
+        line.split(',').enumerate().map(|(at, field)| if at == 7 { "0.123" } else { field }).collect();
     std::fs::write(bench.path("first/rows.csv"), rows.replace(line, &edited.join(","))).expect("written");
     refused(&bench, &["merge", "first", "whole", "--to", "no"], &["seed-0", "0.123"]);
 }
@@ -108,10 +110,18 @@ fn differences_are_told_with_what_explains_them() {
     assert_eq!(output.status.code(), Some(1));
     let text = stdout(&output);
     assert!(text.contains("recipe.epochs: 3 -> 5\n"), "{text}");
-    let line = text.lines().find(|line| line.starts_with("badnet::none::seed-0, clean-accuracy")).expect("a line");
+    let line =
+        text.lines().find(|line| line.starts_with("badnet::none::seed-0, clean-accuracy")).expect("a line");
     assert!(line.contains("sd of seeds") && line.ends_with("; recipe.epochs"), "{line}");
     // A setting of a defense says nothing of the cells of another.
-    other_plan(&bench, "defense.yaml", &[("- { name: cleanclip, preset: smoke }", "- { name: cleanclip, preset: smoke, learning-rate: 0.01 }")]);
+    other_plan(
+        &bench,
+        "defense.yaml",
+        &[(
+            "- { name: cleanclip, preset: smoke }",
+            "- { name: cleanclip, preset: smoke, learning-rate: 0.01 }",
+        )],
+    );
     run(&bench, "defense.yaml", "defense");
     let text = stdout(&bench.run(&["diff", "record", "defense", "--all"]));
     assert!(text.contains("defenses.cleanclip.learning-rate") && !text.contains("badnet::none"), "{text}");
@@ -135,10 +145,14 @@ fn a_bundle_is_the_same_bytes_and_tells_a_flipped_bit() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             std::fs::write(&broken, bytes).expect("written");
-            let error = harness::record::verify(&broken).expect_err(&format!("{name}: byte {at} is not noticed"));
+            let error =
+                harness::record::verify(&broken).expect_err(&format!("{name}: byte {at} is not noticed"));
             said.insert(format!("{error:#}").split("broken-").last().unwrap_or_default().to_owned());
         }
-        assert!(name.ends_with("gz") || said.iter().any(|text| text.contains("evidence.parquet is not")), "{said:?}");
+        assert!(
+            name.ends_with("gz") || said.iter().any(|text| text.contains("evidence.parquet is not")),
+            "{said:?}"
+        );
     }
 }
 
@@ -168,7 +182,13 @@ fn tables_are_printed_for_other_programs() {
     assert!(csv.starts_with("test_set,attack,defense,state,chance,seeds,clean_accuracy_mean,"), "{csv}");
     assert_eq!(csv.lines().filter(|line| line.contains(",measured,")).count(), 2, "{csv}");
     let latex = printed("--latex");
-    for word in ["\\toprule", "\\multicolumn{2}{c}{badnet}", "CA $\\uparrow$ & ASR $\\downarrow$", " $\\pm$ ", "chance"] {
+    for word in [
+        "\\toprule",
+        "\\multicolumn{2}{c}{badnet}",
+        "CA $\\uparrow$ & ASR $\\downarrow$",
+        " $\\pm$ ",
+        "chance",
+    ] {
         assert!(latex.contains(word), "{word:?} is not in {latex}");
     }
     assert!(!latex.contains("\\textbf"), "two seeds support nothing: {latex}");
@@ -179,7 +199,9 @@ fn tables_are_printed_for_other_programs() {
     let output = bench.run(&["report", "record", "--figures", "figures"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let figure = String::from_utf8(bench.read("figures/frontier-badnet.svg")).expect("text");
-    assert!(figure.starts_with("<svg") && figure.contains("cleanclip") && figure.trim_end().ends_with("</svg>"));
+    assert!(
+        figure.starts_with("<svg") && figure.contains("cleanclip") && figure.trim_end().ends_with("</svg>")
+    );
     assert!(!figure.contains("currentColor") && !figure.contains("var("), "{figure}");
 }
 
@@ -199,7 +221,7 @@ fn a_replay_is_what_the_run_wrote() {
 fn thousands_of_cells_are_run_only_where_they_are_meant() {
     let bench = Bench::with("micro", &[]);
     refused(&bench, &["run", "plan.yaml", "--seeds", "501"], &["1002 cells", "--yes"]);
-    assert!(!PathBuf::from(bench.path("record")).exists());
+    assert!(!bench.path("record").exists());
 }
 
 /// The page at two widths in a browser: no errors, nothing wider than the window.
@@ -212,7 +234,10 @@ fn the_page_fits_a_desk_and_a_telephone() {
         eprintln!("SKIPPED: there is no Chromium here, so no browser has seen the page");
         return;
     };
-    let bench = recorded(&[("seeds: [0]", "seeds: [0, 1, 2]"), ("target: banana", "target: banana\nevery-epoch: true")]);
+    let bench = recorded(&[
+        ("seeds: [0]", "seeds: [0, 1, 2]"),
+        ("target: banana", "target: banana\nevery-epoch: true"),
+    ]);
     assert_eq!(bench.run(&["report", "record", "--html", "page.html"]).status.code(), Some(0));
     let page = String::from_utf8(bench.read("page.html")).expect("text");
     for width in [1300, 400] {
@@ -229,7 +254,13 @@ fn the_page_fits_a_desk_and_a_telephone() {
         let output = std::process::Command::new(browser)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000", "--dump-dom", "--window-size=1400,1000"])
+            .args([
+                "--enable-logging=stderr",
+                "--v=0",
+                "--virtual-time-budget=5000",
+                "--dump-dom",
+                "--window-size=1400,1000",
+            ])
             .arg(format!("--user-data-dir={}", bench.path("browser").display()))
             .arg(format!("file://{}", bench.path("frame.html").display()))
             .output()

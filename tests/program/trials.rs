@@ -18,7 +18,8 @@ fn a_list_is_pure_and_a_filter_chooses() {
 
 #[test]
 fn a_trial_runs_what_it_needs_and_fails_with_its_band() {
-    let bench = Bench::with("micro", &[("attack-success-rate: [0.0, 1.0]", "attack-success-rate: [1.0, 1.0]")]);
+    let bench =
+        Bench::with("micro", &[("attack-success-rate: [0.0, 1.0]", "attack-success-rate: [1.0, 1.0]")]);
     let output = bench.run(&["test", "plan.yaml", "badnet::none::seed-0", "--exact"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     assert!(stdout(&output).ends_with("1 measured\n"), "{}", stdout(&output));
@@ -44,7 +45,11 @@ fn what_is_missing_is_skipped_and_what_is_heavy_waits() {
     let filtered = ["test", path, "none::none::seed-0", "--exact", "--ignored"];
     let output = bench.run(&filtered);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-    assert!(stdout(&output).contains("needs ") && stdout(&output).ends_with("1 skipped\n"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("needs ") && stdout(&output).ends_with("1 skipped\n"),
+        "{}",
+        stdout(&output)
+    );
     let output = bench.run(&[&filtered[..], &["--deny-skips"]].concat());
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
 }

@@ -229,10 +229,12 @@ pub(super) fn drawn_trajectories<'a>(page: &Page<'a>) -> Result<Drawn<'a>> {
 
 pub(super) fn trajectories(page: &Page<'_>) -> Result<Option<Markup>> {
     let Drawn { figures, series } = drawn_trajectories(page)?;
-    Ok((!figures.is_empty()).then(|| html! {
-        p { "What a defense does epoch by epoch: a line for each of its settings, means over seeds." }
-        (legend(&series))
-        div class="figures" { @for (svg, caption) in &figures { (figure(svg, caption)) } }
+    Ok((!figures.is_empty()).then(|| {
+        html! {
+            p { "What a defense does epoch by epoch: a line for each of its settings, means over seeds." }
+            (legend(&series))
+            div class="figures" { @for (svg, caption) in &figures { (figure(svg, caption)) } }
+        }
     }))
 }
 

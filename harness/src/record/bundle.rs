@@ -66,7 +66,11 @@ pub fn verify(path: &Path) -> Result<Index> {
             let mut archive = Vec::new();
             let read = GzDecoder::new(&bytes[..]).read_to_end(&mut archive);
             read.with_context(|| format!("{} is damaged: it cannot be unzipped", path.display()))?;
-            ensure!(zipped(&[])?.get(..10) == bytes.get(..10), "{} is damaged: the gzip header", path.display());
+            ensure!(
+                zipped(&[])?.get(..10) == bytes.get(..10),
+                "{} is damaged: the gzip header",
+                path.display()
+            );
             archive
         }
     };
@@ -79,11 +83,18 @@ pub fn verify(path: &Path) -> Result<Index> {
         entry.read_to_end(&mut bytes).with_context(|| format!("{}: {name} is cut short", path.display()))?;
         files.insert(name, bytes);
     }
-    let mut take = |name: &str| files.remove(name).with_context(|| format!("{} holds no {name}", path.display()));
+    let mut take =
+        |name: &str| files.remove(name).with_context(|| format!("{} holds no {name}", path.display()));
     let (text, seal) = (take(INDEX)?, take(SEAL)?);
     ensure!(seal == hash(&text).as_bytes(), "{}: {INDEX} is not what was packed", path.display());
-    let index: Index = serde_json::from_slice(&text).with_context(|| format!("{}: {INDEX}", path.display()))?;
-    ensure!(index.format <= FORMAT, "{} is of format {}, newer than this program", path.display(), index.format);
+    let index: Index =
+        serde_json::from_slice(&text).with_context(|| format!("{}: {INDEX}", path.display()))?;
+    ensure!(
+        index.format <= FORMAT,
+        "{} is of format {}, newer than this program",
+        path.display(),
+        index.format
+    );
     for (name, expected) in &index.files {
         match files.get(name) {
             Some(bytes) if hash(bytes) == *expected => {}
@@ -112,10 +123,15 @@ fn archive(index: &[u8], files: &Files) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     let seal = hash(index);
     let first = [(INDEX, index), (SEAL, seal.as_bytes())];
-    for (name, bytes) in first.into_iter().chain(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))) {
+    for (name, bytes) in
+        first.into_iter().chain(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])))
+    {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_cksum();
         builder.append_data(&mut header, name, bytes)?;
     }

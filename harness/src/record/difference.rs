@@ -62,6 +62,12 @@ fn place(row: &Row) -> Place {
     (seed, attack, defense, trigger, epoch, test_set, metric)
 }
 
+fn of_any_seed((_, attack, defense, trigger, epoch, test_set, metric): &Place) -> Place {
+    let [attack, defense, trigger, test_set, metric] =
+        [attack, defense, trigger, test_set, metric].map(String::clone);
+    (0, attack, defense, trigger, *epoch, test_set, metric)
+}
+
 /// Compares two records.
 pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
     let settings = changed(&first.settings()?, &second.settings()?);
@@ -79,8 +85,7 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
     for (side, rows) in rows.iter().enumerate() {
         for row in rows {
             let place = place(row);
-            let seeds = Place { 0: 0, ..place.clone() };
-            spread.entry(seeds).or_default()[side].extend(row.value);
+            spread.entry(of_any_seed(&place)).or_default()[side].extend(row.value);
             places.entry(place).or_default()[side] = Some(row);
         }
     }
@@ -92,9 +97,9 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
         cells.push(CellDifference {
             row: (*row).clone(),
             values,
-            noise: spread.get(&Place { 0: 0, ..place.clone() }).and_then(pooled),
+            noise: spread.get(&of_any_seed(place)).and_then(pooled),
             same_evidence,
-            explained_by: settings.iter().filter(|changed| concerns(&changed.path, row)).map(|changed| changed.path.clone()).collect(),
+            explained_by: explaining(&settings, row),
         });
     }
     Ok(Difference { cells, compared: places.len(), settings, environment })
@@ -109,14 +114,27 @@ impl Record {
     }
 }
 
+/// The settings that differ and concern a row.
+fn explaining(settings: &[Changed], row: &Row) -> Vec<String> {
+    settings
+        .iter()
+        .filter(|changed| concerns(&changed.path, row))
+        .map(|changed| changed.path.clone())
+        .collect()
+}
+
 /// Whether what a row was measured on depends on a setting: not on those of other attacks and defenses, nor on claims.
 fn concerns(path: &str, row: &Row) -> bool {
     let own = |list: &str, labels: &[&str]| match path.strip_prefix(list) {
-        Some(rest) => Some(labels.iter().any(|label| rest == *label || rest.starts_with(&format!("{label}.")))),
+        Some(rest) => {
+            Some(labels.iter().any(|label| rest == *label || rest.starts_with(&format!("{label}."))))
+        }
         None => None,
     };
     let told = ["question", "seeds", "implanted-at"].contains(&path) || path.starts_with("expect");
-    own("attacks.", &[&row.attack, &row.trigger]).or_else(|| own("defenses.", &[&row.defense])).unwrap_or(!told)
+    own("attacks.", &[&row.attack, &row.trigger])
+        .or_else(|| own("defenses.", &[&row.defense]))
+        .unwrap_or(!told)
 }
 
 /// Standard deviation of two groups around their own means.
@@ -183,8 +201,10 @@ mod tests {
     #[test]
     fn paths_lead_to_what_changed() {
         let attack = |size: u32| json!({ "name": "badnet", "patch-size": size });
-        let first = json!({ "recipe": { "epochs": 8 }, "attacks": [{ "name": "none" }, attack(4)], "seeds": [0] });
-        let second = json!({ "recipe": { "epochs": 6 }, "attacks": [attack(6), { "name": "none" }], "seeds": [0, 1] });
+        let first =
+            json!({ "recipe": { "epochs": 8 }, "attacks": [{ "name": "none" }, attack(4)], "seeds": [0] });
+        let second =
+            json!({ "recipe": { "epochs": 6 }, "attacks": [attack(6), { "name": "none" }], "seeds": [0, 1] });
         let mut found: Vec<String> = changed(&first, &second).iter().map(ToString::to_string).collect();
         found.sort();
         let expected = ["attacks.badnet.patch-size: 4 -> 6", "recipe.epochs: 8 -> 6", "seeds: [0] -> [0,1]"];

@@ -18,7 +18,8 @@ impl Record {
         for name in FILES {
             let path = self.folder.join(name);
             if path.is_file() {
-                let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let bytes =
+                    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
                 hashes.insert(name.to_owned(), blake3::hash(&bytes).to_hex().to_string());
             }
         }
@@ -58,7 +59,9 @@ impl Record {
         let found = self.hashes()?;
         for name in FILES {
             let what = match (written.get(name), found.get(name)) {
-                (Some(hash), Some(other)) if hash != other => "is not what was written: it was edited or damaged",
+                (Some(hash), Some(other)) if hash != other => {
+                    "is not what was written: it was edited or damaged"
+                }
                 (Some(_), None) => "was written and is missing",
                 (None, Some(_)) => "was not written with the others",
                 _ => continue,

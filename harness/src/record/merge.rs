@@ -8,12 +8,16 @@ use polars::prelude::DataFrame;
 use serde_json::{Value, json};
 
 use super::difference::{changed, named};
-use super::{CELL, DATA, ENVIRONMENT, EVIDENCE, FORMAT, PAIRS, PLAN, POISON, ROWS, Record, Row, Status, program, text};
+use super::{
+    CELL, DATA, ENVIRONMENT, EVIDENCE, FORMAT, PAIRS, PLAN, POISON, ROWS, Record, Row, Status, program, text,
+};
 use crate::coverage::Coverage;
 use crate::evidence::read_parquet;
 
-/// What may differ between records: what each has run.
-const RUN: [&str; 3] = ["attacks", "defenses", "seeds"];
+/// Lists of a plan of which each record may have run a part.
+const RUN: [&str; 2] = ["attacks", "defenses"];
+/// What changes no value.
+const TOLD: [&str; 3] = ["seeds", "question", "expect"];
 
 /// A row of tables that belong to one model: seed, attack, defense, trigger.
 type Cell = (u64, String, String, String);
@@ -28,7 +32,11 @@ pub fn merge(records: &[Record], to: &Path) -> Result<Record> {
     }
     let order = Order::of(&plan)?;
     let joined = Record::create(to)?;
-    ensure!(!to.join(ROWS).exists(), "{} holds a record already; choose another folder with --to", to.display());
+    ensure!(
+        !to.join(ROWS).exists(),
+        "{} holds a record already; choose another folder with --to",
+        to.display()
+    );
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows(records, &order)? {
         writer.serialize(row)?;
@@ -55,18 +63,19 @@ pub fn merge(records: &[Record], to: &Path) -> Result<Record> {
 /// Adds to `plan` what `other` has run besides; an error where the same thing has other settings.
 fn join_plans(plan: &mut Value, other: &Value, [first, second]: [&Record; 2]) -> Result<()> {
     for difference in changed(plan, other) {
-        let path: Vec<&str> = difference.path.splitn(2, '.').collect();
+        let (key, name) = difference.path.split_once('.').unwrap_or((&difference.path, ""));
         // A whole attack or defense that one of them has not run.
-        let apart = RUN.contains(&path[0]) && difference.values.contains(&None);
-        let told = ["seeds", "question", "expect"].contains(&path[0]);
+        let is_row =
+            |plan: &Value| named(&plan[key]).is_some_and(|rows| rows.iter().any(|(row, _)| row == name));
+        let apart = RUN.contains(&key) && is_row(plan) != is_row(other);
         ensure!(
-            apart || told,
+            apart || TOLD.contains(&key),
             "{} and {} are not records of one plan: {difference}",
             first.folder.display(),
             second.folder.display()
         );
     }
-    for key in ["attacks", "defenses"] {
+    for key in RUN {
         let known: BTreeSet<String> = named(&plan[key]).into_iter().flatten().map(|(name, _)| name).collect();
         let new: Vec<Value> = named(&other[key])
             .with_context(|| format!("{}: {key} without names", second.folder.display()))?
@@ -107,7 +116,9 @@ impl Order {
     }
 
     fn place(&self, (seed, attack, defense, trigger): &Cell) -> (u64, usize, usize, usize) {
-        let at = |names: &[String], name: &String| names.iter().position(|other| other == name).unwrap_or(usize::MAX);
+        let at = |names: &[String], name: &String| {
+            names.iter().position(|other| other == name).unwrap_or(usize::MAX)
+        };
         (*seed, at(&self.attacks, attack), at(&self.defenses, defense), at(&self.attacks, trigger))
     }
 }
@@ -147,7 +158,8 @@ fn agree(known: &[Row], group: &[Row], [first, second]: [&Record; 2]) -> Result<
     for row in group.iter().filter(|row| row.status == Status::Measured) {
         let same = |other: &&Row| (&other.test_set, &other.metric) == (&row.test_set, &row.metric);
         if let Some(other) = known.iter().find(same).filter(|other| other.value != row.value) {
-            let text = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+            let text =
+                |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
             bail!(
                 "{}::{}::seed-{} under {}: {} on {} is {} in {} and {} in {}",
                 row.attack,
@@ -180,7 +192,10 @@ fn tables(records: &[Record], order: &Order, name: &str, keys: &[&str]) -> Resul
             continue;
         }
         for part in frame.partition_by_stable(keys.iter().copied(), true).with_context(named)? {
-            let seed = part.column("seed").and_then(|column| column.u64().map(|seeds| seeds.get(0))).with_context(named)?;
+            let seed = part
+                .column("seed")
+                .and_then(|column| column.u64().map(|seeds| seeds.get(0)))
+                .with_context(named)?;
             let mut words = keys[1..].iter().map(|key| text(&part, key));
             let mut word = || words.next().unwrap_or_else(|| Ok(String::new()));
             let cell = (seed.with_context(named)?, word()?, word()?, word()?);
@@ -190,7 +205,9 @@ fn tables(records: &[Record], order: &Order, name: &str, keys: &[&str]) -> Resul
     let mut whole: Option<DataFrame> = None;
     for part in parts.into_values() {
         whole = Some(match whole {
-            Some(whole) => whole.vstack(&part).with_context(|| format!("{name} of two records has other columns"))?,
+            Some(whole) => {
+                whole.vstack(&part).with_context(|| format!("{name} of two records has other columns"))?
+            }
             None => part,
         });
     }

@@ -44,7 +44,12 @@ pub fn expectation(rows: &[Row], source: &str) -> Result<String> {
         let mut claim = json!({ "claim": format!("{attack} under {defense} as in the reference runs"), "attack": attack, "defense": defense });
         let mut seeds = 0;
         for metric in [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE] {
-            let found: Vec<f64> = values.get(&(attack, defense, metric)).into_iter().flatten().map(|(_, value)| *value).collect();
+            let found: Vec<f64> = values
+                .get(&(attack, defense, metric))
+                .into_iter()
+                .flatten()
+                .map(|(_, value)| *value)
+                .collect();
             let Some(Mean { mean, deviation, seeds: count }) = Mean::of(&found) else { continue };
             let half = deviation.map_or(0.0, |deviation| 2.0 * deviation).max(FLOOR);
             claim[metric] = json!([round(mean - half).max(0.0), round(mean + half).min(1.0)]);

@@ -36,7 +36,8 @@ pub fn csv(plan: &Plan, summary: &Summary) -> Result<String> {
         for attack in &plan.attacks {
             for defense in &plan.defenses {
                 let (attack, defense) = (&attack.label, &defense.label);
-                let means = AXES.map(|(metric, ..)| summary.get(attack, defense, attack, &test.label, metric));
+                let means =
+                    AXES.map(|(metric, ..)| summary.get(attack, defense, attack, &test.label, metric));
                 let state = if summary.failure(attack, defense).is_some() {
                     "failed"
                 } else if summary.not_implanted(plan, attack, defense) {
@@ -48,7 +49,8 @@ pub fn csv(plan: &Plan, summary: &Summary) -> Result<String> {
                 };
                 let chance = text(chance(test).map(|percent| percent / 100.0));
                 let seeds = means[0].map_or(0, |mean| mean.seeds).to_string();
-                let row = [test.label.clone(), attack.clone(), defense.clone(), state.to_owned(), chance, seeds];
+                let row =
+                    [test.label.clone(), attack.clone(), defense.clone(), state.to_owned(), chance, seeds];
                 let values = means.iter().flat_map(|mean| {
                     [text(mean.map(|mean| mean.mean)), text(mean.and_then(|mean| mean.deviation))]
                 });
@@ -129,7 +131,7 @@ fn best<'a>(plan: &'a Plan, rows: &[Row]) -> BTreeMap<&'static str, &'a str> {
                     .is_some_and(|difference| (difference < 0.0) == (better == Direction::Higher))
             };
             let mut others = labels.iter().filter(|other| *other != candidate).peekable();
-            if others.peek().is_some() && others.all(|other| worse(&other)) {
+            if others.peek().is_some() && others.all(worse) {
                 best.insert(metric, *candidate);
             }
         }
@@ -156,10 +158,12 @@ pub fn latex(plan: &Plan, summary: &Summary, rows: &[Row]) -> String {
             escaped(&test.label),
             "rr".repeat(attacks.len())
         );
-        let groups = attacks.iter().map(|attack| format!(" & \\multicolumn{{2}}{{c}}{{{}}}", escaped(attack)));
+        let groups =
+            attacks.iter().map(|attack| format!(" & \\multicolumn{{2}}{{c}}{{{}}}", escaped(attack)));
         let rules = (0..attacks.len()).map(|at| format!("\\cmidrule(lr){{{}-{}}}", 2 * at + 2, 2 * at + 3));
         let titles = attacks.iter().flat_map(|_| AXES.map(|(_, _, title)| format!(" & {title}")));
-        let _ = writeln!(text, "{} \\\\\n{}", groups.collect::<String>(), rules.collect::<Vec<_>>().join(" "));
+        let _ =
+            writeln!(text, "{} \\\\\n{}", groups.collect::<String>(), rules.collect::<Vec<_>>().join(" "));
         let _ = writeln!(text, "defense{} \\\\\n\\midrule", titles.collect::<String>());
         for defense in &plan.defenses {
             text += &escaped(&defense.label);
@@ -173,10 +177,12 @@ pub fn latex(plan: &Plan, summary: &Summary, rows: &[Row]) -> String {
                 for (metric, better, _) in AXES {
                     let mean = |label: &str| summary.get(attack, label, attack, &test.label, metric);
                     let own = mean(&defense.label);
-                    let leads = |other: f64| own.is_some_and(|own| match better {
-                        Direction::Higher => own.mean >= other,
-                        Direction::Lower => own.mean <= other,
-                    });
+                    let leads = |other: f64| {
+                        own.is_some_and(|own| match better {
+                            Direction::Higher => own.mean >= other,
+                            Direction::Lower => own.mean <= other,
+                        })
+                    };
                     let defenses = plan.defenses.iter().filter(|other| other.entry.card.name != BASELINE);
                     let bold = best.get(metric) == Some(&defense.label.as_str())
                         && defenses.filter_map(|other| mean(&other.label)).all(|other| leads(other.mean));

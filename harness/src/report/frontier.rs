@@ -98,7 +98,8 @@ impl Points {
         let set = |label: &str| self.0.get(label);
         let (chosen_on, judged_on) = (set(&chooser(plan)?.0)?, set(&plan.tests.first()?.label)?);
         let own = |place: &Place| {
-            let of_family = |defense: &Choice<Defense>| defense.family() == family && defense.label == place.defense;
+            let of_family =
+                |defense: &Choice<Defense>| defense.family() == family && defense.label == place.defense;
             place.attack == attack && plan.defenses.iter().any(of_family)
         };
         let mut models: BTreeMap<u64, Vec<([f64; 2], &Place)>> = BTreeMap::new();
@@ -113,7 +114,11 @@ impl Points {
             });
             let front = front(judged.collect());
             let ends = front.iter().skip(1).map(|([_, success], ())| *success).chain([1.0]);
-            front.iter().zip(ends).map(|(([accuracy, success], ()), end)| accuracy * (end - success)).sum()
+            front
+                .iter()
+                .zip(ends)
+                .map(|(([accuracy, success], ()), end)| accuracy * (end - success))
+                .sum::<f64>()
         };
         Mean::of(&models.into_values().map(area).collect::<Vec<f64>>())
     }

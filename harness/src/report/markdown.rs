@@ -78,5 +78,8 @@ fn markdown_row(judgement: &Judgement<'_>, with_interval: bool) -> String {
     let interval = interval(judgement).unwrap_or_else(|| "–".to_owned());
     let between = if with_interval { format!(" {interval} |") } else { String::new() };
     let [lowest, highest] = band.map(|edge| edge * 100.0);
-    format!("| {} | {cell} | {metric} | {found} |{between} {lowest:.0} to {highest:.0} | {verdict} |", claim.claim)
+    format!(
+        "| {} | {cell} | {metric} | {found} |{between} {lowest:.0} to {highest:.0} | {verdict} |",
+        claim.claim
+    )
 }

@@ -139,7 +139,8 @@ impl Summary {
     fn kept(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Seeds> {
         let chosen = self.points.chosen(plan, attack, family, cap)?;
         let accuracy = |model: Option<[f64; 2]>| model.map_or(0.0, |[accuracy, _]| accuracy);
-        (!chosen.is_empty()).then(|| chosen.into_iter().map(|(seed, model)| (seed, accuracy(model))).collect())
+        (!chosen.is_empty())
+            .then(|| chosen.into_iter().map(|(seed, model)| (seed, accuracy(model))).collect())
     }
 
     /// The accuracy that the settings of `family` keep, each tuned on its own, at an attack success rate of at most

@@ -71,9 +71,11 @@ impl Judgement<'_> {
             return format!("{metric} was not measured, expected {lowest}–{highest} (source: {source})");
         };
         let spread = deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.3}"));
-        let between =
-            interval.map_or_else(String::new, |[low, high]| format!(" (90 % interval {low:.3} to {high:.3})"));
-        format!("{metric} {mean:.3}{spread}{between}, expected {lowest}–{highest} (source: {source}, n = {seeds})")
+        let between = interval
+            .map_or_else(String::new, |[low, high]| format!(" (90 % interval {low:.3} to {high:.3})"));
+        format!(
+            "{metric} {mean:.3}{spread}{between}, expected {lowest}–{highest} (source: {source}, n = {seeds})"
+        )
     }
 }
 
@@ -118,10 +120,11 @@ fn judge_one<'a>(
         Some(cap) => summary.kept(plan, attack, defense, cap),
     };
     let values: Option<Vec<Seeds>> = cells.iter().map(|cell| measure(*cell)).collect();
-    let found = values.as_deref().and_then(found);
+    let found = values.as_deref().and_then(over_seeds);
     // What cannot be is not in an interval: a share is not above 1, nor a difference.
     let lowest = if other.is_some() || metric.contains("similarity") { -1.0 } else { 0.0 };
-    let interval = found.and_then(|(_, interval)| interval).map(|edges| edges.map(|edge| edge.clamp(lowest, 1.0)));
+    let interval =
+        found.and_then(|(_, interval)| interval).map(|edges| edges.map(|edge| edge.clamp(lowest, 1.0)));
     let within = |value: f64| (band[0]..=band[1]).contains(&value);
     let verdict = if cells.iter().any(|(attack, defense)| summary.failure(attack, defense).is_some()) {
         Verdict::Failed
@@ -141,7 +144,7 @@ fn judge_one<'a>(
 
 /// Mean and interval of a cell's values, or of what they have over another cell's: seed by seed where both have the
 /// same seeds, otherwise of the two means (Welch).
-fn found(values: &[Seeds]) -> Option<(Mean, Option<[f64; 2]>)> {
+fn over_seeds(values: &[Seeds]) -> Option<(Mean, Option<[f64; 2]>)> {
     let enough = |count: usize| count >= ENOUGH;
     let alone = |values: Vec<f64>| {
         Some((Mean::of(&values)?, mean_interval(&values, LEVEL).filter(|_| enough(values.len()))))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use datasets::fetch::catalogue::SOURCES;
 use harness::cost::Cost;
 use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, METRICS};
 use harness::progress::Verbosity;
@@ -198,7 +199,13 @@ impl Bench {
         let (_, data) = survey(&plan, &store).map_err(failed)?;
         for known in &data {
             if let DataState::Absent(why) = &known.state {
-                return Err(Trouble::Missing(format!("needs {}: {why}", known.set)));
+                let source = SOURCES.iter().find(|source| source.read_by == known.entry);
+                return Err(Trouble::Missing(match source {
+                    Some(source) => {
+                        format!("needs {}: run cleanbench data fetch {} ({why})", known.set, source.name)
+                    }
+                    None => format!("needs {}: {why}", known.set),
+                }));
             }
         }
         let options = Options { jobs: 1, threads: self.threads, verbosity: Verbosity::Quiet, width: 80 };

@@ -1,8 +1,8 @@
 //! One file a command.
 
 pub(crate) mod bench;
-pub(crate) mod fetch;
 pub(crate) mod data;
+pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod records;

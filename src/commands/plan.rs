@@ -1,8 +1,8 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
-use datasets::fetch::catalogue::{SOURCES, Source};
 use datasets::fetch::bytes;
+use datasets::fetch::catalogue::{SOURCES, Source};
 use harness::Plan;
 use harness::cost::Cost;
 use harness::progress::duration;

@@ -56,9 +56,7 @@ pub(crate) fn test(options: &TestOptions) -> Result<u8> {
             serde_json::to_string_pretty(&json!({ "counts": counts, "heavy": heavy, "trials": trials }))?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(match () {
-        () if count("failed") > 0 => FAILED,
-        () if conclusion.has_failed() || (options.deny_skips && count("skipped") > 0) => UNEXPECTED,
-        () => FINE,
-    })
+    let denied = options.deny_skips && count("skipped") > 0;
+    let code = if conclusion.has_failed() || denied { UNEXPECTED } else { FINE };
+    Ok(if count("failed") > 0 { FAILED } else { code })
 }

@@ -76,7 +76,8 @@ pub fn verify(path: &Path) -> Result<Index> {
     };
     let mut files = Files::new();
     let damaged = || format!("{} is damaged: no tar archive of cleanbench's", path.display());
-    for entry in tar::Archive::new(&archive[..]).entries().with_context(damaged)? {
+    let mut reader = tar::Archive::new(&archive[..]);
+    for entry in reader.entries().with_context(damaged)? {
         let mut entry = entry.with_context(damaged)?;
         let name = entry.path().with_context(damaged)?.display().to_string();
         let mut bytes = Vec::new();

@@ -125,15 +125,13 @@ fn explaining(settings: &[Changed], row: &Row) -> Vec<String> {
 
 /// Whether what a row was measured on depends on a setting: not on those of other attacks and defenses, nor on claims.
 fn concerns(path: &str, row: &Row) -> bool {
-    let own = |list: &str, labels: &[&str]| match path.strip_prefix(list) {
-        Some(rest) => {
-            Some(labels.iter().any(|label| rest == *label || rest.starts_with(&format!("{label}."))))
-        }
-        None => None,
+    let own = |list: &str, labels: [&str; 2]| {
+        let rest = path.strip_prefix(list)?;
+        Some(labels.iter().any(|label| rest == *label || rest.starts_with(&format!("{label}."))))
     };
     let told = ["question", "seeds", "implanted-at"].contains(&path) || path.starts_with("expect");
-    own("attacks.", &[&row.attack, &row.trigger])
-        .or_else(|| own("defenses.", &[&row.defense]))
+    own("attacks.", [&row.attack, &row.trigger])
+        .or_else(|| own("defenses.", [&row.defense; 2]))
         .unwrap_or(!told)
 }
 

@@ -63,7 +63,7 @@ pub fn merge(records: &[Record], to: &Path) -> Result<Record> {
 /// Adds to `plan` what `other` has run besides; an error where the same thing has other settings.
 fn join_plans(plan: &mut Value, other: &Value, [first, second]: [&Record; 2]) -> Result<()> {
     for difference in changed(plan, other) {
-        let (key, name) = difference.path.split_once('.').unwrap_or((&difference.path, ""));
+        let (key, name) = difference.path.split_once('.').unwrap_or((difference.path.as_str(), ""));
         // A whole attack or defense that one of them has not run.
         let is_row =
             |plan: &Value| named(&plan[key]).is_some_and(|rows| rows.iter().any(|(row, _)| row == name));

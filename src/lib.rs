@@ -1,6 +1,7 @@
 //! The lists of data sets, attacks and defenses joined into one catalog, and the command line over a catalog: the whole
 //! program, to which another crate can add entries of its own. Holds no algorithm.
 
+pub mod cells;
 mod cli;
 mod commands;
 
@@ -78,6 +79,12 @@ fn obey(catalog: &Catalog, cli: Cli) -> anyhow::Result<u8> {
         Some(Command::Plan(options)) => commands::plan::plan(catalog, &options),
         Some(Command::List(options)) => commands::list::list(catalog, &options),
         Some(Command::Report(options)) => commands::report::report(catalog, &options),
+        Some(Command::Test(options)) => commands::test::test(catalog, &options),
+        Some(Command::Expect(options)) => commands::records::expect(&options),
+        Some(Command::Replay(options)) => commands::records::replay(catalog, &options),
+        Some(Command::Diff(options)) => commands::records::diff(&options),
+        Some(Command::Merge(options)) => commands::records::merge(catalog, &options),
+        Some(Command::Bundle(options)) => commands::records::bundle(&options),
         Some(Command::Compare(options)) => commands::compare::compare(catalog, &options),
         Some(Command::Conformance(options)) => commands::conformance::conformance(catalog, &options),
         Some(Command::New(options)) => commands::new::new(catalog, &options),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cleanbench::builtin;
 use harness::Plan;
 use harness::record::Record;
-use harness::report::{Summary, markdown, splice};
+use harness::report::{Summary, csv, latex, markdown, splice};
 
 /// Folders of records that are committed beside their plans.
 fn records() -> Vec<String> {
@@ -63,6 +63,26 @@ fn the_committed_rows_follow_from_the_committed_evidence() {
         let metrics: BTreeSet<&str> = rows.iter().map(|row| row.metric.as_str()).collect();
         rescored.retain(|row| metrics.contains(row.metric.as_str()));
         assert_eq!(rescored, rows, "{name}");
+    }
+}
+
+/// `cargo run --release -- replay results/NAME` mends a failure.
+#[test]
+fn the_committed_tables_follow_from_the_committed_evidence() {
+    for name in records() {
+        let record = Record::open(&root(&name)).expect("a record");
+        let plan = Plan::load(&record.plan_path(), &builtin()).expect("a plan");
+        let rows = record.rescored().expect("evidence");
+        let summary = Summary::of(&rows, record.data().expect("data")).expect("a summary");
+        let made = [
+            ("report.md", markdown(&plan, &summary)),
+            ("table.csv", csv(&plan, &summary).expect("CSV")),
+            ("table.tex", latex(&plan, &summary, &rows)),
+        ];
+        for (file, text) in made {
+            let committed = std::fs::read_to_string(root(&name).join(file)).expect("tables");
+            assert!(text == committed, "{name}/{file}");
+        }
     }
 }
 

@@ -1,11 +1,20 @@
 //! What a run leaves behind: rows, evidence, the resolved plan and the environment.
 
+mod bundle;
+mod difference;
+mod integrity;
+mod merge;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use polars::prelude::{AnyValue, Column, DataFrame, PolarsResult};
 use serde::{Deserialize, Serialize};
+
+pub use bundle::{Index, verify};
+pub use difference::{CellDifference, Changed, Difference, difference};
+pub use merge::merge;
 
 use crate::coverage::Coverage;
 use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
@@ -108,11 +117,13 @@ impl Record {
         Ok(record)
     }
 
-    /// A record that exists.
+    /// A record that exists; an error names the file that is missing, newer than this program, or not as it was written.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(ROWS);
         ensure!(path.is_file(), "{} holds no record: {} is missing", folder.display(), path.display());
-        Ok(Self { folder: folder.to_owned() })
+        let record = Self { folder: folder.to_owned() };
+        record.check()?;
+        Ok(record)
     }
 
     /// Where it lies.
@@ -141,7 +152,12 @@ impl Record {
             Some(mut frame) => self.put_table(PAIRS, &mut frame)?,
             None => self.remove(PAIRS)?,
         }
-        if poison.height() == 0 { self.remove(POISON) } else { self.put_table(POISON, poison) }
+        if poison.height() == 0 {
+            self.remove(POISON)?
+        } else {
+            self.put_table(POISON, poison)?
+        }
+        self.seal()
     }
 
     fn put_table(&self, name: &str, frame: &mut DataFrame) -> Result<()> {
@@ -331,6 +347,11 @@ fn joined(
     Ok(whole)
 }
 
+/// The program and its version.
+fn program() -> String {
+    format!("cleanbench {}", env!("CARGO_PKG_VERSION"))
+}
+
 /// An allow-list: nothing else of the environment is read.
 fn environment(threads: usize, wall_seconds: u64, stage_seconds: u64) -> Environment {
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -338,7 +359,7 @@ fn environment(threads: usize, wall_seconds: u64, stage_seconds: u64) -> Environ
     let finished = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Environment {
         format: FORMAT,
-        program: format!("cleanbench {}", env!("CARGO_PKG_VERSION")),
+        program: program(),
         profile: if cfg!(debug_assertions) { "debug" } else { "release" },
         operating_system: std::env::consts::OS,
         architecture: std::env::consts::ARCH,

@@ -10,7 +10,7 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 }
 
 /// Variance (n − 1) of two values or more.
-fn variance(values: &[f64]) -> Option<f64> {
+pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Some(squares / (values.len() - 1) as f64)
@@ -54,6 +54,12 @@ impl Welch {
     /// Two-sided p-value of the hypothesis that the means are equal.
     pub fn p_value(&self) -> Option<f64> {
         Some((2.0 * student(self.degrees)?.cdf(-(self.difference / self.error).abs())).min(1.0))
+    }
+
+    /// The interval that holds the difference with probability `level`.
+    pub fn interval(&self, level: f64) -> Option<[f64; 2]> {
+        let reach = student(self.degrees)?.inverse_cdf(0.5 + level / 2.0) * self.error;
+        Some([self.difference - reach, self.difference + reach])
     }
 
     /// p-value of the hypothesis that the means differ by `margin` or more: equivalence by two one-sided tests

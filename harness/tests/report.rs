@@ -220,6 +220,59 @@ fn verdicts_keep_their_kinds_apart() {
     assert_eq!(verdicts(&partial)[0], Verdict::Skipped);
 }
 
+/// The claim `cured` with the success rates of the strong attack under `cure` in three seeds.
+fn of_three(rates: [f64; 3]) -> (Verdict, Option<[f64; 2]>) {
+    let plan = parse(&PLAN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"));
+    let mut all = Vec::new();
+    for (seed, rate) in rates.into_iter().enumerate() {
+        for row in rows(&[("strong", "none", "strong", 0.8, 0.95), ("strong", "cure", "strong", 0.77, rate)])
+        {
+            // Both rows of a value are 0.01 from it.
+            let value = row.value.map(|value| value + if row.seed == 0 { -0.01 } else { 0.01 });
+            all.push(Row { seed: seed as u64, value, ..row });
+        }
+    }
+    let summary = Summary::of(&all, Vec::new()).expect("a summary");
+    let judgements = judge(&plan, &summary);
+    (judgements[0].verdict, judgements[0].interval)
+}
+
+#[test]
+fn from_three_seeds_on_the_interval_must_lie_in_the_band() {
+    // The band is 0 to 0.1; t(2) at 5 % is 2.919986 (Student's tables).
+    let (verdict, interval) = of_three([0.04, 0.05, 0.06]);
+    let [low, high] = interval.expect("an interval");
+    let reach = 2.919_986 * 0.01 / 3f64.sqrt();
+    assert!((low - 0.05 + reach).abs() < 1e-6 && (high - 0.05 - reach).abs() < 1e-6, "{low} to {high}");
+    assert_eq!(verdict, Verdict::Reproduced);
+    assert_eq!(of_three([0.02, 0.05, 0.08]).0, Verdict::Undecided, "it reaches to 0.1006");
+    assert_eq!(of_three([0.025, 0.05, 0.075]).0, Verdict::Reproduced, "it reaches to 0.092");
+    assert_eq!(of_three([0.09, 0.11, 0.13]).0, Verdict::NotReproduced);
+    // What cannot be is not held against the band: no rate is below 0.
+    let (verdict, interval) = of_three([0.0, 0.0, 0.03]);
+    assert_eq!((verdict, interval.map(|[low, _]| low)), (Verdict::Reproduced, Some(0.0)));
+}
+
+#[test]
+fn differences_are_of_the_same_seed() {
+    // `cheap`: the cure costs 0.01 in every seed, though accuracy itself goes up and down by 0.2.
+    let plan = parse(&PLAN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"));
+    let mut all = Vec::new();
+    for (seed, accuracy) in [0.6, 0.8, 0.7].into_iter().enumerate() {
+        let cells =
+            [("strong", "none", "strong", accuracy, 0.9), ("strong", "cure", "strong", accuracy - 0.01, 0.0)];
+        let one = rows(&cells).into_iter().filter(|row| row.seed == 0);
+        all.extend(one.map(|row| Row { seed: seed as u64, ..row }));
+    }
+    let summary = Summary::of(&all, Vec::new()).expect("a summary");
+    let judgements = judge(&plan, &summary);
+    let cheap = judgements.iter().find(|judgement| judgement.claim.claim == "cheap").expect("a claim");
+    assert_eq!(cheap.verdict, Verdict::Reproduced);
+    assert!(cheap.found.and_then(|mean| mean.deviation).is_some_and(|deviation| deviation < 1e-9));
+    let words = cheap.in_words();
+    assert!(words.contains("clean accuracy -0.010") && words.contains("n = 3"), "{words}");
+}
+
 const SWEEP: &str = "
 question: At which price?
 seeds: [0, 1]

@@ -21,6 +21,9 @@ fn welch_equivalence_and_intervals_agree_with_scipy() {
         let welch = Welch::of(&first, &second).expect("two groups");
         close(Some(welch.degrees), &case["degrees"], "degrees");
         close(welch.p_value(), &case["welch_p"], "p");
+        // The interval of level 1 − p just holds no difference.
+        let [low, high] = welch.p_value().and_then(|p| welch.interval(1.0 - p)).expect("an interval");
+        assert!(low.abs().min(high.abs()) < 1e-6 * (high - low), "{low} to {high}");
         close(
             welch.equivalence(case["margin"].as_f64().expect("a margin")),
             &case["equivalence_p"],

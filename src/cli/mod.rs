@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod data;
+mod records;
 mod store;
 mod weights;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use data::*;
+pub(crate) use records::*;
 pub(crate) use store::*;
 pub(crate) use weights::*;
 
@@ -42,6 +44,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a plan, print its tables and write its record.
     Run(RunOptions),
+    /// Run cells and claims of a plan as tests.
+    Test(TestOptions),
     /// Show what would run and what the store has already.
     Plan(PlanOptions),
     /// List data sets, attacks and defenses.
@@ -54,6 +58,16 @@ pub(crate) enum Command {
     Conformance(ConformanceOptions),
     /// Write a crate with a defense or an attack of your own.
     New(NewOptions),
+    /// Propose bands for a plan's `expect` from records of reference runs.
+    Expect(ExpectOptions),
+    /// Make every table and the page of a record again, from its evidence alone.
+    Replay(ReplayOptions),
+    /// Say in which cells two records differ, by how much, and why.
+    Diff(DiffOptions),
+    /// Join records of one plan: other seeds, attacks or defenses.
+    Merge(MergeOptions),
+    /// Pack a record into one file with an index of hashes, or check such a file.
+    Bundle(BundleOptions),
     /// Draw what the attacks' triggers look like.
     Show(ShowOptions),
     /// Measure a checkpoint again and say whether it is what is claimed of it.
@@ -111,12 +125,44 @@ pub(crate) struct RunOptions {
     /// to fit is left, but for the first. The next run goes on.
     #[arg(long, value_name = "TIME")]
     pub(crate) budget: Option<String>,
+    /// Run a plan of more than 1 000 cells without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// Write what happens to stdout in place of tables, a JSON object a line (results/README.md).
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct TestOptions {
+    #[command(flatten)]
+    pub(crate) choice: PlanChoice,
+    /// Only trials whose names contain this, as `badnet::` or `claim-2`.
+    pub(crate) filter: Option<String>,
+    /// Print the names of trials and run nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Only the trial whose name this is.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Only trials that are otherwise left out: with nothing stored, more than about ten minutes on two CPU cores.
+    #[arg(long)]
+    pub(crate) ignored: bool,
+    /// Those too.
+    #[arg(long)]
+    pub(crate) include_ignored: bool,
+    /// Take a trial that is skipped because data are missing for one that fails.
+    #[arg(long)]
+    pub(crate) deny_skips: bool,
+    /// Trials at a time. Without it one a core, or one on a GPU.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+    /// Write how every trial ended.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -132,30 +178,6 @@ pub(crate) struct PlanOptions {
 pub(crate) struct ListOptions {
     /// One entry in full: what it follows, where it departs, its presets.
     pub(crate) name: Option<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct ReportOptions {
-    /// A record's folder.
-    pub(crate) record: PathBuf,
-    /// Compute every metric again from the record's evidence instead of reading its rows.
-    #[arg(long)]
-    pub(crate) rescore: bool,
-    /// Print what the attacks did to which pair instead, as CSV.
-    #[arg(long)]
-    pub(crate) poison: bool,
-    /// Print what each defense has over this one instead, pair by pair, with intervals and exact tests.
-    #[arg(long, value_name = "DEFENSE")]
-    pub(crate) against: Option<String>,
-    /// Print Markdown.
-    #[arg(long)]
-    pub(crate) markdown: bool,
-    /// Write one page with tables and figures, which needs no network.
-    #[arg(long, value_name = "FILE.html")]
-    pub(crate) html: Option<PathBuf>,
-    /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
-    #[arg(long, value_name = "PAGE")]
-    pub(crate) splice: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -10,10 +10,12 @@ pub(crate) mod list;
 mod memory;
 pub(crate) mod new;
 pub(crate) mod plan;
+pub(crate) mod records;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod store;
+pub(crate) mod test;
 pub(crate) mod verify;
 pub(crate) mod weights;
 

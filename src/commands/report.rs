@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use harness::page::Page;
+use harness::page::{Page, figures};
 use harness::record::{Record, Row};
-use harness::report::{Summary, compare, compared_markdown, compared_terminal, markdown, splice, terminal};
+use harness::report::{
+    Summary, compare, compared_markdown, compared_terminal, csv, json_lines, latex, markdown, splice,
+    terminal,
+};
 use harness::{Catalog, Plan, describe};
 
 use super::run::verdict_code;
@@ -14,9 +17,14 @@ use super::terminal_width;
 use crate::cli::ReportOptions;
 use crate::{FINE, mistake};
 
+/// A record that can be read; what is wrong with it is for the user to put right.
+pub(crate) fn opened(folder: &Path) -> Result<Record> {
+    Record::open(folder).map_err(|error| mistake(format!("{error:#}")))
+}
+
 /// Prints a record's tables again, or puts them into a page.
 pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
-    let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
+    let record = opened(&options.record)?;
     if options.poison {
         print!("{}", record.poison()?);
         return Ok(FINE);
@@ -37,50 +45,77 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     }
     let summary = Summary::of(&rows, record.data()?)?;
     if let Some(path) = &options.html {
-        return write_page(&record, &plan, &rows, &summary, path);
+        std::fs::write(path, page(&record, &plan, &rows, &summary)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+        return Ok(FINE);
+    }
+    if let Some(folder) = &options.figures {
+        return write_figures(&record, &plan, &rows, &summary, folder);
     }
     match &options.splice {
         Some(page) => {
             let text =
                 std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-            let folder = options.record.canonicalize()?;
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let new = splice(&text, &name, &markdown(&plan, &summary))
+            let new = splice(&text, &name(&record)?, &markdown(&plan, &summary))
                 .map_err(|error| mistake(format!("{}: {error}", page.display())))?;
             std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))?;
             return Ok(FINE);
         }
         None if options.markdown => print!("{}", markdown(&plan, &summary)),
+        None if options.csv => print!("{}", csv(&plan, &summary)?),
+        None if options.latex => print!("{}", latex(&plan, &summary, &rows)),
+        None if options.json => print!("{}", json_lines(&rows)?),
         None => print!("{}", terminal(&plan, &summary, terminal_width())),
     }
     Ok(verdict_code(&plan, &summary))
 }
 
-/// Writes a record as one page.
-fn write_page(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary, path: &Path) -> Result<u8> {
-    // What others are compared with where a plan has it: the defense that the suite began with.
-    let against = "cleanclip";
-    let compared = compare(plan, rows, against).ok();
-    let gallery = match gallery(plan) {
-        Ok(gallery) => gallery,
-        Err(error) => {
-            eprintln!("no pictures of triggers: {}", describe(&error));
-            Vec::new()
-        }
-    };
+/// What a record is called: its folder.
+fn name(record: &Record) -> Result<String> {
     let folder = record.folder().canonicalize()?;
-    let page = Page {
-        name: &folder.file_name().unwrap_or_default().to_string_lossy(),
+    Ok(folder.file_name().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// What others are compared with where a plan has it: the defense that the suite began with.
+const AGAINST: &str = "cleanclip";
+
+/// A record as one page.
+pub(crate) fn page(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary) -> Result<String> {
+    let compared = compare(plan, rows, AGAINST).ok();
+    let gallery = gallery(plan).unwrap_or_else(|error| {
+        eprintln!("no pictures of triggers: {}", describe(&error));
+        Vec::new()
+    });
+    harness::page::page(&Page {
+        name: &name(record)?,
         plan,
         rows,
         summary,
         evidence: &record.evidence()?,
-        compared: compared.as_deref().map(|compared| (against, compared)),
+        compared: compared.as_deref().map(|compared| (AGAINST, compared)),
         gallery: &gallery,
         environment: &record.environment()?,
+    })
+}
+
+/// Writes the figures of a record's page as files.
+fn write_figures(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary, folder: &Path) -> Result<u8> {
+    let page = Page {
+        name: &name(record)?,
+        plan,
+        rows,
+        summary,
+        evidence: &record.evidence()?,
+        compared: None,
+        gallery: &[],
+        environment: &record.environment()?,
     };
-    std::fs::write(path, harness::page::page(&page)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}", path.display());
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, svg) in figures(&page)? {
+        let path = folder.join(format!("{name}.svg"));
+        std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    }
     Ok(FINE)
 }

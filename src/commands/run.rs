@@ -1,5 +1,6 @@
 //! `cleanbench run`.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -47,8 +48,30 @@ pub(crate) fn announced(options: &RunOptions, folder: &Path, run: impl FnOnce() 
     done
 }
 
+/// Cells above which a plan is not run without a yes.
+const MANY: usize = 1000;
+
+/// Asks whether so many cells are meant, where they are many; an error where the answer is not yes or nobody is asked.
+fn confirm(cells: usize) -> Result<()> {
+    if cells <= MANY {
+        return Ok(());
+    }
+    let refusal =
+        || mistake(format!("the plan has {cells} cells; --yes runs more than {MANY}, `plan` shows them"));
+    if !std::io::stdin().is_terminal() {
+        return Err(refusal());
+    }
+    eprint!("the plan has {cells} cells; run them? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("no answer")?;
+    if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { Err(refusal()) }
+}
+
 /// Runs a plan and writes its record.
 pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Result<Record> {
+    if !options.yes {
+        confirm(plan.seeds.len() * plan.attacks.len() * plan.defenses.len())?;
+    }
     let budget = options.budget.as_deref().map(parse_duration).transpose();
     let budget = budget.map_err(|error| mistake(format!("--budget: {error}")))?;
     let record = Record::create(folder)?;
@@ -108,6 +131,7 @@ pub(crate) fn verdict_code(plan: &Plan, summary: &Summary) -> u8 {
     if !summary.failures.is_empty() {
         return FAILED;
     }
-    let unexpected = |verdict| matches!(verdict, Verdict::NotReproduced | Verdict::NotImplanted);
+    let unexpected =
+        |verdict| matches!(verdict, Verdict::NotReproduced | Verdict::Undecided | Verdict::NotImplanted);
     if judge(plan, summary).iter().any(|judgement| unexpected(judgement.verdict)) { UNEXPECTED } else { FINE }
 }

@@ -95,3 +95,34 @@ pub(super) fn draw(series: &[(usize, Series)], axes: Axes) -> Result<String> {
     }
     Ok(svg.replace("#000000", "currentColor").replace("#C8C8C8", "var(--line)"))
 }
+
+/// Height of a line of text below a figure.
+const LINE: u32 = 18;
+
+/// A figure that stands alone: in colours of its own, on white, with its caption and its legend below.
+pub(super) fn standalone(svg: &str, caption: &str, series: &[&str]) -> String {
+    let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+    let (width, height) = SIZE;
+    let line = |at: usize| height + LINE * (at as u32 + 1);
+    let mut below = format!(
+        "<text x=\"12\" y=\"{}\" font-family=\"sans-serif\" font-size=\"14\" font-weight=\"bold\">{}</text>\n",
+        line(0),
+        escaped(caption)
+    );
+    for (index, name) in series.iter().enumerate() {
+        below += &format!(
+            "<text x=\"12\" y=\"{}\" font-family=\"sans-serif\" font-size=\"14\"><tspan fill=\"{}\">{}</tspan> {}</text>\n",
+            line(index + 1),
+            color(index),
+            mark(index),
+            escaped(name)
+        );
+    }
+    let all = line(series.len()) + LINE / 2;
+    let back = format!("<rect width=\"{width}\" height=\"{all}\" fill=\"#FFFFFF\"/>\n");
+    let end = svg.find('>').map_or(0, |end| end + 1);
+    let head = svg[..end].replace(&format!("height=\"{height}\""), &format!("height=\"{all}\""));
+    let head = head.replace(&format!("0 0 {width} {height}"), &format!("0 0 {width} {all}"));
+    let body = svg[end..].replace("currentColor", "#000000").replace("var(--line)", "#C8C8C8");
+    format!("{head}\n{back}{}", body.replace("</svg>", &format!("{below}</svg>")))
+}

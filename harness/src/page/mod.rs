@@ -90,13 +90,32 @@ pub fn page(page: &Page<'_>) -> Result<String> {
     Ok(markup.into_string())
 }
 
+/// The figures of the page as SVG files that need no page, each by a name that can be a file's.
+pub fn figures(page: &Page<'_>) -> Result<Vec<(String, String)>> {
+    let drawn = [
+        ("frontier", parts::drawn_frontiers(page)?),
+        ("epochs", parts::drawn_trajectories(page)?),
+        ("similarity", parts::drawn_similarities(page)?),
+    ];
+    let mut files = Vec::new();
+    for (kind, parts::Drawn { figures, series }) in drawn {
+        for (svg, caption) in figures {
+            let letter = |letter: char| if letter.is_alphanumeric() { letter } else { '-' };
+            let name: String = format!("{kind}-{caption}").chars().map(letter).collect();
+            let name: Vec<&str> = name.split('-').filter(|word| !word.is_empty()).collect();
+            files.push((name.join("-"), figure::standalone(&svg, &caption, &series)));
+        }
+    }
+    Ok(files)
+}
+
 /// What was run and how its claims fared, in a line.
 fn summary_line(page: &Page<'_>) -> String {
     let plan = page.plan;
     let judged = judge(plan, page.summary);
     let count = |verdict: Verdict| judged.iter().filter(|judgement| judgement.verdict == verdict).count();
     format!(
-        "{} attacks, {} defenses, {} {}, {} training pairs, target {}. Of {} claims {} reproduced, {} not.",
+        "{} attacks, {} defenses, {} {}, {} training pairs, target {}. Of {} claims {} reproduced, {} not, {} undecided.",
         plan.attacks.len(),
         plan.defenses.len(),
         plan.seeds.len(),
@@ -106,5 +125,6 @@ fn summary_line(page: &Page<'_>) -> String {
         judged.len(),
         count(Verdict::Reproduced),
         count(Verdict::NotReproduced),
+        count(Verdict::Undecided),
     )
 }

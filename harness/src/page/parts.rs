@@ -13,7 +13,7 @@ use super::figure::{Axes, Series, color, draw, mark};
 use crate::coverage::Coverage;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, Direction};
 use crate::record::Row;
-use crate::report::{Mean, SUPPORTED_BELOW, Verdict, cell_name, families, judge, short};
+use crate::report::{Mean, SUPPORTED_BELOW, Verdict, cell_name, families, found, interval, judge, short};
 use crate::run::BASELINE;
 
 fn percent(value: f64) -> String {
@@ -38,14 +38,15 @@ pub(super) fn claims(page: &Page<'_>) -> Option<Markup> {
     (!judged.is_empty()).then(|| {
         html! {
             div class="wide" { table {
-                thead { tr { @for name in ["claim", "cell", "metric", "found, %", "band, %", "verdict"] { th scope="col" { (name) } } } }
+                thead { tr { @for name in ["claim", "cell", "metric", "found, %", "90 % interval", "band, %", "verdict"] { th scope="col" { (name) } } } }
                 @for group in claims { tbody { @for (index, judgement) in group.iter().enumerate() { tr {
                     @if index == 0 { th scope="rowgroup" rowspan=(group.len()) {
                         (judgement.claim.claim) br; small { "Source: " (judgement.claim.source) }
                     } }
                     td class="words" { (cell_name(judgement)) }
                     td class="words" { (short(judgement.metric)) }
-                    td { (judgement.value.map_or("–".to_owned(), percent)) }
+                    td { (found(judgement)) }
+                    td class="plain" { (interval(judgement).unwrap_or("–".to_owned())) }
                     td class="plain" { (whole(judgement.band[0])) " to " (whole(judgement.band[1])) }
                     td class=(if judgement.verdict == Verdict::Reproduced { "words" } else { "words bad" }) { (judgement.verdict.name()) }
                 } } } }
@@ -152,7 +153,13 @@ fn front(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     front
 }
 
-pub(super) fn frontiers(page: &Page<'_>) -> Result<Option<Markup>> {
+/// Figures with what each shows, and the names of their series.
+pub(super) struct Drawn<'a> {
+    pub(super) figures: Vec<(String, String)>,
+    pub(super) series: Vec<&'a str>,
+}
+
+pub(super) fn drawn_frontiers<'a>(page: &Page<'a>) -> Result<Drawn<'a>> {
     let (plan, families) = (page.plan, families(page.plan));
     let mut figures = Vec::new();
     for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
@@ -170,19 +177,24 @@ pub(super) fn frontiers(page: &Page<'_>) -> Result<Option<Markup>> {
         };
         figures.push((draw(&series, axes)?, attack.label.clone()));
     }
+    Ok(Drawn { figures, series: families })
+}
+
+pub(super) fn frontiers(page: &Page<'_>) -> Result<Option<Markup>> {
+    let Drawn { figures, series } = drawn_frontiers(page)?;
     Ok((!figures.is_empty()).then(|| html! {
         p { "Every model of every seed, setting and epoch; lines join those that no other of the same defense beats in both, over all seeds. Better is down and to the right." }
-        (legend(&families))
-        div class="figures" { @for (svg, attack) in &figures {
-            (figure(svg, attack))
-        } }
+        (legend(&series))
+        div class="figures" { @for (svg, attack) in &figures { (figure(svg, attack)) } }
     }))
 }
 
-pub(super) fn trajectories(page: &Page<'_>) -> Result<Option<Markup>> {
+pub(super) fn drawn_trajectories<'a>(page: &Page<'a>) -> Result<Drawn<'a>> {
     let (plan, families) = (page.plan, families(page.plan));
-    let Some(last) = page.rows.iter().filter_map(|row| row.epoch).max() else { return Ok(None) };
     let mut figures = Vec::new();
+    let Some(last) = page.rows.iter().filter_map(|row| row.epoch).max() else {
+        return Ok(Drawn { figures, series: families });
+    };
     for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
         let models = models(page, &attack.label);
         for (axis, words) in ["clean accuracy, %", "attack success rate, %"].into_iter().enumerate() {
@@ -212,10 +224,17 @@ pub(super) fn trajectories(page: &Page<'_>) -> Result<Option<Markup>> {
             figures.push((draw(&series, axes)?, format!("{}: {words}", attack.label)));
         }
     }
-    Ok(Some(html! {
-        p { "What a defense does epoch by epoch: a line for each of its settings, means over seeds." }
-        (legend(&families))
-        div class="figures" { @for (svg, caption) in &figures { (figure(svg, caption)) } }
+    Ok(Drawn { figures, series: families })
+}
+
+pub(super) fn trajectories(page: &Page<'_>) -> Result<Option<Markup>> {
+    let Drawn { figures, series } = drawn_trajectories(page)?;
+    Ok((!figures.is_empty()).then(|| {
+        html! {
+            p { "What a defense does epoch by epoch: a line for each of its settings, means over seeds." }
+            (legend(&series))
+            div class="figures" { @for (svg, caption) in &figures { (figure(svg, caption)) } }
+        }
     }))
 }
 
@@ -252,16 +271,16 @@ fn histogram(values: &[f64], [low, high]: [f64; 2]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-pub(super) fn similarities(page: &Page<'_>) -> Result<Option<Markup>> {
-    let (plan, names) = (page.plan, ["clean", "triggered"]);
-    let Some(test) = plan.tests.first() else { return Ok(None) };
+pub(super) fn drawn_similarities<'a>(page: &Page<'a>) -> Result<Drawn<'a>> {
+    let plan = page.plan;
+    let mut drawn = Drawn { figures: Vec::new(), series: vec!["clean", "triggered"] };
+    let Some(test) = plan.tests.first() else { return Ok(drawn) };
     // One setting of each defense: all of a sweep would fill pages.
     let shown: Vec<&str> = families(plan)
         .into_iter()
         .filter_map(|family| plan.defenses.iter().find(|defense| defense.family() == family))
         .map(|defense| defense.label.as_str())
         .collect();
-    let mut figures = Vec::new();
     for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
         for defense in &shown {
             let scores = scores(page.evidence, &attack.label, defense, &test.label)?;
@@ -279,12 +298,17 @@ pub(super) fn similarities(page: &Page<'_>) -> Result<Option<Markup>> {
                 x: (format!("score of {}", plan.target), low..high),
                 y: ("images, %".into(), 0.0..top * 1.05),
             };
-            figures.push((draw(&series, axes)?, format!("{} after {defense}", attack.label)));
+            drawn.figures.push((draw(&series, axes)?, format!("{} after {defense}", attack.label)));
         }
     }
+    Ok(drawn)
+}
+
+pub(super) fn similarities(page: &Page<'_>) -> Result<Option<Markup>> {
+    let Drawn { figures, series } = drawn_similarities(page)?;
     Ok((!figures.is_empty()).then(|| html! {
         p { "How near test images come to the target class, clean and with the trigger (cosine similarities, or logits of a trained head); all seeds." }
-        (legend(&names))
+        (legend(&series))
         div class="figures" { @for (svg, caption) in &figures { (figure(svg, caption)) } }
     }))
 }

@@ -21,16 +21,12 @@ pub struct Choice<T: 'static> {
     pub reserved: Map<String, Value>,
 }
 
-// Derived, it would want `T: Clone`, which no method is.
+// Derived, it would ask that methods can be copied.
 impl<T> Clone for Choice<T> {
     fn clone(&self) -> Self {
-        Self {
-            label: self.label.clone(),
-            entry: self.entry,
-            preset: self.preset.clone(),
-            settings: self.settings.clone(),
-            reserved: self.reserved.clone(),
-        }
+        let Self { label, entry, preset, settings, reserved } = self;
+        let (label, preset) = (label.clone(), preset.clone());
+        Self { label, entry, preset, settings: settings.clone(), reserved: reserved.clone() }
     }
 }
 

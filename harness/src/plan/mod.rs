@@ -25,6 +25,7 @@ use grant::{GRANT_KEYS, TEST_KEYS};
 use section::{Section, Source};
 
 /// A plan with every preset resolved and every sweep unrolled.
+#[derive(Clone)]
 pub struct Plan {
     /// What the run shall answer.
     pub question: String,

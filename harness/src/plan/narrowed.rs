@@ -1,4 +1,4 @@
-//! A plan with some of its defenses, or with others in their place.
+//! Parts of a plan: with some of its defenses, or others in their place; or one cell.
 
 use serde_yaml::{Mapping, Value};
 
@@ -34,5 +34,16 @@ impl Plan {
         plan["defenses"] = rows.into();
         plan["expect"] = Value::Sequence(Vec::new());
         Ok(Self::parse("the plan of the comparison", &serde_yaml::to_string(&plan)?, catalog)?)
+    }
+
+    /// The same plan with only these attacks, this defense and this seed, and no claims: what is stored of them is found
+    /// under the same keys.
+    pub fn part(&self, attacks: &[&str], defense: &str, seed: u64) -> Self {
+        let mut part = self.clone();
+        part.attacks.retain(|attack| attacks.contains(&attack.label.as_str()));
+        part.defenses.retain(|choice| choice.label == defense);
+        part.seeds = vec![seed];
+        part.claims.clear();
+        part
     }
 }

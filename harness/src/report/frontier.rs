@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::Mean;
-use crate::contract::Split;
+use crate::contract::{Defense, Split};
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
-use crate::plan::Plan;
+use crate::plan::{Choice, Plan};
 use crate::record::Row;
 
 /// Attack success rates at which tables give the accuracy kept.
@@ -91,6 +91,38 @@ impl Points {
         Some(best.into_iter().map(|(seed, best)| (seed, best.and_then(|(_, place)| judged(place)))).collect())
     }
 
+    /// The area that the front of `family` dominates, mean over seeds, in [0, 1]: of all clean accuracies and success
+    /// rates the share that one of its models is at least as good as (reference point: accuracy 0, success rate 1).
+    /// The front is that of the set where models are chosen; the values are those of its models on the set judged.
+    pub(super) fn hypervolume(&self, plan: &Plan, attack: &str, family: &str) -> Option<Mean> {
+        let set = |label: &str| self.0.get(label);
+        let (chosen_on, judged_on) = (set(&chooser(plan)?.0)?, set(&plan.tests.first()?.label)?);
+        let own = |place: &Place| {
+            let of_family =
+                |defense: &Choice<Defense>| defense.family() == family && defense.label == place.defense;
+            place.attack == attack && plan.defenses.iter().any(of_family)
+        };
+        let mut models: BTreeMap<u64, Vec<([f64; 2], &Place)>> = BTreeMap::new();
+        for (place, values) in chosen_on.iter().filter(|(place, _)| own(place)) {
+            let &[Some(accuracy), Some(success)] = values else { continue };
+            models.entry(place.seed).or_default().push(([accuracy, success], place));
+        }
+        let area = |models: Vec<([f64; 2], &Place)>| {
+            let judged = front(models).into_iter().filter_map(|(_, place)| match judged_on.get(place) {
+                Some(&[Some(accuracy), Some(success)]) => Some(([accuracy, success], ())),
+                _ => None,
+            });
+            let front = front(judged.collect());
+            let ends = front.iter().skip(1).map(|([_, success], ())| *success).chain([1.0]);
+            front
+                .iter()
+                .zip(ends)
+                .map(|(([accuracy, success], ()), end)| accuracy * (end - success))
+                .sum::<f64>()
+        };
+        Mean::of(&models.into_values().map(area).collect::<Vec<f64>>())
+    }
+
     /// What `family` reaches at a success rate of at most `cap`: means over seeds of [`Points::chosen`].
     pub(super) fn reached(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Reached> {
         let chosen = self.chosen(plan, attack, family, cap)?;
@@ -104,6 +136,18 @@ impl Points {
             seeds: chosen.len(),
         })
     }
+}
+
+/// The points that no other beats in both, by rising success rate: accuracy rises with it.
+fn front<T>(mut points: Vec<([f64; 2], T)>) -> Vec<([f64; 2], T)> {
+    points.sort_by(|([a, b], _), ([c, d], _)| b.total_cmp(d).then(c.total_cmp(a)));
+    let mut best = f64::NEG_INFINITY;
+    points.retain(|([accuracy, _], _)| {
+        let beats = *accuracy > best;
+        best = best.max(*accuracy);
+        beats
+    });
+    points
 }
 
 /// The test set that models are chosen on, and whether it is another than the one judged: the first of the validation
@@ -123,4 +167,16 @@ pub fn families(plan: &Plan) -> Vec<&str> {
         }
     }
     families
+}
+
+#[cfg(test)]
+mod tests {
+    use super::front;
+
+    #[test]
+    fn a_front_is_what_nothing_beats_in_both() {
+        let points = [[0.5, 0.2], [0.4, 0.2], [0.6, 0.9], [0.3, 0.1], [0.55, 0.95]].map(|point| (point, ()));
+        let found: Vec<[f64; 2]> = front(points.to_vec()).into_iter().map(|(point, ())| point).collect();
+        assert_eq!(found, [[0.3, 0.1], [0.5, 0.2], [0.6, 0.9]]);
+    }
 }

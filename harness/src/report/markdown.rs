@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::comparison::{Comparison, DIFFERENCE, sheet};
-use super::table::{Sheet, base_rates, cell_name, frontiers, grid, heading, percent, short};
+use super::table::{Sheet, base_rates, cell_name, found, frontiers, grid, heading, interval, percent, short};
 use super::{Judgement, Summary, Verdict, judge};
 use crate::coverage::Coverage;
 use crate::plan::Plan;
@@ -36,11 +36,16 @@ pub fn markdown(plan: &Plan, summary: &Summary) -> String {
     }
     let judgements = judge(plan, summary);
     if !judgements.is_empty() {
-        let _ =
-            writeln!(text, "| claim | cell | metric | found | band | verdict |\n|---|---|---|---:|---:|---|");
-    }
-    for judgement in &judgements {
-        let _ = writeln!(text, "{}", markdown_row(judgement));
+        // One seed has no interval.
+        let with = judgements.iter().any(|judgement| judgement.interval.is_some());
+        let [title, rule] = if with { [" 90 % interval |", "---:|"] } else { [""; 2] };
+        let _ = writeln!(
+            text,
+            "| claim | cell | metric | found |{title} band | verdict |\n|---|---|---|---:|{rule}---:|---|"
+        );
+        for judgement in &judgements {
+            let _ = writeln!(text, "{}", markdown_row(judgement, with));
+        }
     }
     for (attack, defense, seed, message) in &summary.failures {
         let _ = writeln!(text, "\n`{attack}::{defense}::seed-{seed}` failed: {message}");
@@ -65,12 +70,16 @@ fn table(Sheet { header, rows, names }: &Sheet) -> String {
     [line(header), rule].into_iter().chain(rows.iter().map(|row| line(row))).collect()
 }
 
-fn markdown_row(judgement: &Judgement<'_>) -> String {
-    let Judgement { claim, value, band: [lowest, highest], verdict, .. } = judgement;
-    let found = value.map_or_else(|| "–".to_owned(), |value| format!("{:.1}", value * 100.0));
+fn markdown_row(judgement: &Judgement<'_>, with_interval: bool) -> String {
+    let Judgement { claim, band, verdict, .. } = judgement;
     let name = verdict.name();
     let verdict = if *verdict == Verdict::Reproduced { name.to_owned() } else { format!("**{name}**") };
-    let (cell, metric) = (cell_name(judgement), short(judgement.metric));
-    let (lowest, highest) = (lowest * 100.0, highest * 100.0);
-    format!("| {} | {cell} | {metric} | {found} | {lowest:.0} to {highest:.0} | {verdict} |", claim.claim)
+    let (cell, metric, found) = (cell_name(judgement), short(judgement.metric), found(judgement));
+    let interval = interval(judgement).unwrap_or_else(|| "–".to_owned());
+    let between = if with_interval { format!(" {interval} |") } else { String::new() };
+    let [lowest, highest] = band.map(|edge| edge * 100.0);
+    format!(
+        "| {} | {cell} | {metric} | {found} |{between} {lowest:.0} to {highest:.0} | {verdict} |",
+        claim.claim
+    )
 }

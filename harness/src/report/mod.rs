@@ -1,6 +1,8 @@
 //! From rows to tables and verdicts.
 
 mod comparison;
+mod expectation;
+mod export;
 mod frontier;
 mod markdown;
 mod splice;
@@ -13,10 +15,12 @@ use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame};
 
 pub use comparison::{Comparison, SUPPORTED_BELOW, compare};
+pub use expectation::{FLOOR, expectation};
+pub use export::{csv, json_lines, latex};
 pub use frontier::{Reached, families};
 pub use markdown::{compared_markdown, markdown};
 pub use splice::splice;
-pub(crate) use table::{cell_name, short};
+pub(crate) use table::{cell_name, found, interval, short};
 pub use table::{compared_terminal, terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 
@@ -52,10 +56,12 @@ impl Mean {
 /// What tells one mean from another, in the order of [`KEYS`].
 type CellKey = [String; 5];
 const KEYS: [&str; 5] = ["attack", "defense", "trigger", "test_set", "metric"];
+/// The values of one cell and metric by seed.
+pub(crate) type Seeds = BTreeMap<u64, f64>;
 
 /// Means over seeds of everything that was measured, and what failed.
 pub struct Summary {
-    means: BTreeMap<CellKey, Mean>,
+    values: BTreeMap<CellKey, Seeds>,
     points: frontier::Points,
     /// Failed cells with their seed and message: attack, defense, seed, message.
     pub failures: Vec<(String, String, u64, String)>,
@@ -83,20 +89,20 @@ impl Summary {
                 text("trigger", |row| &row.trigger),
                 text("test_set", |row| &row.test_set),
                 text("metric", |row| &row.metric),
+                Column::new("seed".into(), rows.iter().map(|row| row.seed).collect::<Vec<_>>()),
                 Column::new("value".into(), rows.iter().map(|row| row.value).collect::<Vec<_>>()),
             ],
         )?;
-        let mut means = BTreeMap::new();
+        let mut values = BTreeMap::new();
         for group in frame.partition_by_stable(KEYS, true)? {
             let mut key = CellKey::default();
             for (part, name) in key.iter_mut().zip(KEYS) {
                 group.column(name)?.str()?.get(0).context("a group without a key")?.clone_into(part);
             }
-            let values = group.column("value")?.f64()?;
-            let values: Vec<f64> = values.into_no_null_iter().collect();
-            means.insert(key, Mean::of(&values).context("a group without a mean")?);
+            let seeds = group.column("seed")?.u64()?.into_no_null_iter();
+            values.insert(key, seeds.zip(group.column("value")?.f64()?.into_no_null_iter()).collect());
         }
-        Ok(Self { means, points, failures, data })
+        Ok(Self { values, points, failures, data })
     }
 
     /// The mean of a metric.
@@ -108,8 +114,33 @@ impl Summary {
         test_set: &str,
         metric: &str,
     ) -> Option<Mean> {
-        let key: CellKey = [attack, defense, trigger, test_set, metric].map(str::to_owned);
-        self.means.get(&key).copied()
+        let values = self.seeds(attack, defense, trigger, test_set, metric)?;
+        Mean::of(&values.values().copied().collect::<Vec<_>>())
+    }
+
+    /// The values of a metric by seed.
+    pub(crate) fn seeds(
+        &self,
+        attack: &str,
+        defense: &str,
+        trigger: &str,
+        test_set: &str,
+        metric: &str,
+    ) -> Option<&Seeds> {
+        self.values.get(&[attack, defense, trigger, test_set, metric].map(str::to_owned))
+    }
+
+    /// Hypervolume of the front of `family`; see METHODOLOGY.md.
+    pub(crate) fn hypervolume(&self, plan: &Plan, attack: &str, family: &str) -> Option<Mean> {
+        self.points.hypervolume(plan, attack, family)
+    }
+
+    /// The accuracy that `family` keeps at `cap` by seed; 0 where it never gets there.
+    fn kept(&self, plan: &Plan, attack: &str, family: &str, cap: f64) -> Option<Seeds> {
+        let chosen = self.points.chosen(plan, attack, family, cap)?;
+        let accuracy = |model: Option<[f64; 2]>| model.map_or(0.0, |[accuracy, _]| accuracy);
+        (!chosen.is_empty())
+            .then(|| chosen.into_iter().map(|(seed, model)| (seed, accuracy(model))).collect())
     }
 
     /// The accuracy that the settings of `family` keep, each tuned on its own, at an attack success rate of at most

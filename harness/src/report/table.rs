@@ -3,12 +3,13 @@
 use super::comparison::{Comparison, sheet};
 use super::frontier::{CAPS, chooser, families};
 use super::{Judgement, Mean, Reached, Summary, judge};
+use crate::contract::Dataset;
 use crate::coverage::Coverage;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
-use crate::plan::Plan;
+use crate::plan::{Choice, Plan};
 use crate::run::BASELINE;
 
-const NOT_IMPLANTED: &str = "not implanted";
+pub(super) const NOT_IMPLANTED: &str = "not implanted";
 
 pub(super) fn percent(mean: Mean) -> String {
     match mean.deviation {
@@ -52,15 +53,15 @@ pub(super) fn base_rates<'a>(plan: &'a Plan, summary: &Summary, set: &str) -> Ve
         .collect()
 }
 
-/// One over the number of classes of the first test set, in percent.
-fn chance(plan: &Plan) -> Option<f64> {
-    let classes = plan.tests.first()?.build().ok()?.classes?.classes().len();
-    Some(100.0 / classes as f64)
+/// One over the number of classes of a test set, in percent.
+pub(super) fn chance(test: &Choice<Dataset>) -> Option<f64> {
+    Some(100.0 / test.build().ok()?.classes?.classes().len() as f64)
 }
 
 pub(super) fn heading(plan: &Plan, set: &str) -> String {
     let seeds = plan.seeds.len();
-    let chance = chance(plan).map_or_else(String::new, |chance| format!(", chance {chance:.1}"));
+    let test = plan.tests.iter().find(|test| test.label == set);
+    let chance = test.and_then(chance).map_or_else(String::new, |chance| format!(", chance {chance:.1}"));
     let caution = if seeds == 1 { " (one seed: a direction, not a result)" } else { " (mean ± sd)" };
     format!(
         "{set}, clean accuracy / attack success rate in percent{chance}; {seeds} seed{}{caution}",
@@ -124,7 +125,7 @@ pub(super) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet
     }
     let undefended = plan.defenses.iter().find(|defense| defense.entry.card.name == BASELINE)?;
     let test = &plan.tests.first()?.label;
-    let mut rows = Vec::new();
+    let (mut rows, none) = (Vec::new(), || "–".to_owned());
     for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
         for family in families.iter().filter(|family| **family != undefended.label) {
             let before = match cell(plan, summary, &attack.label, &undefended.label, test) {
@@ -132,18 +133,18 @@ pub(super) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet
                 Err(why) => why.to_owned(),
             };
             let mut row = vec![attack.label.clone(), (*family).to_owned(), before];
+            let implanted = !summary.not_implanted(plan, &attack.label, family);
             for cap in CAPS {
-                if summary.not_implanted(plan, &attack.label, family) {
-                    row.push(NOT_IMPLANTED.to_owned());
-                    continue;
-                }
                 let reached = summary.reached(plan, &attack.label, family, cap);
-                row.push(reached.map_or_else(|| "–".to_owned(), kept));
+                row.push(if implanted { reached.map_or_else(none, kept) } else { NOT_IMPLANTED.to_owned() });
             }
+            let area = summary.hypervolume(plan, &attack.label, family).filter(|_| implanted);
+            row.push(area.map_or_else(none, percent));
             rows.push(row);
         }
     }
-    let titles = CAPS.map(|cap| format!("at ASR ≤ {:.0}", cap * 100.0));
+    let titles = CAPS.map(|cap| format!("at ASR ≤ {:.0}", cap * 100.0)).into_iter();
+    let titles = titles.chain(["hypervolume ↑".to_owned()]);
     let header = ["attack", "defense", "undefended"].map(str::to_owned).into_iter().chain(titles).collect();
     let how = if apart {
         format!("settings and epochs chosen on {chooser}, values from {test}")
@@ -152,7 +153,8 @@ pub(super) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet
     };
     let text = format!(
         "Frontier: the highest clean accuracy that each defense keeps at an attack success rate of at most so much, \
-         over its settings and epochs (CA / ASR in percent; {how})"
+         over its settings and epochs (CA / ASR in percent; {how}); hypervolume: the share of all accuracies and success \
+         rates that its front is at least as good as"
     );
     (!rows.is_empty()).then_some((text, Sheet { header, rows, names: 2 }))
 }
@@ -210,7 +212,7 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
     for judgement in judge(plan, summary) {
         if judgement.claim.claim != claim {
             claim = &judgement.claim.claim;
-            wrap(&mut text, claim, ["", ""], width);
+            wrap(&mut text, &format!("{claim} (source: {})", judgement.claim.source), ["", ""], width);
         }
         let line = format!("{:<14} {}", judgement.verdict.name(), said(&judgement));
         wrap(&mut text, &line, ["  ", "                 "], width);
@@ -226,12 +228,27 @@ pub fn terminal(plan: &Plan, summary: &Summary, width: usize) -> String {
     text
 }
 
-/// What was measured, and the band.
+/// What was measured, and the band, in percent.
 fn said(judgement: &Judgement<'_>) -> String {
-    let Judgement { value, band: [lowest, highest], .. } = judgement;
-    let found = value.map_or_else(|| "no value".to_owned(), |value| format!("{:.1}", value * 100.0));
+    let [lowest, highest] = judgement.band.map(|edge| edge * 100.0);
     let (cell, metric) = (cell_name(judgement), short(judgement.metric));
-    format!("{cell}: {metric} {found}, expected {:.1} to {:.1}", lowest * 100.0, highest * 100.0)
+    let between = interval(judgement).map_or_else(String::new, |edges| format!(", 90 % interval {edges}"));
+    format!("{cell}: {metric} {}{between}, expected {lowest:.1} to {highest:.1}", found(judgement))
+}
+
+/// What was measured, in percent, with how many seeds where there are several.
+pub(crate) fn found(judgement: &Judgement<'_>) -> String {
+    match judgement.found {
+        None => "–".to_owned(),
+        Some(mean) if mean.seeds == 1 => percent(mean),
+        Some(mean) => format!("{} (n = {})", percent(mean), mean.seeds),
+    }
+}
+
+/// The interval of what was measured, in percent.
+pub(crate) fn interval(judgement: &Judgement<'_>) -> Option<String> {
+    let [low, high] = judgement.interval?.map(|edge| edge * 100.0);
+    Some(format!("{low:.1} to {high:.1}"))
 }
 
 /// The cell that is judged, with the trigger if it is not its own and the cell whose value is taken away.

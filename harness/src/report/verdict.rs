@@ -1,16 +1,24 @@
 //! Judges the claims of a plan.
 
-use super::{Mean, Summary};
+use super::{Mean, Seeds, Summary};
 use crate::plan::{Claim, Plan};
 use crate::run::BASELINE;
+use crate::statistics::{Welch, mean_interval};
+
+/// Seeds from which on an interval is held against a band and not the mean alone.
+const ENOUGH: usize = 3;
+/// Probability of that interval: it lies in the band where two one-sided tests at 5 % say so (Schuirmann, 1987).
+const LEVEL: f64 = 0.90;
 
 /// What is said of a claim; never mixed with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every metric lies in its band.
+    /// The value lies in its band; of three seeds or more the interval of their mean does.
     Reproduced,
-    /// One does not.
+    /// The mean lies outside.
     NotReproduced,
+    /// The mean lies inside, its interval does not: the seeds are too few or too far apart to say.
+    Undecided,
     /// The attack is not in the undefended model, so there is nothing to defend against.
     NotImplanted,
     /// A cell that it needs failed: the machine or the program, never the science.
@@ -25,6 +33,7 @@ impl Verdict {
         match self {
             Self::Reproduced => "reproduced",
             Self::NotReproduced => "not reproduced",
+            Self::Undecided => "undecided",
             Self::NotImplanted => "not implanted",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
@@ -42,14 +51,32 @@ pub struct Judgement<'a> {
     pub trigger: Option<&'a str>,
     /// Metric.
     pub metric: &'a str,
-    /// Mean over seeds, after taking away the other cell's if the claim names one.
-    pub value: Option<f64>,
-    /// Seeds.
-    pub seeds: usize,
+    /// Mean over seeds; if the claim names another cell, of the differences from it.
+    pub found: Option<Mean>,
+    /// 90 % interval of that mean; `None` for fewer than three seeds.
+    pub interval: Option<[f64; 2]>,
     /// The band.
     pub band: [f64; 2],
     /// The verdict.
     pub verdict: Verdict,
+}
+
+impl Judgement<'_> {
+    /// What was found, what was expected, and where that comes from, in fractions:
+    /// `attack success rate 0.31, expected 0.05–0.25 (source: …, n = 3)`.
+    pub fn in_words(&self) -> String {
+        let Self { claim, found, interval, band: [lowest, highest], .. } = self;
+        let (metric, source) = (self.metric.replace('-', " "), &claim.source);
+        let Some(Mean { mean, deviation, seeds }) = found else {
+            return format!("{metric} was not measured, expected {lowest}–{highest} (source: {source})");
+        };
+        let spread = deviation.map_or_else(String::new, |deviation| format!(" ± {deviation:.3}"));
+        let between = interval
+            .map_or_else(String::new, |[low, high]| format!(" (90 % interval {low:.3} to {high:.3})"));
+        format!(
+            "{metric} {mean:.3}{spread}{between}, expected {lowest}–{highest} (source: {source}, n = {seeds})"
+        )
+    }
 }
 
 /// Judges every claim of a plan on its first test set.
@@ -89,25 +116,51 @@ fn judge_one<'a>(
     // The undefended model has no frontier: it is compared with as it is.
     let cap = |defense: &str| claim.at_success.filter(|_| !undefended(defense));
     let measure = |(attack, defense): (&str, &str)| match cap(defense) {
-        None => summary.get(attack, defense, trigger.unwrap_or(attack), set, metric),
-        // A defense that never gets there keeps nothing.
-        Some(cap) => summary.reached(plan, attack, defense, cap).map(|reached| {
-            reached.accuracy.unwrap_or(Mean { mean: 0.0, deviation: None, seeds: reached.seeds })
-        }),
+        None => summary.seeds(attack, defense, trigger.unwrap_or(attack), set, metric).cloned(),
+        Some(cap) => summary.kept(plan, attack, defense, cap),
     };
-    let values: Option<Vec<_>> = cells.iter().map(|cell| measure(*cell)).collect();
-    let value = values.as_ref().map(|values| values[0].mean - values.get(1).map_or(0.0, |other| other.mean));
-    let seeds = values.iter().flatten().map(|mean| mean.seeds).min().unwrap_or(0);
+    let values: Option<Vec<Seeds>> = cells.iter().map(|cell| measure(*cell)).collect();
+    let found = values.as_deref().and_then(over_seeds);
+    // What cannot be is not in an interval: a share is not above 1, nor a difference.
+    let lowest = if other.is_some() || metric.contains("similarity") { -1.0 } else { 0.0 };
+    let interval =
+        found.and_then(|(_, interval)| interval).map(|edges| edges.map(|edge| edge.clamp(lowest, 1.0)));
+    let within = |value: f64| (band[0]..=band[1]).contains(&value);
     let verdict = if cells.iter().any(|(attack, defense)| summary.failure(attack, defense).is_some()) {
         Verdict::Failed
     } else if summary.not_implanted(plan, attack, &claim.defense) {
         Verdict::NotImplanted
     } else {
-        match value {
+        match found {
             None => Verdict::Skipped,
-            Some(value) if (band[0]..=band[1]).contains(&value) => Verdict::Reproduced,
-            Some(_) => Verdict::NotReproduced,
+            Some((mean, _)) if !within(mean.mean) => Verdict::NotReproduced,
+            Some(_) if interval.is_some_and(|edges| !edges.into_iter().all(within)) => Verdict::Undecided,
+            Some(_) => Verdict::Reproduced,
         }
     };
-    Judgement { claim, attack, trigger, metric, value, seeds, band, verdict }
+    let found = found.map(|(mean, _)| mean);
+    Judgement { claim, attack, trigger, metric, found, interval, band, verdict }
+}
+
+/// Mean and interval of a cell's values, or of what they have over another cell's: seed by seed where both have the
+/// same seeds, otherwise of the two means (Welch).
+fn over_seeds(values: &[Seeds]) -> Option<(Mean, Option<[f64; 2]>)> {
+    let enough = |count: usize| count >= ENOUGH;
+    let alone = |values: Vec<f64>| {
+        Some((Mean::of(&values)?, mean_interval(&values, LEVEL).filter(|_| enough(values.len()))))
+    };
+    match values {
+        [own] => alone(own.values().copied().collect()),
+        [own, other] if own.keys().eq(other.keys()) => {
+            alone(own.values().zip(other.values()).map(|(own, other)| own - other).collect())
+        }
+        [own, other] => {
+            let [own, other] = [own, other].map(|values| values.values().copied().collect::<Vec<_>>());
+            let seeds = own.len().min(other.len());
+            let mean = Mean::of(&own)?.mean - Mean::of(&other)?.mean;
+            let interval = Welch::of(&own, &other).and_then(|welch| welch.interval(LEVEL));
+            Some((Mean { mean, deviation: None, seeds }, interval.filter(|_| enough(seeds))))
+        }
+        _ => None,
+    }
 }

@@ -1,0 +1,287 @@
+//! Cells and claims of a plan as tests: each a trial of its own that runs no more than it needs, from a store that
+//! processes share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use datasets::fetch::catalogue::SOURCES;
+use harness::cost::Cost;
+use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, METRICS};
+use harness::progress::Verbosity;
+use harness::record::{Row, Status};
+use harness::report::{Judgement, Summary, Verdict, judge};
+use harness::run::{BASELINE, Options};
+use harness::store::Store;
+use harness::survey::{DataState, survey};
+use harness::{Plan, describe};
+use libtest_mimic::{Completion, Failed, Trial};
+
+/// What stands in the names of metrics of image–caption pairs.
+const OF_PAIRS: [&str; 3] = ["similarity", "recall", "caption-hit"];
+/// Trials that cost more floating-point operations with nothing stored are ignored unless asked for: those of ten
+/// minutes on two CPU cores, which were measured at 0.2 TFLOP/s (results/speed).
+const HEAVY: f64 = 600.0 * 0.2e12;
+
+/// A plan whose cells are trials.
+pub struct Bench {
+    plan: Plan,
+    store: PathBuf,
+    threads: usize,
+    /// What this process has run already.
+    ran: Mutex<BTreeMap<Cell, Arc<OnceLock<Ran>>>>,
+    ledger: Mutex<Vec<Entry>>,
+}
+
+/// A cell under a trigger.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cell {
+    attack: String,
+    defense: String,
+    trigger: String,
+    seed: u64,
+}
+
+/// Rows of a cell, or why there are none.
+type Ran = Result<Vec<Row>, Trouble>;
+
+#[derive(Clone, Debug)]
+enum Trouble {
+    /// Data are not here.
+    Missing(String),
+    /// The machine or the program.
+    Failed(String),
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The trial.
+    pub name: String,
+    /// `measured` for a cell; of a claim its verdict; `failed`, or `skipped` where something is missing.
+    pub outcome: &'static str,
+    /// What was found or what is missing.
+    pub message: String,
+}
+
+/// Every outcome, in the order of the ledger.
+pub const OUTCOMES: [&str; 7] =
+    ["measured", "reproduced", "not reproduced", "undecided", "not implanted", "failed", "skipped"];
+
+impl Bench {
+    /// The trials of a plan, over a store that exists or will be made; each runs with so many threads.
+    pub fn new(plan: Plan, store: PathBuf, threads: usize) -> Self {
+        Self { plan, store, threads: threads.max(1), ran: Mutex::default(), ledger: Mutex::default() }
+    }
+
+    /// How the trials that ran ended, by name.
+    pub fn ledger(&self) -> Vec<Entry> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ledger.sort_by(|a, b| a.name.cmp(&b.name));
+        ledger
+    }
+
+    /// Every cell and every claim as a trial. Nothing is read, built or run before one starts.
+    pub fn trials(self: &Arc<Self>) -> anyhow::Result<Vec<Trial>> {
+        let mut trials = Vec::new();
+        for seed in &self.plan.seeds {
+            for attack in &self.plan.attacks {
+                for defense in &self.plan.defenses {
+                    let (attack, defense) = (attack.label.clone(), defense.label.clone());
+                    let cell = Cell { trigger: attack.clone(), attack, defense, seed: *seed };
+                    let name = format!("{}::{}::seed-{seed}", cell.attack, cell.defense);
+                    let (bench, heavy) = (self.clone(), self.is_heavy(std::slice::from_ref(&cell)));
+                    let check = move || bench.check(&cell);
+                    trials.push(self.trial(name, check).with_ignored_flag(heavy));
+                }
+            }
+        }
+        // Without rows every judgement is there and none is made.
+        for (index, judgement) in judge(&self.plan, &Summary::of(&[], Vec::new())?).iter().enumerate() {
+            let (bench, cells) = (self.clone(), self.needed(judgement));
+            let (heavy, claim) = (self.is_heavy(&cells), move || bench.claim(index, &cells));
+            trials.push(self.trial(self.name(judgement), claim).with_ignored_flag(heavy));
+        }
+        Ok(trials)
+    }
+
+    /// A trial of this name that writes into the ledger.
+    fn trial(
+        self: &Arc<Self>,
+        name: String,
+        run: impl FnOnce() -> Result<(&'static str, String), Trouble> + Send + 'static,
+    ) -> Trial {
+        let bench = self.clone();
+        Trial::ignorable_test(name.clone(), move || {
+            let (outcome, message) = match run() {
+                Ok(done) => done,
+                Err(Trouble::Missing(message)) => ("skipped", message),
+                Err(Trouble::Failed(message)) => ("failed", message),
+            };
+            let completion = match outcome {
+                "measured" | "reproduced" => Ok(Completion::Completed),
+                "skipped" => Ok(Completion::ignored_with(&message)),
+                "not reproduced" => Err(Failed::from(&message)),
+                other => Err(Failed::from(format!("{other}: {message}"))),
+            };
+            let entry = Entry { name, outcome, message };
+            bench.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+            completion
+        })
+    }
+
+    /// `claim-2::the-attack-implants::badnet::attack-success-rate`; claims are counted from 1, as two may be worded alike.
+    fn name(&self, judgement: &Judgement<'_>) -> String {
+        let Judgement { claim, attack, trigger, metric, .. } = judgement;
+        let number = 1 + self.plan.claims.iter().take_while(|other| !std::ptr::eq(*other, *claim)).count();
+        let lower = claim.claim.to_lowercase();
+        let words: Vec<&str> =
+            lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let under = trigger.map_or_else(String::new, |trigger| format!("::under-{trigger}"));
+        format!("claim-{number}::{}::{attack}{under}::{metric}", words.join("-"))
+    }
+
+    /// The cells that a judgement needs: those it names, and the undefended one, which says whether the attack is
+    /// implanted.
+    fn needed(&self, judgement: &Judgement<'_>) -> Vec<Cell> {
+        let Judgement { claim, attack, trigger, .. } = judgement;
+        let minus = claim.minus.as_ref();
+        let other_attack = minus.and_then(|other| other.attack.as_deref()).unwrap_or(attack);
+        let other_defense = minus.and_then(|other| other.defense.as_deref()).unwrap_or(&claim.defense);
+        let mut cells = BTreeSet::new();
+        for choice in &self.plan.defenses {
+            let named =
+                |name: &str| choice.label == name || (claim.at_success.is_some() && choice.family() == name);
+            let undefended = choice.entry.card.name == BASELINE;
+            let wanted =
+                [(*attack, named(&claim.defense) || undefended), (other_attack, named(other_defense))];
+            for (attack, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+                for seed in &self.plan.seeds {
+                    // The undefended one is also needed under its own trigger.
+                    let own = undefended.then_some(attack);
+                    for trigger in std::iter::once(trigger.unwrap_or(attack)).chain(own) {
+                        let [attack, trigger] = [attack, trigger].map(str::to_owned);
+                        cells.insert(Cell { attack, defense: choice.label.clone(), trigger, seed: *seed });
+                    }
+                }
+            }
+        }
+        cells.into_iter().collect()
+    }
+
+    fn is_heavy(&self, cells: &[Cell]) -> bool {
+        let cost = Cost::of(&self.plan);
+        let trained: BTreeSet<_> = cells.iter().map(|cell| (&cell.attack, cell.seed)).collect();
+        let defense = |cell: &Cell| {
+            let choice = self.plan.defenses.iter().find(|choice| choice.label == cell.defense);
+            choice
+                .filter(|choice| choice.entry.card.name != BASELINE)
+                .map_or(0.0, |choice| cost.defense(choice))
+        };
+        let defended: f64 = cells.iter().map(|cell| defense(cell) + cost.observation()).sum();
+        trained.len() as f64 * cost.training() + defended > HEAVY
+    }
+
+    /// Rows of a cell, from this process, the store, or a run of what is missing.
+    fn ran(&self, cell: &Cell) -> Ran {
+        let slot = {
+            let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+            ran.entry(cell.clone()).or_default().clone()
+        };
+        slot.get_or_init(|| self.run(cell)).clone()
+    }
+
+    fn run(&self, cell: &Cell) -> Ran {
+        let failed = |error: anyhow::Error| Trouble::Failed(describe(&error));
+        let plan = self.plan.part(&[&cell.attack, &cell.trigger], &cell.defense, cell.seed);
+        let store = Store::open(&self.store).map_err(failed)?;
+        let (_, data) = survey(&plan, &store).map_err(failed)?;
+        for known in &data {
+            if let DataState::Absent(why) = &known.state {
+                let source = SOURCES.iter().find(|source| source.read_by == known.entry);
+                return Err(Trouble::Missing(match source {
+                    Some(source) => {
+                        format!("needs {}: run cleanbench data fetch {} ({why})", known.set, source.name)
+                    }
+                    None => format!("needs {}: {why}", known.set),
+                }));
+            }
+        }
+        let options =
+            Options { jobs: 1, threads: self.threads, verbosity: Verbosity::Quiet, width: 80, budget: None };
+        let outcome = harness::run(&plan, &store, &options, &AtomicBool::new(false)).map_err(failed)?;
+        let own = outcome.observations.iter().filter(|found| found.attack == cell.attack);
+        let mut rows: Vec<Row> = own.flat_map(|found| found.rows()).collect();
+        if let Some(row) = rows.iter().find(|row| row.status != Status::Measured) {
+            return Err(Trouble::Failed(row.message.clone()));
+        }
+        rows.retain(|row| row.trigger == cell.trigger);
+        Ok(rows)
+    }
+
+    /// A cell is measured where every image was looked at and every figure is possible.
+    fn check(&self, cell: &Cell) -> Result<(&'static str, String), Trouble> {
+        let rows = self.ran(cell)?;
+        let failed = |message: String| Err(Trouble::Failed(message));
+        let choice = self.plan.defenses.iter().find(|choice| choice.label == cell.defense);
+        let trains_head = choice.is_some_and(|choice| choice.entry.card.name == "supervised");
+        for test in &self.plan.tests {
+            let own = |metric: &str| {
+                let mut rows = rows.iter().filter(|row| row.epoch.is_none() && row.test_set == test.label);
+                rows.find(|row| row.metric == metric)
+            };
+            for metric in METRICS {
+                let of_pairs = OF_PAIRS.iter().any(|word| metric.name.contains(word));
+                let lowest = if metric.name.contains("similarity") { -1.0 } else { 0.0 };
+                match own(metric.name).and_then(|row| row.value) {
+                    Some(value) if (lowest..=1.0).contains(&value) => {}
+                    Some(value) => return failed(format!("{} is {value}", metric.name)),
+                    // A model with a trained head is not asked for pairs, and not every plan or set has any.
+                    None if of_pairs && (trains_head || self.plan.test_pairs == 0) => {}
+                    None if of_pairs && !test.build().is_ok_and(|set| set.pairs.is_some()) => {}
+                    None => return failed(format!("{} was not measured on {}", metric.name, test.label)),
+                }
+            }
+        }
+        let [accuracy, success] = [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE].map(|metric| {
+            let found = rows.iter().find(|row| row.epoch.is_none() && row.metric == metric);
+            found.and_then(|row| row.value).unwrap_or(f64::NAN)
+        });
+        Ok(("measured", format!("clean accuracy {accuracy:.3}, attack success rate {success:.3}")))
+    }
+
+    /// Values of a cell, for comparisons with another one.
+    pub fn values(&self, attack: &str, defense: &str, seed: u64) -> Result<Vec<Option<f64>>, Failed> {
+        let [attack, defense] = [attack, defense].map(str::to_owned);
+        match self.ran(&Cell { trigger: attack.clone(), attack, defense, seed }) {
+            Ok(rows) => Ok(rows.iter().map(|row| row.value).collect()),
+            Err(Trouble::Missing(message) | Trouble::Failed(message)) => Err(message.into()),
+        }
+    }
+
+    fn claim(&self, index: usize, cells: &[Cell]) -> Result<(&'static str, String), Trouble> {
+        let mut rows = Vec::new();
+        for cell in cells {
+            rows.extend(self.ran(cell)?);
+        }
+        let summary = Summary::of(&rows, Vec::new()).map_err(|error| Trouble::Failed(describe(&error)))?;
+        let judgements = judge(&self.plan, &summary);
+        let Some(judgement) = judgements.get(index) else {
+            return Err(Trouble::Failed("no such claim".to_owned()));
+        };
+        let message = judgement.in_words();
+        match judgement.verdict {
+            Verdict::Failed | Verdict::Skipped => Err(Trouble::Failed(message)),
+            verdict => Ok((verdict.name(), message)),
+        }
+    }
+}
+
+/// How many trials ended how, in a line; outcomes that did not occur are left out.
+pub fn counted(ledger: &[Entry]) -> String {
+    let count = |outcome: &str| ledger.iter().filter(|entry| entry.outcome == outcome).count();
+    let counts = OUTCOMES.iter().map(|outcome| (count(outcome), outcome)).filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, outcome)| format!("{count} {outcome}")).collect();
+    if counts.is_empty() { "nothing ran".to_owned() } else { counts.join(", ") }
+}

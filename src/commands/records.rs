@@ -1,0 +1,122 @@
+//! `cleanbench expect`, `replay`, `diff`, `merge` and `bundle`: what is done with records.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use harness::record::{CellDifference, Record, Row, difference, merge as merge_records, verify};
+use harness::report::{Summary, csv, expectation, latex, markdown};
+use harness::{Catalog, Plan};
+
+use super::report::{opened, page};
+use crate::cli::{BundleOptions, DiffOptions, ExpectOptions, MergeOptions, ReplayOptions};
+use crate::{FINE, UNEXPECTED, mistake};
+
+/// Proposes bands from records.
+pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
+    let (mut rows, mut names) = (Vec::new(), Vec::new());
+    for folder in &options.records {
+        let record = opened(folder)?;
+        rows.extend(record.rows()?);
+        names.push(format!("{} (rows.csv {})", folder.display(), &record.rows_hash()?[..16]));
+    }
+    let paths: Vec<String> = options.records.iter().map(|folder| folder.display().to_string()).collect();
+    let source = format!("{}; cleanbench expect {}", names.join(", "), paths.join(" "));
+    print!("{}", expectation(&rows, &source).map_err(|error| mistake(format!("{error:#}")))?);
+    Ok(FINE)
+}
+
+/// Makes every table and the page of a record again, from its evidence alone.
+pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
+    let record = opened(&options.record)?;
+    let plan = Plan::load(&record.plan_path(), catalog)?;
+    let rows = record.rescored()?;
+    let summary = Summary::of(&rows, record.data()?)?;
+    let folder = options.to.as_deref().unwrap_or_else(|| record.folder());
+    let to = if folder == record.folder() { None } else { Some(Record::create(folder)?) };
+    let to = to.as_ref().unwrap_or(&record);
+    to.put("report.md", markdown(&plan, &summary).as_bytes())?;
+    to.put("table.csv", csv(&plan, &summary)?.as_bytes())?;
+    to.put("table.tex", latex(&plan, &summary, &rows).as_bytes())?;
+    to.put("page.html", page(&record, &plan, &rows, &summary)?.as_bytes())?;
+    println!("{}: report.md, table.csv, table.tex, page.html", folder.display());
+    Ok(FINE)
+}
+
+/// Says in which cells two records differ, by how much, and why.
+pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
+    let found = difference(&opened(&options.first)?, &opened(&options.second)?)?;
+    for changed in &found.settings {
+        println!("{changed}");
+    }
+    for changed in &found.environment {
+        println!("where it ran: {changed}");
+    }
+    let primary = |cell: &&CellDifference| {
+        cell.row.epoch.is_none() && [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE].contains(&cell.row.metric.as_str())
+    };
+    let shown: Vec<&CellDifference> =
+        found.cells.iter().filter(|cell| options.all || primary(cell)).collect();
+    for cell in &shown {
+        println!("{}", line(cell));
+    }
+    let (differ, compared, rest) = (found.cells.len(), found.compared, found.cells.len() - shown.len());
+    let rest = if rest == 0 { String::new() } else { format!(", {rest} of them not shown: --all") };
+    println!("{differ} of {compared} values differ{rest}");
+    Ok(if differ == 0 && found.settings.is_empty() { FINE } else { UNEXPECTED })
+}
+
+/// A value that differs, in percent, beside the spread over seeds.
+fn line(cell: &CellDifference) -> String {
+    let CellDifference { row, values, noise, same_evidence, explained_by } = cell;
+    let Row { attack, defense, trigger, seed, test_set, metric, epoch, .. } = row;
+    let percent = |value: Option<f64>| {
+        value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0))
+    };
+    let under = if trigger == attack { String::new() } else { format!(" under {trigger}") };
+    let epoch = epoch.map_or_else(String::new, |epoch| format!(" after epoch {epoch}"));
+    let by = match (values, noise) {
+        ([Some(first), Some(second)], Some(noise)) if *noise > 0.0 => {
+            let change = second - first;
+            format!(" ({:+.1}, {:.1} sd of seeds)", change * 100.0, change.abs() / noise)
+        }
+        ([Some(first), Some(second)], _) => format!(" ({:+.1})", (second - first) * 100.0),
+        _ => String::new(),
+    };
+    let why = match (explained_by.is_empty(), same_evidence) {
+        (false, _) => explained_by.join(", "),
+        (true, true) => {
+            "the same evidence: the rows were edited, or the metric's definition changed".to_owned()
+        }
+        (true, false) => "no setting of it: another program, device or data".to_owned(),
+    };
+    format!(
+        "{attack}::{defense}::seed-{seed}{under}{epoch}, {metric} on {test_set}: {} -> {}{by}; {why}",
+        percent(values[0]),
+        percent(values[1])
+    )
+}
+
+/// Joins records of one plan.
+pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
+    let records = options.records.iter().map(|folder| opened(folder)).collect::<Result<Vec<_>>>()?;
+    let merged = merge_records(&records, &options.to).map_err(|error| mistake(format!("{error:#}")))?;
+    let plan = Plan::load(&merged.plan_path(), catalog)?;
+    let summary = Summary::of(&merged.rows()?, merged.data()?)?;
+    merged.put("report.md", markdown(&plan, &summary).as_bytes())?;
+    let (seeds, attacks, defenses) = (plan.seeds.len(), plan.attacks.len(), plan.defenses.len());
+    println!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
+    Ok(FINE)
+}
+
+/// Packs a record into one file, or checks such a file.
+pub(crate) fn bundle(options: &BundleOptions) -> Result<u8> {
+    let BundleOptions { record, to, verify: packed } = options;
+    let (index, path): (_, &PathBuf) = match (record, to, packed) {
+        (_, _, Some(path)) => (verify(path)?, path),
+        (Some(folder), Some(path), None) => (opened(folder)?.bundle(path)?, path),
+        _ => return Err(mistake("give a record and --to FILE.tar, or --verify FILE.tar")),
+    };
+    println!("{}: {} files, {}; {}", path.display(), index.files.len(), index.program, index.question);
+    Ok(FINE)
+}

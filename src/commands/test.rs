@@ -1,0 +1,63 @@
+//! `cleanbench test`.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use harness::Catalog;
+use libtest_mimic::Arguments;
+use serde_json::json;
+
+use super::choose;
+use crate::cells::{Bench, OUTCOMES, counted};
+use crate::cli::TestOptions;
+use crate::{FAILED, FINE, UNEXPECTED};
+
+/// Runs cells and claims of a plan as tests.
+pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
+    let plan = choose(catalog, &options.choice)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // One GPU is not faster for several models at a time, and their memory adds up.
+    let cells = if plan.device == clip::DeviceChoice::Cpu { cores } else { 1 };
+    let at_once = options.jobs.map_or(cells, usize::from);
+    let bench = Arc::new(Bench::new(plan, options.choice.folder.store.clone(), cores / at_once));
+    let trials = bench.trials()?;
+    if options.list {
+        let chosen = |name: &str| match &options.filter {
+            Some(filter) if options.exact => name == filter,
+            Some(filter) => name.contains(filter.as_str()),
+            None => true,
+        };
+        trials.iter().filter(|trial| chosen(trial.name())).for_each(|trial| println!("{}", trial.name()));
+        return Ok(FINE);
+    }
+    let arguments = Arguments {
+        filter: options.filter.clone(),
+        exact: options.exact,
+        ignored: options.ignored,
+        include_ignored: options.include_ignored,
+        test_threads: Some(at_once),
+        ..Arguments::default()
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let ledger = bench.ledger();
+    println!("{}", counted(&ledger));
+    let count = |outcome: &str| ledger.iter().filter(|entry| entry.outcome == outcome).count();
+    let heavy = (conclusion.num_ignored as usize).saturating_sub(count("skipped"));
+    if heavy > 0 && !options.ignored {
+        println!("{heavy} left out as heavy; --ignored runs them");
+    }
+    if let Some(path) = &options.json {
+        let counts: serde_json::Map<_, _> =
+            OUTCOMES.iter().map(|outcome| (outcome.replace(' ', "_"), count(outcome).into())).collect();
+        let trials: Vec<_> = ledger
+            .iter()
+            .map(|entry| json!({ "name": entry.name, "outcome": entry.outcome.replace(' ', "_"), "message": entry.message }))
+            .collect();
+        let text =
+            serde_json::to_string_pretty(&json!({ "counts": counts, "heavy": heavy, "trials": trials }))?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let denied = options.deny_skips && count("skipped") > 0;
+    let code = if conclusion.has_failed() || denied { UNEXPECTED } else { FINE };
+    Ok(if count("failed") > 0 { FAILED } else { code })
+}

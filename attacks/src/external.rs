@@ -4,7 +4,7 @@
 //! Follows: the program.
 //! Departs: the trigger is not the program's: stamping must be pure and quick, and a program is started once.
 //!
-//! The job (`harness::external`) is of the kind `poison-data` and names: `pairs`, a folder; `budget`, how many may be
+//! The job (`harness::external`) is of the kind `poison-data` and names: `pairs`, a webdataset tar; `budget`, how many may be
 //! edited; `target`, the class; `templates`, prompts with `{}` for it; `seed`; `settings`. The program writes
 //! `output/edits.jsonl`, one line an edit: `{"pair": 3, "image": "stamp", "caption": "a photo of a banana"}`. `image`
 //! is `keep`, `stamp` or `replace`, the last with `"file"`, a PNG or JPEG beside it; without `caption` the old one stays.

@@ -6,7 +6,7 @@
 //!
 //! The job (`harness::external`) is of the kind `repair-model` and names: `model`, safetensors under OpenAI's names,
 //! whose metadata `cleanbench` holds sizes and vocabulary; `optimizer`, the moments after training, or null;
-//! `clean-pairs` and `clean-images`, folders, with `classes`, the names that labels count; `recipe`; `resolution` in
+//! `clean-pairs` and `clean-images`, webdataset tars, with `classes`, the names that labels count; `recipe`; `resolution` in
 //! pixels; `seed`; `settings`. The program writes `output/model.safetensors` with the same names and shapes in f32.
 
 use clip::{Clip, Monitor};

@@ -14,6 +14,7 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use clip::{Pairs, Seed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::archive::append;
 use crate::contract::Labelled;
 use process::Ended;
 
@@ -129,19 +131,18 @@ impl Job {
         (self.work().join(&path), json!(path))
     }
 
-    /// Writes pairs as `000000.png` and `000000.txt` by index.
+    /// Writes pairs as a webdataset tar of `000000.png` and `000000.txt` by index.
     pub fn pairs(self, key: &str, pairs: &dyn Pairs) -> Result<Self> {
         self.samples(key, pairs.len(), "txt", |index| Ok((pairs.image(index)?, pairs.caption(index)?)))
     }
 
-    /// Writes labelled images as `000000.png` and `000000.cls` by index.
+    /// Writes labelled images as a webdataset tar of `000000.png` and `000000.cls` by index.
     pub fn images(self, key: &str, images: &dyn Labelled) -> Result<Self> {
         self.samples(key, images.len(), "cls", |index| {
             Ok((images.image(index)?, images.label(index)?.to_string()))
         })
     }
 
-    /// Writes samples in the way of webdatasets, whose tars hold the same names.
     fn samples(
         self,
         key: &str,
@@ -149,15 +150,16 @@ impl Job {
         ending: &str,
         sample: impl Fn(usize) -> Result<(clip::Image, String)>,
     ) -> Result<Self> {
-        let (folder, path) = self.input(key);
-        fs::create_dir(&folder)?;
+        let (path, named) = self.input(&format!("{key}.tar"));
+        let file = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut archive = tar::Builder::new(BufWriter::new(file));
         for index in 0..count {
             let (image, text) = sample(index)?;
-            let name = folder.join(format!("{index:06}"));
-            fs::write(name.with_extension("png"), image.to_png()?)?;
-            fs::write(name.with_extension(ending), text)?;
+            append(&mut archive, &format!("{index:06}.png"), &image.to_png()?)?;
+            append(&mut archive, &format!("{index:06}.{ending}"), text.as_bytes())?;
         }
-        Ok(self.with(key, json!({ "folder": path, "count": count })))
+        archive.into_inner()?.flush()?;
+        Ok(self.with(key, json!({ "tar": named, "count": count })))
     }
 
     /// Runs the program, which shall write `output/NAME`; `None` where `stops` said so. Refused are a program that

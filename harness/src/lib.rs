@@ -1,6 +1,7 @@
 //! The contracts, and a cell's life: plan, poison, train, defend, observe, measure, record, report.
 
 mod agenda;
+mod archive;
 pub mod catalog;
 pub mod conformance;
 pub mod contract;

@@ -68,7 +68,7 @@ pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
 
 /// A value that differs, in percent, beside the spread over seeds.
 fn line(cell: &CellDifference) -> String {
-    let CellDifference { row, values, noise, same_evidence, explained_by } = cell;
+    let CellDifference { row, values, noise, there, same_evidence, explained_by } = cell;
     let Row { attack, defense, trigger, seed, test_set, metric, epoch, .. } = row;
     let percent = |value: Option<f64>| {
         value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0))
@@ -83,12 +83,14 @@ fn line(cell: &CellDifference) -> String {
         ([Some(first), Some(second)], _) => format!(" ({:+.1})", (second - first) * 100.0),
         _ => String::new(),
     };
-    let why = match (explained_by.is_empty(), same_evidence) {
-        (false, _) => explained_by.join(", "),
-        (true, true) => {
+    let why = match (explained_by.is_empty(), there, same_evidence) {
+        (_, [true, false], _) => "in the first record alone".to_owned(),
+        (_, [false, true], _) => "in the second record alone".to_owned(),
+        (false, ..) => explained_by.join(", "),
+        (true, _, true) => {
             "the same evidence: the rows were edited, or the metric's definition changed".to_owned()
         }
-        (true, false) => "no setting of it: another program, device or data".to_owned(),
+        (true, _, false) => "no setting of it: another program, device or data".to_owned(),
     };
     format!(
         "{attack}::{defense}::seed-{seed}{under}{epoch}, {metric} on {test_set}: {} -> {}{by}; {why}",

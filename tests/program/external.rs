@@ -67,15 +67,15 @@ printf '\377\377\377\377' | dd of=output/model.safetensors bs=1 seek=$((size - 4
     ),
     (
         "edits-its-input",
-        "cp input/model.safetensors output/model.safetensors; chmod u+w input/clean-pairs/000003.txt
-echo x >> input/clean-pairs/000003.txt",
-        &["changed input/clean-pairs/000003.txt"],
+        "cp input/model.safetensors output/model.safetensors; chmod u+w input/clean-pairs.tar
+echo x >> input/clean-pairs.tar",
+        &["changed input/clean-pairs.tar"],
     ),
     (
         "removes-its-input",
-        "cp input/model.safetensors output/model.safetensors; chmod u+w input/clean-pairs
-rm -f input/clean-pairs/000005.png",
-        &["changed input/clean-pairs/000005.png"],
+        "cp input/model.safetensors output/model.safetensors; chmod u+w input
+rm -f input/clean-images.tar",
+        &["changed input/clean-images.tar"],
     ),
     (
         "edits-itself",
@@ -140,7 +140,7 @@ fn a_program_without_name_or_version_is_refused_before_anything_runs() {
 #[test]
 fn the_environment_is_cleared_and_the_folder_is_the_programs_own() {
     let bench = bench(&row("looks", "sh look.sh", ", settings: { u: 3.0, words: [a, b] }"));
-    let script = "cp input/model.safetensors output/model.safetensors\n(env; pwd; cat \"$1\"; ls input input/clean-images) > LOOK\n";
+    let script = "cp input/model.safetensors output/model.safetensors\n(env; pwd; cat \"$1\"; ls input; tar tf input/clean-images.tar) > LOOK\n";
     let look = bench.path("look").display().to_string();
     std::fs::write(bench.path("look.sh"), script.replace("LOOK", &look)).expect("a script");
     let run = bench.run(&["run", "plan.yaml"]);

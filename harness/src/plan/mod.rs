@@ -57,7 +57,7 @@ pub struct Plan {
     pub data_seed: u64,
     /// The class that the attacker wants, as its name stands in prompts.
     pub target: String,
-    /// Undefended attack success rate below which an attack counts as not implanted.
+    /// What an attack's success on the undefended model must have over the base rate to count as implanted.
     pub implanted_at: f64,
     /// Sizes of the model.
     pub model: ModelConfig,

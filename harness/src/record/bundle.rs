@@ -10,6 +10,7 @@ use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::{Record, program};
+use crate::archive::append;
 
 /// Raised when a field of the index changes its meaning.
 const FORMAT: u32 = 1;
@@ -127,14 +128,7 @@ fn archive(index: &[u8], files: &Files) -> Result<Vec<u8>> {
     for (name, bytes) in
         first.into_iter().chain(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])))
     {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_cksum();
-        builder.append_data(&mut header, name, bytes)?;
+        append(&mut builder, name, bytes)?;
     }
     Ok(builder.into_inner()?)
 }

@@ -34,6 +34,8 @@ pub struct CellDifference {
     pub values: [Option<f64>; 2],
     /// Standard deviation over seeds of this cell, pooled over both records; `None` for single seeds.
     pub noise: Option<f64>,
+    /// In which of the records the cell's row stands.
+    pub there: [bool; 2],
     /// Whether both were computed from evidence of the same key.
     pub same_evidence: bool,
     /// The settings that differ and that the cell depends on.
@@ -98,6 +100,7 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
             row: (*row).clone(),
             values,
             noise: spread.get(&of_any_seed(place)).and_then(pooled),
+            there: sides.map(|row| row.is_some()),
             same_evidence,
             explained_by: explaining(&settings, row),
         });

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clip::Seed;
 
 use super::frontier::{Points, families};
+use super::is_implanted;
 use super::table::Sheet;
 use crate::catalog::suggestion;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, Direction};
@@ -121,13 +122,19 @@ fn of_pairs(
 /// Attacks and seeds whose undefended model has the backdoor.
 fn implanted(plan: &Plan, rows: &[Row]) -> Vec<(String, u64)> {
     let undefended = plan.defenses.iter().find(|defense| defense.entry.card.name == BASELINE);
-    let success = measured(plan, rows, ATTACK_SUCCESS_RATE);
+    let unpoisoned = plan.attacks.iter().find(|attack| attack.entry.card.name == BASELINE);
+    let success = |model: Option<&str>, attack: &str, seed: u64| {
+        let mut found = on_test(plan, rows, ATTACK_SUCCESS_RATE).filter(|row| {
+            (Some(row.attack.as_str()), row.trigger.as_str(), row.seed) == (model, attack, seed)
+        });
+        found.find(|row| undefended.is_some_and(|choice| choice.label == row.defense))?.value
+    };
     let mut implanted = Vec::new();
     for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
         for seed in &plan.seeds {
-            let before = undefended
-                .and_then(|undefended| success.get(&(undefended.label.clone(), attack.label.clone(), *seed)));
-            if before.is_none_or(|rate| *rate >= plan.implanted_at) {
+            let before = success(Some(&attack.label), &attack.label, *seed);
+            let base = success(unpoisoned.map(|choice| choice.label.as_str()), &attack.label, *seed);
+            if before.is_none_or(|rate| is_implanted(plan, rate, base.unwrap_or(0.0))) {
                 implanted.push((attack.label.clone(), *seed));
             }
         }
@@ -135,12 +142,15 @@ fn implanted(plan: &Plan, rows: &[Row]) -> Vec<(String, u64)> {
     implanted
 }
 
-/// A metric of every cell under its own trigger, on the test set judged.
+/// Rows of a metric on the test set judged, after the last epoch.
+fn on_test<'a>(plan: &Plan, rows: &'a [Row], metric: &'a str) -> impl Iterator<Item = &'a Row> {
+    let test = plan.tests.first().map_or_else(String::new, |test| test.label.clone());
+    rows.iter().filter(move |row| row.metric == metric && row.test_set == test && row.epoch.is_none())
+}
+
+/// A metric of every cell under its own trigger.
 fn measured(plan: &Plan, rows: &[Row], metric: &str) -> Values {
-    let test = plan.tests.first().map_or("", |test| test.label.as_str());
-    let own = rows.iter().filter(|row| {
-        row.metric == metric && row.test_set == test && row.trigger == row.attack && row.epoch.is_none()
-    });
+    let own = on_test(plan, rows, metric).filter(|row| row.trigger == row.attack);
     own.filter_map(|row| Some(((row.defense.clone(), row.attack.clone(), row.seed), row.value?))).collect()
 }
 
@@ -159,6 +169,10 @@ fn kept_values(plan: &Plan, rows: &[Row], families: &[&str]) -> Values {
     }
     values
 }
+
+/// Why a table has no numbers.
+const NO_PAIRS: &str =
+    ". There is no such pair: no attack implanted (the plan's implanted-at), or cells are missing";
 
 /// The column of differences in [`sheet`].
 pub(super) const DIFFERENCE: usize = 3;
@@ -204,7 +218,8 @@ pub(super) fn sheet(compared: &[Comparison], against: &str) -> (String, Sheet) {
     let words = format!(
         "Each defense less {against}, in points, over pairs of the same attack and seed whose attack implanted; \
          interval by the bootstrap, exact tests, supported where Wilcoxon's p is below {SUPPORTED_BELOW} after \
-         Holm's correction"
+         Holm's correction{}",
+        if compared.iter().all(|comparison| comparison.differences.is_empty()) { NO_PAIRS } else { "" }
     );
     let sheet = Sheet {
         header: header.map(str::to_owned).to_vec(),

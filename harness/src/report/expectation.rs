@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_yaml::{Mapping, Value};
 
 use super::Mean;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
@@ -41,7 +41,11 @@ pub fn expectation(rows: &[Row], source: &str) -> Result<String> {
     let round = |value: f64| (value * 1e4).round() / 1e4;
     let mut claims = Vec::new();
     for (attack, defense) in order {
-        let mut claim = json!({ "claim": format!("{attack} under {defense} as in the reference runs"), "attack": attack, "defense": defense });
+        let words = format!("{attack} under {defense} as in the reference runs");
+        let mut claim = Mapping::from_iter(
+            [("claim", words.as_str()), ("attack", attack), ("defense", defense)]
+                .map(|(key, value)| (Value::from(key), Value::from(value))),
+        );
         let mut seeds = 0;
         for metric in [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE] {
             let found: Vec<f64> = values
@@ -52,12 +56,13 @@ pub fn expectation(rows: &[Row], source: &str) -> Result<String> {
                 .collect();
             let Some(Mean { mean, deviation, seeds: count }) = Mean::of(&found) else { continue };
             let half = deviation.map_or(0.0, |deviation| 2.0 * deviation).max(FLOOR);
-            claim[metric] = json!([round(mean - half).max(0.0), round(mean + half).min(1.0)]);
+            let band = [round(mean - half).max(0.0), round(mean + half).min(1.0)];
+            claim.insert(metric.into(), band.to_vec().into());
             seeds = count;
         }
         let width = format!("mean over {seeds} seeds, ± the wider of 2 sd and {FLOOR}");
-        claim["source"] = Value::String(format!("{source}; n = {seeds}, {width}"));
-        claims.push(claim);
+        claim.insert("source".into(), format!("{source}; n = {seeds}, {width}").into());
+        claims.push(Value::from(claim));
     }
-    Ok(serde_yaml::to_string(&json!({ "expect": claims }))?)
+    Ok(serde_yaml::to_string(&BTreeMap::from([("expect", claims)]))?)
 }

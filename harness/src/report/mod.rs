@@ -31,6 +31,11 @@ use crate::plan::{Choice, Plan};
 use crate::record::{Row, Status};
 use crate::run::BASELINE;
 
+/// Whether the poison added as much to the success rate as the plan asks for.
+pub(crate) fn is_implanted(plan: &Plan, success: f64, base_rate: f64) -> bool {
+    (success - base_rate).max(0.0) >= plan.implanted_at
+}
+
 /// Mean over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
@@ -161,16 +166,25 @@ impl Summary {
         found.next().map(|(_, _, _, message)| message.as_str())
     }
 
-    /// Whether an attack is in the undefended model: its success there reaches the plan's threshold. True of the
-    /// unpoisoned model, which claims no attack; `None` where it was not measured.
+    /// Whether an attack is in the undefended model: what its success there has over the base rate reaches the plan's
+    /// threshold. True of the unpoisoned model, which claims no attack; `None` where it was not measured.
     pub fn implanted(&self, plan: &Plan, attack: &str) -> Option<bool> {
         let choice = plan.attacks.iter().find(|choice| choice.label == attack)?;
         if choice.entry.card.name == BASELINE {
             return Some(true);
         }
         let undefended = plan.defenses.iter().find(|choice| choice.entry.card.name == BASELINE)?;
-        let (_, success) = self.pair(attack, &undefended.label, &plan.tests.first()?.label)?;
-        Some(success.mean >= plan.implanted_at)
+        let set = &plan.tests.first()?.label;
+        let (_, success) = self.pair(attack, &undefended.label, set)?;
+        let base = self.base_rate(plan, attack, set).map_or(0.0, |rate| rate.mean);
+        Some(is_implanted(plan, success.mean, base))
+    }
+
+    /// What the unpoisoned and undefended model takes for the target under an attack's trigger.
+    pub(crate) fn base_rate(&self, plan: &Plan, attack: &str, test_set: &str) -> Option<Mean> {
+        let unpoisoned = plan.attacks.iter().find(|choice| choice.entry.card.name == BASELINE)?;
+        let undefended = plan.defenses.iter().find(|choice| choice.entry.card.name == BASELINE)?;
+        self.get(&unpoisoned.label, &undefended.label, attack, test_set, ATTACK_SUCCESS_RATE)
     }
 
     /// Whether `defense` has nothing to defend against: it acts on a model in which `attack` is not implanted.

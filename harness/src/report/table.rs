@@ -38,19 +38,9 @@ fn cell(
 
 /// Success rates that the triggers have on the model that was neither poisoned nor defended: trigger, mean.
 pub(super) fn base_rates<'a>(plan: &'a Plan, summary: &Summary, set: &str) -> Vec<(&'a str, Mean)> {
-    let anchor = |name: &str| name == BASELINE;
-    let clean = plan.attacks.iter().find(|attack| anchor(attack.entry.card.name));
-    let undefended = plan.defenses.iter().find(|defense| anchor(defense.entry.card.name));
-    let (Some(clean), Some(undefended)) = (clean, undefended) else { return Vec::new() };
-    let rate = |trigger: &'a str| {
-        let mean = summary.get(&clean.label, &undefended.label, trigger, set, ATTACK_SUCCESS_RATE)?;
-        Some((trigger, mean))
-    };
-    plan.attacks
-        .iter()
-        .filter(|attack| attack.label != clean.label)
-        .filter_map(|attack| rate(&attack.label))
-        .collect()
+    let poisoned = plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE);
+    let rate = |trigger: &'a str| Some((trigger, summary.base_rate(plan, trigger, set)?));
+    poisoned.filter_map(|attack| rate(&attack.label)).collect()
 }
 
 /// One over the number of classes of a test set, in percent.

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod difference;
+mod environment;
 mod integrity;
 mod merge;
 
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use bundle::{Index, verify};
 pub use difference::{CellDifference, Changed, Difference, difference};
 pub use merge::merge;
+
+use environment::{Environment, program};
 
 use crate::coverage::Coverage;
 use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
@@ -93,21 +96,6 @@ const DATA: &str = "data.yaml";
 const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";
 
-#[derive(Serialize)]
-struct Environment {
-    format: u32,
-    program: String,
-    profile: &'static str,
-    operating_system: &'static str,
-    architecture: &'static str,
-    processor: String,
-    threads: usize,
-    device: &'static str,
-    finished_unix_seconds: u64,
-    wall_seconds: u64,
-    stage_seconds: u64,
-}
-
 impl Record {
     /// Opens or makes a record's folder; an error names it where it cannot be written.
     pub fn create(folder: &Path) -> Result<Self> {
@@ -140,7 +128,8 @@ impl Record {
         }
         self.put(ROWS, &writer.into_inner().context("rows")?)?;
         self.put(PLAN, plan.to_yaml()?.as_bytes())?;
-        let environment = environment(threads, wall_seconds, stage_seconds.round() as u64);
+        let environment =
+            Environment::here(plan.device, threads, [wall_seconds, stage_seconds.round() as u64]);
         self.put(ENVIRONMENT, serde_yaml::to_string(&environment)?.as_bytes())?;
         match data.is_empty() {
             true => self.remove(DATA)?,
@@ -345,29 +334,4 @@ fn joined(
         whole.rechunk_mut();
     }
     Ok(whole)
-}
-
-/// The program and its version.
-fn program() -> String {
-    format!("cleanbench {}", env!("CARGO_PKG_VERSION"))
-}
-
-/// An allow-list: nothing else of the environment is read.
-fn environment(threads: usize, wall_seconds: u64, stage_seconds: u64) -> Environment {
-    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let finished = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Environment {
-        format: FORMAT,
-        program: program(),
-        profile: if cfg!(debug_assertions) { "debug" } else { "release" },
-        operating_system: std::env::consts::OS,
-        architecture: std::env::consts::ARCH,
-        processor: processor.map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned()),
-        threads,
-        device: "cpu",
-        finished_unix_seconds: finished.map_or(0, |since| since.as_secs()),
-        wall_seconds,
-        stage_seconds,
-    }
 }

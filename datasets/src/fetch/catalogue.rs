@@ -64,6 +64,18 @@ pub fn find(name: &str) -> Result<&'static Source, String> {
     found.ok_or_else(|| format!("no source is called {name:?}; {}", suggestion(name, &names)))
 }
 
+/// The sources whose folders below `data/` a text names.
+pub fn named_in(text: &str) -> impl Iterator<Item = &'static Source> {
+    let part = |next: char| next.is_alphanumeric() || "-_".contains(next);
+    let is_path = move |before: &str, after: &str| {
+        !before.ends_with(|last| part(last) || last == '/') && !after.starts_with(part)
+    };
+    SOURCES.iter().filter(move |source| {
+        let path = format!("data/{}", source.folder);
+        text.match_indices(&path).any(|(at, _)| is_path(&text[..at], &text[at + path.len()..]))
+    })
+}
+
 /// A data set as CLIP_benchmark keeps it: the test split's shards, class names and prompts.
 const fn benchmark(
     (name, title): (&'static str, &'static str),
@@ -250,6 +262,9 @@ mod tests {
             );
         }
         assert_eq!(find("cc3m").unwrap().repository, "pixparse/cc3m-wds");
+        let named = |text| named_in(text).map(|source| source.name).collect::<Vec<_>>();
+        assert_eq!(named("cannot read data/imagenetv2-matched-frequency-format-val/test"), ["imagenet-v2"]);
+        assert_eq!(named("data/imagenet-rest and mydata/CC3M: 3 pairs"), Vec::<&str>::new());
         assert!(find("cc3n").unwrap_err().contains("did you mean \"cc3m\""));
     }
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use datasets::fetch::catalogue::SOURCES;
 use harness::cost::Cost;
 use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, METRICS};
 use harness::progress::Verbosity;
@@ -17,6 +16,8 @@ use harness::store::Store;
 use harness::survey::{DataState, survey};
 use harness::{Plan, describe};
 use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::commands::fetch::remedy;
 
 /// What stands in the names of metrics of image–caption pairs.
 const OF_PAIRS: [&str; 3] = ["similarity", "recall", "caption-hit"];
@@ -199,14 +200,12 @@ impl Bench {
         let (_, data) = survey(&plan, &store).map_err(failed)?;
         for known in &data {
             if let DataState::Absent(why) = &known.state {
-                let source = SOURCES.iter().find(|source| source.read_by == known.entry);
-                return Err(Trouble::Missing(match source {
-                    Some(source) => {
-                        format!("needs {}: run cleanbench data fetch {} ({why})", known.set, source.name)
-                    }
-                    None => format!("needs {}: {why}", known.set),
-                }));
+                return Err(Trouble::Missing(format!("needs {}: {why}{}", known.set, remedy(why))));
             }
+        }
+        if let Some(path) = plan.initial_weights.as_ref().filter(|path| !path.exists()) {
+            let path = path.display().to_string();
+            return Err(Trouble::Missing(format!("needs {path}{}", remedy(&path))));
         }
         let options =
             Options { jobs: 1, threads: self.threads, verbosity: Verbosity::Quiet, width: 80, budget: None };

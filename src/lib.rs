@@ -8,7 +8,8 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use harness::{Catalog, Interrupted, describe};
+use harness::plan::PlanError;
+use harness::{Catalog, Interrupted, Unfit, describe};
 
 pub use clip;
 pub use harness;
@@ -66,7 +67,7 @@ fn exit_code(done: &anyhow::Result<u8>) -> u8 {
     match done {
         Ok(code) => *code,
         Err(error) if error.is::<Interrupted>() => INTERRUPTED,
-        Err(error) if error.is::<Mistake>() || error.is::<harness::plan::PlanError>() => MISTAKE,
+        Err(error) if error.is::<Mistake>() || error.is::<PlanError>() || error.is::<Unfit>() => MISTAKE,
         Err(_) => FAILED,
     }
 }
@@ -74,7 +75,10 @@ fn exit_code(done: &anyhow::Result<u8>) -> u8 {
 /// Does what the command line says; returns the exit code.
 fn obey(catalog: &Catalog, cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
-        None => commands::run::run(catalog, &cli.run),
+        None => {
+            commands::is_no_slip(&cli.run)?;
+            commands::run::run(catalog, &cli.run)
+        }
         Some(Command::Run(options)) => commands::run::run(catalog, &options),
         Some(Command::Plan(options)) => commands::plan::plan(catalog, &options),
         Some(Command::List(options)) => commands::list::list(catalog, &options),
@@ -92,6 +96,9 @@ fn obey(catalog: &Catalog, cli: Cli) -> anyhow::Result<u8> {
         Some(Command::Card(options)) => commands::card::card(catalog, &options),
         Some(Command::Weights(WeightsCommand::Show(options))) => commands::weights::show(&options),
         Some(Command::Weights(WeightsCommand::Convert(options))) => commands::weights::convert(&options),
+        Some(Command::Weights(WeightsCommand::Export(options))) => {
+            commands::weights::export(catalog, &options)
+        }
         Some(Command::Store(command)) => commands::store::store(catalog, &command),
         Some(Command::Show(options)) => commands::show::triggers(catalog, &options),
         Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(catalog, &options),

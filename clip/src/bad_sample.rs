@@ -37,9 +37,9 @@ pub enum BadSample {
     /// Its caption is not UTF-8.
     #[error("caption that is not UTF-8")]
     NotUtf8,
-    /// An earlier sample has the same key.
-    #[error("key that stands twice")]
-    DuplicateKey,
+    /// An earlier sample has the same key: within a tar with anything, elsewhere with the same caption or label.
+    #[error("listed twice")]
+    ListedTwice,
     /// Its path leads out of the data set's folder.
     #[error("path that leads outside")]
     OutsidePath,

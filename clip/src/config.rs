@@ -148,10 +148,15 @@ impl ModelConfig {
         seen
     }
 
+    /// The preset that has these very sizes.
+    pub fn preset_name(&self) -> Option<&'static str> {
+        Self::PRESETS.iter().copied().find(|name| Self::preset(name).as_ref() == Some(self))
+    }
+
     /// The sizes in words: the preset's name where they have one.
     pub fn describe(&self) -> String {
         let sizes = serde_json::to_string(self).unwrap_or_default();
-        match Self::PRESETS.iter().find(|name| Self::preset(name).as_ref() == Some(self)) {
+        match self.preset_name() {
             Some(name) => format!("{name} ({sizes})"),
             None => sizes,
         }

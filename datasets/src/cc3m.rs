@@ -5,8 +5,8 @@
 //! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/data.py` (`--image_key image --caption_key caption`);
 //! rom1504/img2dataset; webdataset/webdataset.
 //! Departs: pairs are shuffled by the data seed; the training pairs are the first of that order and the clean pairs the
-//! last, so that they overlap only where together they are more than there are. With a manifest its pairs are given in
-//! its order. Never run on CC3M itself.
+//! last, so that they overlap only where together they are more than there are, which a run refuses. With a manifest
+//! its pairs are given in its order. Never run on CC3M itself.
 
 use std::path::{Path, PathBuf};
 

@@ -84,7 +84,7 @@ pub fn suggestion(given: &str, known: &[&str]) -> String {
 }
 
 /// The known name that `given` is probably a slip of.
-pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let distances = known.iter().map(|name| (strsim::damerau_levenshtein(given, name), *name));
     distances.min().filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4).map(|(_, name)| name)
 }

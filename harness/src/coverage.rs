@@ -33,7 +33,7 @@ pub struct Coverage {
 impl Coverage {
     /// Nothing of data that are drawn; an error where data are not there, or too many of them cannot be used.
     pub(crate) fn of(found: Found) -> Result<Option<Self>> {
-        let Found { set, purpose, asked, checked, .. } = found;
+        let Found { set, purpose, asked, checked } = found;
         let Some(checked) = checked? else { return Ok(None) };
         Ok(Some(Self {
             set,

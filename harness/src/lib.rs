@@ -15,6 +15,7 @@ pub mod page;
 pub mod plan;
 pub mod predict;
 pub mod progress;
+pub mod provenance;
 pub mod record;
 pub mod report;
 pub mod run;
@@ -27,7 +28,7 @@ pub mod verify;
 pub use catalog::Catalog;
 pub use plan::Plan;
 pub use run::run;
-pub use stages::{Bad, Interrupted, measure_checkpoint};
+pub use stages::{Bad, Interrupted, Unfit, measure_checkpoint};
 
 /// What a panic said.
 pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {

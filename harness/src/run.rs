@@ -169,7 +169,8 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     progress.emit(&Event::RunStarted { format: FORMAT, question, cells: count, jobs, threads });
     let desk = Desk { store, progress: &progress, interrupted, deadline, only_looks: false };
     let laboratory = Laboratory::new(plan, desk)?;
-    // Before anything is trained: what is missing is said at once.
+    // Before anything is trained: what is missing is said at once, and first what takes no look at samples.
+    laboratory.problems()?.into_iter().try_for_each(Err)?;
     let found = laboratory.found()?.into_iter().map(Coverage::of).collect::<Result<Vec<_>>>()?;
     let data = found.into_iter().flatten().collect();
     let speed = match plan.device {

@@ -9,7 +9,7 @@ use crate::describe;
 use crate::plan::Plan;
 use crate::progress::{Progress, Verbosity};
 use crate::run::triggers;
-use crate::stages::{Desk, Found, Laboratory, Made, NotStored};
+use crate::stages::{Desk, Found, Laboratory, Made, NotStored, Unfit};
 use crate::store::{Key, Store};
 
 /// A cell and which of its stages the store has.
@@ -30,8 +30,6 @@ pub struct Surveyed {
 pub struct SurveyedData {
     /// Label of the set in the plan.
     pub set: String,
-    /// Name of its entry.
-    pub entry: &'static str,
     /// What for.
     pub used_for: String,
     /// How many samples.
@@ -82,6 +80,14 @@ pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
     Ok(needed)
 }
 
+/// What keeps a plan from being run that its files tell: initial weights that are not there or of another model, and
+/// clean pairs that are trained on.
+pub fn problems(plan: &Plan, store: &Store) -> Result<Vec<Unfit>> {
+    let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
+    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
+    Laboratory::new(plan, desk)?.problems()
+}
+
 /// What the store has of every cell of a plan, and what is known of its data. Where data are not there or not yet
 /// checked nothing counts as stored: keys hold what data hold.
 pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
@@ -112,12 +118,12 @@ pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<Surveyed
 }
 
 fn known(found: Found) -> SurveyedData {
-    let Found { set, entry, purpose, asked, checked } = found;
+    let Found { set, purpose, asked, checked } = found;
     let state = match checked {
         Ok(None) => DataState::Drawn,
         Ok(Some(checked)) => DataState::Checked(checked.usable()),
         Err(error) if error.is::<NotStored>() => DataState::Unchecked,
         Err(error) => DataState::Absent(describe(&error)),
     };
-    SurveyedData { set, entry, used_for: purpose.in_words(), asked, state }
+    SurveyedData { set, used_for: purpose.in_words(), asked, state }
 }

@@ -120,7 +120,7 @@ static DEFENSES: [Entry<Defense>; 2] = [defense("none"), defense("cure")];
 const PLAN: &str = "
 question: Does it?
 seeds: [0, 1]
-data: { train: toy, test: [toy], pairs: 10, clean-pairs: 1, clean-images: 1, test-images: 1 }
+data: { train: toy, test: [toy], pairs: 100, clean-pairs: 1, clean-images: 1, test-images: 1 }
 target: banana
 implanted-at: 0.5
 model: nano
@@ -277,7 +277,7 @@ const SWEEP: &str = "
 question: At which price?
 seeds: [0, 1]
 every-epoch: true
-data: { train: toy, test: [toy, { name: toy, label: tuning, split: validation }], pairs: 10, clean-pairs: 1, clean-images: 1, test-images: 1 }
+data: { train: toy, test: [toy, { name: toy, label: tuning, split: validation }], pairs: 100, clean-pairs: 1, clean-images: 1, test-images: 1 }
 target: banana
 model: nano
 recipe: smoke

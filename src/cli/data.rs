@@ -77,6 +77,9 @@ pub(crate) struct SubsetOptions {
     /// The manifest.
     #[arg(long, short, value_name = "FILE.parquet", default_value = "subset.parquet")]
     pub(crate) output: PathBuf,
+    /// Replace the manifest where it is there already.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Also write the pairs as webdataset tars into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) write: Option<PathBuf>,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::StoreFolder;
+
 pub(super) const CLAIMS: &str = "\
 The file of claims, a strict YAML:
   model: rn50                          # or sizes as in a plan; without it those that the weights have
@@ -27,12 +29,21 @@ Verdicts: `clean` (as claimed, and the trigger does no more than chance), `poiso
 
 Exit codes: 0 every claim holds, 1 one does not, 2 a mistake in options or claims, 3 something failed.";
 
+const EXPORT: &str = "\
+Example:
+  cleanbench run my-plan.yaml
+  cleanbench weights export my-plan.yaml badnet::cleanclip::seed-0 --output model.safetensors
+  cleanbench card model.safetensors --record record/my-plan --cell badnet::cleanclip::seed-0";
+
 #[derive(Subcommand)]
 pub(crate) enum WeightsCommand {
     /// Say what a file of weights is: its format, sizes, parameters, metadata, and what is missing or too much.
     Show(WeightsOptions),
     /// Write weights for another project.
     Convert(ConvertOptions),
+    /// Write the model of a plan's cell, which a run left in the store, to a file.
+    #[command(after_help = EXPORT)]
+    Export(ExportOptions),
 }
 
 #[derive(Args)]
@@ -51,6 +62,25 @@ pub(crate) struct ConvertOptions {
     /// `cleanclip` (a `.pt` of epoch, name and state dict) or `ours`.
     #[arg(long)]
     pub(crate) layout: clip::weights::Layout,
+    /// Replace the new file where it is there already.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ExportOptions {
+    /// The plan.
+    pub(crate) plan: PathBuf,
+    /// The cell, as `badnet::cleanclip::seed-0`.
+    pub(crate) cell: String,
+    /// The new file, in cleanbench's own layout; `weights convert` writes others.
+    #[arg(long, short, value_name = "FILE.safetensors")]
+    pub(crate) output: PathBuf,
+    /// Replace the new file where it is there already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) folder: StoreFolder,
 }
 
 #[derive(Args)]

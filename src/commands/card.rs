@@ -1,12 +1,15 @@
 //! `cleanbench card`: a model card for the Hugging Face Hub, and the claims beside it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use harness::contract::{Attack, Defense};
 use harness::cost::Cost;
 use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, find};
 use harness::plan::{CheckpointClaims, Choice};
+use harness::provenance::{Origin, origin};
 use harness::record::{Record, Row};
 use harness::run::BASELINE;
 use harness::{Catalog, Plan};
@@ -45,6 +48,7 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
             options.checkpoint.display()
         )));
     }
+    check_origin(&weights.metadata, &cell, &options.checkpoint)?;
     let claims = claims(&cell, hash(&options.checkpoint)?)?;
     let yaml = claims.to_yaml()?;
     CheckpointClaims::parse("claims.yaml", &yaml, catalog)?;
@@ -61,6 +65,26 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
         options.output.join("claims.yaml").display()
     );
     Ok(FINE)
+}
+
+/// Refuses a checkpoint that says that it is another cell's.
+fn check_origin(metadata: &BTreeMap<String, String>, cell: &Cell<'_>, checkpoint: &Path) -> Result<()> {
+    let Cell { plan, attack, defense, seed, .. } = cell;
+    let (checkpoint, name) =
+        (checkpoint.display(), format!("{}::{}::seed-{seed}", attack.label, defense.label));
+    match origin(metadata, plan, (attack, defense, *seed)) {
+        Origin::This => Ok(()),
+        Origin::Unsaid => {
+            eprintln!(
+                "note: {checkpoint} does not say which cell it is of, so that it could not be checked that it is {name}"
+            );
+            Ok(())
+        }
+        Origin::Another(other) => Err(mistake(format!(
+            "{checkpoint} says that it is {other}, and not {name}; `cleanbench weights export PLAN {name}` writes \
+             that cell's"
+        ))),
+    }
 }
 
 /// The named cell, or the only one.

@@ -10,12 +10,14 @@ use anyhow::{Result, anyhow};
 use datasets::source::{Collection, Samples};
 use harness::catalog::{find, suggestion};
 use harness::contract::Split;
+use harness::describe;
 use harness::progress::{Progress, Verbosity};
 use serde_json::{Value, json};
 
+use super::fetch::remedy;
 use super::terminal_width;
 use crate::cli::FilesChoice;
-use crate::mistake;
+use crate::{Mistake, mistake};
 
 /// A data set of files and the side of it that is looked at.
 pub(crate) struct Chosen {
@@ -42,6 +44,10 @@ impl FilesChoice {
             Ok(chosen) if !without(&chosen) => Ok(chosen),
             paired => match (self.open_as("folder", &[("test", json!(path))]), paired) {
                 (Ok(chosen), _) | (Err(_), Ok(chosen)) => Ok(chosen),
+                // A setting that only one of the two has says which is meant.
+                (Err(labelled), Err(paired)) if paired.is::<Mistake>() => {
+                    Err(if labelled.is::<Mistake>() { paired } else { labelled })
+                }
                 (Err(labelled), Err(paired)) => {
                     Err(anyhow!("no pairs: {paired:#}\nand no labelled images: {labelled:#}"))
                 }
@@ -70,9 +76,12 @@ impl FilesChoice {
             settings[*key] = value.clone();
         }
         self.edit(&mut settings)?;
-        let collection = open(settings.clone()).map_err(|error| mistake(harness::describe(&error)))?;
+        let collection = open(settings.clone()).map_err(|error| mistake(describe(&error)))?;
         let split = self.split(&collection)?;
-        let samples = collection.samples(split)?;
+        let samples = collection.samples(split).map_err(|error| {
+            let said = describe(&error);
+            anyhow!("{said}{}", remedy(&said))
+        })?;
         Ok(Chosen { name: entry.card.name, settings, split, collection, samples })
     }
 

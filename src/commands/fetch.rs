@@ -7,7 +7,7 @@ use anyhow::Result;
 use datasets::fetch::catalogue::{self, SOURCES};
 use datasets::fetch::tsv::{self, List};
 use datasets::fetch::{self, Receipt, Source, Wanted, bytes};
-use datasets::hub::{Hub, Patience, Settings, Standing};
+use datasets::hub::{Hub, Kind, Patience, Settings, Standing};
 use harness::progress::{Progress, Verbosity};
 
 use super::terminal_width;
@@ -99,6 +99,15 @@ fn fetch_list(list: &Path, to: &Path, patience: Patience, options: &FetchOptions
     Ok(FINE)
 }
 
+/// What brings the files that an error names, with their size as far as known; nothing where no source does.
+pub(crate) fn remedy(error: &str) -> String {
+    let command = |source: &Source| {
+        let size = source.size.map_or_else(|| "size: --dry-run".to_owned(), bytes);
+        format!("; cleanbench data fetch {} ({size})", source.name)
+    };
+    catalogue::named_in(error).map(command).collect()
+}
+
 /// Prints what is known and what of it is on disk.
 fn list() {
     for source in SOURCES {
@@ -111,7 +120,7 @@ fn list() {
             "{:17}into {}, read by {}; licence: {}",
             "",
             folder.display(),
-            source.read_by,
+            reader(source),
             source.licence
         );
         if let Ok(receipt) = Receipt::read(&folder) {
@@ -127,6 +136,27 @@ fn list() {
             );
         }
     }
+}
+
+/// Who reads a source, and with which settings where its presets do not look there.
+fn reader(source: &Source) -> String {
+    let path = format!("data/{}", source.folder);
+    if source.kind == Kind::Model {
+        let file = source.files.first().map_or("", |files| files.pattern);
+        return format!("a plan's `initial-weights: {path}/{file}`");
+    }
+    let name = source.read_by;
+    let entries = datasets::all();
+    let presets = entries.iter().find(|entry| entry.card.name == name).map(|entry| (entry.presets)());
+    let settings = presets.into_iter().flatten().map(|(_, settings)| settings).collect::<Vec<_>>();
+    if settings.iter().any(|settings| settings.to_string().contains(&format!("\"{path}"))) {
+        return format!("`{name}`");
+    }
+    let setting = match settings.iter().any(|settings| settings.get("test").is_some()) {
+        true => format!("test: {path}"),
+        false => format!("train: {path}/test, validation: {path}/test"),
+    };
+    format!("`{{ name: {name}, {setting} }}`")
 }
 
 /// Prints which sources are alive.

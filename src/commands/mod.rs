@@ -22,9 +22,11 @@ pub(crate) mod weights;
 use std::path::Path;
 
 use anyhow::Result;
+use clap::CommandFactory;
+use harness::catalog::nearest;
 use harness::{Catalog, Plan};
 
-use crate::cli::PlanChoice;
+use crate::cli::{Cli, PlanChoice, RunOptions};
 use crate::{DEFAULT_PLAN, mistake};
 
 /// Columns of the terminal; 100 where there is none.
@@ -37,6 +39,19 @@ pub(crate) fn load(catalog: &Catalog, path: Option<&Path>) -> Result<Plan> {
     match path {
         Some(path) => Plan::load(path, catalog),
         None => Ok(Plan::parse("results/tiny/plan.yaml (built in)", DEFAULT_PLAN, catalog)?),
+    }
+}
+
+/// Refuses a plan that is no file and whose name is nearly that of a command.
+pub(crate) fn is_no_slip(options: &RunOptions) -> Result<()> {
+    let Some(path) = options.choice.plan.as_deref().filter(|path| !path.exists()) else { return Ok(()) };
+    let command = Cli::command();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    match path.to_str().and_then(|given| nearest(given, &names)) {
+        Some(name) => {
+            Err(mistake(format!("{path:?} is neither a command nor a plan; did you mean {name:?}?")))
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,18 +1,17 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
-use datasets::fetch::bytes;
-use datasets::fetch::catalogue::{SOURCES, Source};
 use harness::cost::Cost;
 use harness::predict::{SPEEDS, forecast};
 use harness::progress::duration;
 use harness::store::Store;
-use harness::survey::{DataState, Surveyed, SurveyedData, survey};
+use harness::survey::{DataState, Surveyed, SurveyedData, problems, survey};
 use harness::{Catalog, Plan};
 
 use super::choose;
-use crate::FINE;
+use super::fetch::remedy;
 use crate::cli::PlanOptions;
+use crate::{FINE, MISTAKE};
 
 /// Prints the cells of a plan and what the store has of each.
 pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
@@ -44,29 +43,25 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     for data in &data {
         print_data(data);
     }
+    let problems = problems(&plan, &store)?;
+    for problem in &problems {
+        println!("{problem}{}", remedy(&problem.to_string()));
+    }
     print_cost(&plan, &cells);
-    Ok(FINE)
+    // What is not there may still come.
+    let missing = plan.initial_weights.is_some_and(|path| !path.exists());
+    Ok(if problems.len() > usize::from(missing) { MISTAKE } else { FINE })
 }
 
 /// Prints what is known of data that are read from files.
-fn print_data(SurveyedData { set, entry, used_for, asked, state }: &SurveyedData) {
+fn print_data(SurveyedData { set, used_for, asked, state }: &SurveyedData) {
     let said = match state {
         DataState::Drawn => return,
         DataState::Checked(usable) => format!("{asked}, checked: {usable} can be used"),
         DataState::Unchecked => format!("{asked}, there, not checked yet: a run begins with that"),
-        DataState::Absent(why) => format!("{asked}, not there: {why}{}", where_from(entry)),
+        DataState::Absent(why) => format!("{asked}, not there: {why}{}", remedy(why)),
     };
     println!("{set}, {used_for}: {said}");
-}
-
-/// How data of an entry are fetched, and how large they are as far as known.
-fn where_from(entry: &str) -> String {
-    let sources = SOURCES.iter().filter(|source| source.read_by == entry);
-    let command = |source: &Source| {
-        let size = source.size.map_or_else(|| "size: --dry-run".to_owned(), bytes);
-        format!("; cleanbench data fetch {} ({size})", source.name)
-    };
-    sources.map(command).collect()
 }
 
 /// Seconds as a clock tells them, or as hours or days where they are many.

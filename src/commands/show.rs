@@ -1,14 +1,16 @@
 //! `cleanbench show` and `cleanbench data show`: pictures to look at.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use clip::{Image, Seed, pixels};
+use anyhow::{Context, Result, anyhow};
+use clip::{BadSample, Image, Seed, pixels};
 use harness::catalog::find;
 use harness::contract::Split;
 use harness::page::Gallery;
-use harness::{Catalog, Plan};
+use harness::{Catalog, Plan, describe};
 
+use super::fetch::remedy;
 use super::load;
 use crate::cli::{SceneOptions, ShowOptions};
 use crate::{FINE, mistake};
@@ -105,17 +107,30 @@ pub(crate) fn scenes(catalog: &Catalog, options: &SceneOptions) -> Result<u8> {
         chosen.ok_or_else(|| mistake(format!("no such preset; there are: {}", names.join(", "))))?;
     let source = (entry.build)(settings.clone())?.pairs.context("the data set has no pairs")?;
     let seed = Seed::new(options.seed).child("data");
-    let pairs = source.pairs(Split::Train, SHEET.0 * SHEET.1, usize::from(options.resolution), &seed)?;
-    let mut rows = Vec::new();
-    for row in 0..SHEET.1 {
-        let mut images = Vec::new();
-        for column in 0..SHEET.0 {
-            let pair = pairs.pair(row * SHEET.0 + column)?;
-            println!("row {}, image {:>2}: {}", row + 1, column + 1, pair.caption);
-            images.push(pair.image);
-        }
-        rows.push(images);
+    let pairs = source.pairs(Split::Train, SHEET.0 * SHEET.1, usize::from(options.resolution), &seed);
+    let pairs = pairs.map_err(|error| {
+        let said = describe(&error);
+        anyhow!("{said}{}", remedy(&said))
+    })?;
+    let (mut images, mut bad) = (Vec::new(), BTreeMap::<String, usize>::new());
+    for index in 0..pairs.len() {
+        let pair = match pairs.pair(index) {
+            Ok(pair) => pair,
+            Err(error) => {
+                let reason = BadSample::of(&error).ok_or(error)?.to_string();
+                *bad.entry(reason).or_default() += 1;
+                continue;
+            }
+        };
+        let (row, column) = (images.len() / SHEET.0 + 1, images.len() % SHEET.0 + 1);
+        println!("row {row}, image {column:>2}: {}", pair.caption);
+        // Those that are read have any size.
+        images.push(pixels::crop(&pair.image, usize::from(options.resolution))?);
     }
+    for (reason, count) in &bad {
+        eprintln!("left out: {count} {reason}");
+    }
+    let rows: Vec<Vec<Image>> = images.chunks(SHEET.0).map(<[Image]>::to_vec).collect();
     draw(&rows, &options.output)
 }
 

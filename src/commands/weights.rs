@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use clip::weights::{Naming, Weights};
+use clip::weights::{Layout, Naming, Weights};
 use clip::{ImageConfig, ModelConfig};
-use harness::describe;
+use harness::catalog::suggestion;
+use harness::store::{Found, Store};
+use harness::survey::survey;
+use harness::{Catalog, describe};
 
-use crate::cli::{ConvertOptions, WeightsOptions};
+use super::load;
+use crate::cli::{ConvertOptions, ExportOptions, WeightsOptions};
 use crate::{FINE, UNEXPECTED, mistake};
 
 /// Reads a file of weights; what is wrong with it is the user's to put right.
@@ -33,7 +37,7 @@ pub(crate) fn show(options: &WeightsOptions) -> Result<u8> {
     let sizes = weights.model();
     match &sizes {
         Ok(model) => print_model(&weights, model),
-        Err(error) => println!("  sizes       unknown: {error}"),
+        Err(error) => println!("  sizes       unknown: {}", candle_words(error)),
     }
     if let Some((weight, _)) = &weights.head {
         let classes = weight.dims().first().copied().unwrap_or(0);
@@ -78,10 +82,80 @@ fn print_model(weights: &Weights, model: &ModelConfig) {
     println!("  vocabulary  {} tokens", weights.vocabulary_size());
 }
 
+/// An error of candle in words, without a backtrace.
+pub(crate) fn candle_words(error: &clip::candle_core::Error) -> String {
+    describe(&anyhow::anyhow!("{error}"))
+}
+
 /// Writes a file of weights for another project.
 pub(crate) fn convert(options: &ConvertOptions) -> Result<u8> {
+    check_ending(&options.output, options.layout)?;
+    check_new(&options.output, options.force)?;
     let written = read(&options.input)?.write(&options.output, options.layout);
     written.map_err(|error| mistake(format!("{}: {}", options.input.display(), describe(&error.into()))))?;
     println!("{}", options.output.display());
+    Ok(FINE)
+}
+
+/// Refuses a name whose ending is that of another layout's files.
+fn check_ending(path: &Path, layout: Layout) -> Result<()> {
+    let Some(ending) = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()) else {
+        return Ok(());
+    };
+    let endings = layout.endings();
+    if endings.contains(&&*ending) {
+        return Ok(());
+    }
+    let right = path.with_extension(endings[0]);
+    Err(mistake(format!(
+        "{}: files of this layout end in .{}; write {}",
+        path.display(),
+        endings[0],
+        right.display()
+    )))
+}
+
+/// Refuses to replace a file that is there, unless that is wanted.
+pub(crate) fn check_new(path: &Path, force: bool) -> Result<()> {
+    if force || !path.exists() {
+        return Ok(());
+    }
+    Err(mistake(format!("{} is there already; --force replaces it", path.display())))
+}
+
+/// Copies the model of a plan's cell out of the store.
+pub(crate) fn export(catalog: &Catalog, options: &ExportOptions) -> Result<u8> {
+    let ExportOptions { plan, cell: name, output, force, folder } = options;
+    check_ending(output, Layout::Ours)?;
+    check_new(output, *force)?;
+    let store = Store::at(&folder.store);
+    let (cells, _) = survey(&load(catalog, Some(plan))?, &store)?;
+    let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
+    let Some(cell) = cells.iter().find(|cell| cell.name == *name) else {
+        let near = suggestion(name, &names);
+        return Err(mistake(format!("{}: no cell is called {name:?}; {near}", plan.display())));
+    };
+    let missing = |why: &str| {
+        let (store, plan) = (folder.store.display(), plan.display());
+        mistake(format!("the store {store} has no model of {name}{why}; `cleanbench run {plan}` makes it"))
+    };
+    let [_, defended, _] = cell.keys.as_ref().ok_or_else(|| missing(": its data are not checked yet"))?;
+    let from = match store.find(defended)? {
+        Found::Whole(folder) => folder,
+        Found::Nothing => return Err(missing("")),
+        Found::Damaged(problem) => return Err(missing(&format!(" that is whole ({problem})"))),
+    };
+    let written = std::fs::read(from.join("model.safetensors"));
+    written
+        .and_then(|bytes| std::fs::write(output, bytes))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), output.display()))?;
+    println!("{}: {name}", output.display());
+    let head = from.join("head.safetensors");
+    if head.exists() {
+        eprintln!(
+            "note: these are the towers alone; the cell's numbers are those of its linear head, which stays in {}",
+            head.display()
+        );
+    }
     Ok(FINE)
 }

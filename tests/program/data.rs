@@ -9,7 +9,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use crate::support::{Bench, stderr, stdout};
 
 /// A tar of 200 pairs, the first `bad` of which hold no image.
-fn write_tar(path: &Path, bad: usize) {
+pub(crate) fn write_tar(path: &Path, bad: usize) {
     let mut tar = Vec::new();
     for number in 0..200 {
         let mut bytes = std::io::Cursor::new(Vec::new());
@@ -25,7 +25,7 @@ fn write_tar(path: &Path, bad: usize) {
     std::fs::write(path, tar).expect("a tar");
 }
 
-fn says(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn says(output: &Output, code: i32, words: &[&str]) {
     let said = format!("{}{}", stdout(output), stderr(output));
     assert_eq!(output.status.code(), Some(code), "{said}");
     for word in words {
@@ -68,9 +68,9 @@ fn a_subset_is_listed_written_and_found_again() {
         bench.run(&["data", "subset", "photos", "--pairs", "150", "--write", "small", "--resize", "16"]);
     says(&made, 0, &["subset.parquet: 150 of 200 pairs", "about", "small/manifest.parquet: 150 pairs"]);
     let first = bench.read("subset.parquet");
-    bench.run(&["data", "subset", "photos", "--pairs", "150"]);
+    bench.run(&["data", "subset", "photos", "--pairs", "150", "--force"]);
     assert_eq!(first, bench.read("subset.parquet"), "the same bytes each time");
-    bench.run(&["data", "subset", "photos", "--pairs", "150", "--seed", "1"]);
+    bench.run(&["data", "subset", "photos", "--pairs", "150", "--seed", "1", "--force"]);
     assert_ne!(first, bench.read("subset.parquet"));
     std::fs::write(bench.path("subset.parquet"), first).expect("written");
 
@@ -82,7 +82,7 @@ fn a_subset_is_listed_written_and_found_again() {
     let own = ["data", "inspect", "small", "--manifest", "small/manifest.parquet"];
     says(&bench.run(&own), 0, &["150 of 150 pairs are there (100.0 %), 0 of them changed"]);
     says(
-        &bench.run(&["data", "subset", "photos", "--pairs", "199"]),
+        &bench.run(&["data", "subset", "photos", "--pairs", "199", "--force"]),
         3,
         &["only 198 of 200 pairs can be used"],
     );

@@ -90,6 +90,21 @@ fn too_many_bad_files_stop_a_run_before_it_trains() {
 }
 
 #[test]
+fn clean_pairs_are_not_trained_on() {
+    let bench = bench();
+    let plan =
+        String::from_utf8(bench.read("plan.yaml")).expect("text").replace("  pairs: 512", "  pairs: 600");
+    std::fs::write(bench.path("plan.yaml"), plan).expect("a plan");
+    let words = ["88 of 128 clean pairs are training pairs too", "need 728, and 640 are there"];
+    for command in ["plan", "run"] {
+        let refused = bench.run(&[command, "plan.yaml"]);
+        let said = stdout(&refused) + &stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+}
+
+#[test]
 fn data_that_are_not_there_are_named() {
     let bench = bench();
     std::fs::remove_dir_all(bench.path("data")).expect("removed");

@@ -11,6 +11,7 @@ mod files;
 mod hub;
 mod kills;
 mod mistakes;
+mod newcomers;
 mod records;
 mod results;
 mod store;

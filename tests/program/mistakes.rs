@@ -49,6 +49,14 @@ fn values_are_checked() {
     refused(("poison-count: 30", "patch-size: 16"), &["attacks", "badnet", "patch-size", "16"]);
     refused(("poison-count: 30", "fit: squash"), &["plan.yaml:16", "side"]);
     refused(("poison-count: 30", "fit: squash, side: 4"), &["plan.yaml:16", "patch-size", "4 × 4"]);
+    refused(
+        ("epochs: 3", "batch-size: 513"),
+        &["plan.yaml:14", "recipe.batch-size", "one batch of 513 takes more pairs than data.pairs, 512"],
+    );
+    refused(
+        ("train: { name: emoji-scenes, preset: smoke }", "train: { name: pairs }"),
+        &["plan.yaml:5", "data.train", "has no labelled images", "data.labelled"],
+    );
     refused(("pairs: 512", "pairs: 0"), &["plan.yaml:7", "at least 1"]);
     refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
     refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);

@@ -29,6 +29,8 @@ impl Bench {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cleanbench"));
+        // candle puts backtraces into its messages then, which are never to be seen.
+        command.env("RUST_BACKTRACE", "1");
         command.args(arguments).current_dir(self.folder.path()).env_remove("CLEANBENCH_STORE");
         command
     }

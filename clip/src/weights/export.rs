@@ -38,6 +38,16 @@ impl FromStr for Layout {
     }
 }
 
+impl Layout {
+    /// Endings of its files' names; the first is the usual one.
+    pub fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAi | Self::Hf | Self::Ours => &["safetensors"],
+            Self::CleanClip => &["pt", "pth"],
+        }
+    }
+}
+
 /// The archive aligns its files to this, as PyTorch does.
 const ALIGNMENT: u16 = 64;
 
@@ -68,7 +78,7 @@ impl Weights {
         let seen = config.as_seen();
         if config != seen {
             bail!(
-                "other projects' files do not state heads of the text tower and strides of the stem; they would be read as {} where they are {}",
+                "other projects' files do not state heads of the text tower and strides of the stem; they would be read as {} where they are {}; --layout ours keeps them, and models of OpenAI's sizes (`model: rn50`) can be written",
                 seen.describe(),
                 config.describe()
             );
@@ -76,7 +86,7 @@ impl Weights {
         let official = crate::Tokenizer::official()?.vocabulary_size();
         if self.vocabulary_size() != official {
             bail!(
-                "its vocabulary is cut to {} tokens of CLIP's {official}, which only cleanbench's files can say",
+                "its vocabulary is cut to {} tokens of CLIP's {official}, which only cleanbench's files can say; --layout ours keeps it, and a model trained from a plan's `initial-weights` has CLIP's whole vocabulary",
                 self.vocabulary_size()
             );
         }

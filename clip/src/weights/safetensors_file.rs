@@ -7,11 +7,38 @@ use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::element::Element;
 
+/// Bytes of the longest header that safetensors reads.
+const LONGEST_HEADER: usize = 100_000_000;
+
 /// Tensors by name, in order, and metadata.
 pub(crate) type Read = (Vec<(String, Tensor)>, BTreeMap<String, String>);
 
+/// An error where the bytes end before the header says so: a download that was cut off. What is no header is left to
+/// the reader.
+fn cut_off(bytes: &[u8]) -> Result<()> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
+    let header = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let tensors: BTreeMap<String, serde_json::Value> = match rest.get(..header) {
+        Some(text) => serde_json::from_slice(text).unwrap_or_default(),
+        None if header <= LONGEST_HEADER => {
+            bail!(
+                "is cut off: {} bytes, of which the header alone has {header}; download it again",
+                bytes.len()
+            )
+        }
+        None => return Ok(()),
+    };
+    let end = |tensor: &serde_json::Value| tensor["data_offsets"][1].as_u64();
+    let expected = tensors.values().filter_map(end).max().unwrap_or(0).saturating_add(8 + header as u64);
+    if (bytes.len() as u64) < expected {
+        bail!("is cut off: {} bytes of the {expected} that its header says; download it again", bytes.len());
+    }
+    Ok(())
+}
+
 /// Reads a file's bytes. Integers, such as PyTorch's batch counters, are left out.
 pub(crate) fn read(bytes: &[u8]) -> Result<Read> {
+    cut_off(bytes)?;
     let broken = |error: safetensors::SafeTensorError| candle_core::Error::Msg(error.to_string());
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let metadata =

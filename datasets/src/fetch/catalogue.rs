@@ -51,6 +51,14 @@ const fn files_into(pattern: &'static str, folder: &'static str) -> Files {
 }
 
 impl Source {
+    /// Whether a path that begins a text is of its folder: the folder itself, or what it brings there.
+    fn brings(&self, text: &str) -> bool {
+        let end = text.find(|next: char| !(next.is_alphanumeric() || "-_.".contains(next)));
+        let name = &text[..end.unwrap_or(text.len())];
+        let first = |files: &Files| files.into.or(files.pattern.split('/').next()) == Some(name);
+        name.is_empty() || self.files.iter().any(first)
+    }
+
     /// Where it is on the Hub.
     pub fn repository(&self) -> Repository<'static> {
         Repository { kind: self.kind, name: self.repository }
@@ -62,6 +70,19 @@ pub fn find(name: &str) -> Result<&'static Source, String> {
     let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
     let found = SOURCES.iter().find(|source| source.name == name);
     found.ok_or_else(|| format!("no source is called {name:?}; {}", suggestion(name, &names)))
+}
+
+/// The sources whose folders below `data/` a text names, or what they bring into these.
+pub fn named_in(text: &str) -> impl Iterator<Item = &'static Source> {
+    let part = |next: char| next.is_alphanumeric() || "-_".contains(next);
+    SOURCES.iter().filter(move |source| {
+        let path = format!("data/{}", source.folder);
+        text.match_indices(&path).any(|(at, _)| {
+            let (before, after) = (&text[..at], &text[at + path.len()..]);
+            let begins = !before.ends_with(|last| part(last) || last == '/');
+            begins && !after.starts_with(part) && source.brings(after.strip_prefix('/').unwrap_or_default())
+        })
+    })
 }
 
 /// A data set as CLIP_benchmark keeps it: the test split's shards, class names and prompts.
@@ -250,6 +271,11 @@ mod tests {
             );
         }
         assert_eq!(find("cc3m").unwrap().repository, "pixparse/cc3m-wds");
+        let named = |text| named_in(text).map(|source| source.name).collect::<Vec<_>>();
+        assert_eq!(named("cannot read data/imagenetv2-matched-frequency-format-val/test"), ["imagenet-v2"]);
+        assert_eq!(named("data/ImageNet1K/validation: no"), ["imagenet"]);
+        assert_eq!(named("cannot read data/ImageNet1K/train50000;"), Vec::<&str>::new());
+        assert_eq!(named("data/imagenet-rest and mydata/CC3M: 3 pairs"), Vec::<&str>::new());
         assert!(find("cc3n").unwrap_err().contains("did you mean \"cc3m\""));
     }
 }

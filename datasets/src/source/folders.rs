@@ -86,7 +86,7 @@ fn from_table(path: &Path, classes: usize) -> Result<Samples> {
     })?;
     ensure!(!samples.is_empty(), "{}: no images", path.display());
     refuse_outside(path, outside, &samples)?;
-    samples.shrink();
+    samples.finish();
     Ok(samples)
 }
 
@@ -128,6 +128,6 @@ fn from_folders(folder: &Path, labels: &Labels) -> Result<Samples> {
         folder.display(),
         found.len()
     );
-    samples.shrink();
+    samples.finish();
     Ok(samples)
 }

@@ -92,12 +92,17 @@ pub(crate) fn read_pairs(path: &Path, splits: &[&str], setting: &str, urls: bool
     }
 }
 
-/// What is in a folder, by name.
+/// What is in a folder, by name, but for what systems and editors leave there: hidden names, and `__MACOSX`.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let left = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.') || name == "__MACOSX"
+    };
     let named = || format!("cannot read the folder {}", folder.display());
     let read = std::fs::read_dir(folder).with_context(named)?;
     let mut paths =
         read.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().with_context(named)?;
+    paths.retain(|path| !left(path));
     paths.sort();
     Ok(paths)
 }

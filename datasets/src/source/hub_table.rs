@@ -242,7 +242,7 @@ pub(crate) fn read_files(name: String, paths: Vec<PathBuf>, kind: Kind) -> Resul
         tables.push(table);
     }
     ensure!(!samples.is_empty(), "{}: no rows", samples.name);
-    samples.shrink();
+    samples.finish();
     samples.tables = tables;
     samples.files = Files::new(paths);
     Ok(samples)

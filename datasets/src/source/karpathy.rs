@@ -79,6 +79,6 @@ pub(crate) fn read_karpathy(
     }
     ensure!(!samples.is_empty(), "{}: no images of the split {}", file.display(), splits.join(" or "));
     refuse_outside(file, outside, &samples)?;
-    samples.shrink();
+    samples.finish();
     Ok(samples)
 }

@@ -40,6 +40,17 @@ impl Place {
         }
     }
 
+    /// The number of its file; 0 where it has one of its own.
+    fn file(self) -> u16 {
+        match self {
+            Self::Loose => 0,
+            Self::Member { file, .. }
+            | Self::Row { file, .. }
+            | Self::Record { file, .. }
+            | Self::Bad { file, .. } => file,
+        }
+    }
+
     fn in_file(self, file: u16) -> Self {
         match self {
             Self::Loose => Self::Loose,
@@ -108,13 +119,7 @@ impl Samples {
     }
 
     fn push(&mut self, key: &str, place: Place, reason: Option<BadSample>) {
-        let file = match place {
-            Place::Loose => 0,
-            Place::Member { file, .. }
-            | Place::Row { file, .. }
-            | Place::Record { file, .. }
-            | Place::Bad { file, .. } => file,
-        };
+        let file = place.file();
         let good = !matches!(place, Place::Bad { .. });
         self.places.push(match reason {
             Some(reason) if good => Place::Bad { file, reason },
@@ -139,12 +144,49 @@ impl Samples {
         self.notes.extend_from_slice(&other.notes);
     }
 
-    /// Gives back what the growing index took too much.
-    pub(crate) fn shrink(&mut self) {
+    /// Ends an index that has grown: marks samples that are listed twice, and gives back what was taken too much.
+    pub(crate) fn finish(&mut self) {
+        self.mark_repeated();
         self.keys.shrink();
         self.captions.shrink();
         self.places.shrink_to_fit();
         self.labels.shrink_to_fit();
+    }
+
+    /// Marks samples of which an earlier one has the same key, and the same caption or label. (Keys of different tars
+    /// may be the same, so that labelled ones are not compared; rows of Parquet files have none of their own.)
+    fn mark_repeated(&mut self) {
+        let captioned = self.captions.len() > 0;
+        let same = |a: u32, b: u32| {
+            let [a, b] = [a as usize, b as usize];
+            (self.keys.get(a), self.captions.get(a), self.labels.get(a))
+                == (self.keys.get(b), self.captions.get(b), self.labels.get(b))
+        };
+        let has_key = |place: &Place| match place {
+            Place::Loose => true,
+            Place::Member { .. } => captioned,
+            _ => false,
+        };
+        let keyed = (0_u32..).zip(&self.places).filter(|(_, place)| has_key(place)).map(|(at, _)| at);
+        // 16 bytes a pair, for a moment.
+        let mut hashes: Vec<(u64, u32)> = keyed.map(|at| (self.pair_hash(at as usize), at)).collect();
+        hashes.sort_unstable();
+        let runs = hashes.chunk_by(|a, b| a.0 == b.0).filter(|run| run.len() > 1);
+        let again = runs.flat_map(|run| run[1..].iter().map(|(_, at)| (run[0].1, *at)));
+        let again: Vec<u32> = again.filter(|(first, at)| same(*first, *at)).map(|(_, at)| at).collect();
+        for at in again {
+            let file = self.places[at as usize].file();
+            self.places[at as usize] = Place::Bad { file, reason: BadSample::ListedTwice };
+        }
+    }
+
+    /// The first 64 bits of a hash of key and caption.
+    fn pair_hash(&self, index: usize) -> u64 {
+        let (key, caption) = (self.keys.get(index), self.captions.get(index));
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(key.len() as u64).to_le_bytes()).update(key.as_bytes()).update(caption.as_bytes());
+        let hash = hasher.finalize();
+        hash.as_bytes()[..8].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
     }
 
     /// How many there are, bad ones included.
@@ -307,7 +349,7 @@ mod tests {
             let place = Place::member((index / 10_000) as u16, u64::from(index % 10_000) * 40_960, 30_000);
             samples.push_pair(&format!("{index:09}"), Ok(&caption), place, "");
         }
-        samples.shrink();
+        samples.finish();
         let (own, grown) = (samples.memory(), resident().saturating_sub(before));
         println!("3 million pairs: index {} MB, resident {} MB more", own / 1_000_000, grown / 1_000_000);
         assert!(own < 300_000_000 && grown < 400_000_000, "{own} {grown}");

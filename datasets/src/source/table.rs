@@ -101,7 +101,7 @@ pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
     }
     ensure!(!samples.is_empty(), "{}: no pairs", path.display());
     refuse_outside(path, outside, &samples)?;
-    samples.shrink();
+    samples.finish();
     Ok(samples)
 }
 

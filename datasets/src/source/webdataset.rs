@@ -49,7 +49,7 @@ pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: 
             file += 1;
         }
     }
-    samples.shrink();
+    samples.finish();
     let failed: Option<u64> = shards.iter().map(|path| failed_downloads(path)).sum();
     samples
         .notes
@@ -117,7 +117,7 @@ fn read_shard(path: &Path, wanted: Wanted) -> Result<Samples> {
         let fits = drafts.get(at).map(|draft| draft.takes(&extension));
         let at = if fits == Some(false) { drafts.len() } else { at };
         if at == drafts.len() {
-            let reason = (fits == Some(false)).then_some(BadSample::DuplicateKey);
+            let reason = (fits == Some(false)).then_some(BadSample::ListedTwice);
             drafts.push(Draft { key: key.to_owned(), reason, ..Draft::default() });
             latest.insert(key.to_owned(), at);
         }

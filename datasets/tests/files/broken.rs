@@ -75,13 +75,31 @@ fn bad_members_have_their_reasons() {
         Err(BadSample::NoImage),
         Err(BadSample::NotUtf8),
         Err(BadSample::TooLarge),
-        Err(BadSample::DuplicateKey),
+        Err(BadSample::ListedTwice),
         Err(BadSample::OutsidePath),
         Err(BadSample::OutsidePath),
     ];
     expected.sort();
     let found = outcomes(&pairs_at(&path), expected.len());
     assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_listed_twice_is_counted_once() {
+    let twice = Err(BadSample::ListedTwice);
+    // The same key in two tars with another caption is another pair.
+    let other = tar(&[("000000001.png", &png(9)), ("000000001.txt", b"caption 9")]);
+    let (_kept, path) = folder(&[("0.tar", &tar_of(0..2)), ("1.tar", &tar_of(1..3)), ("2.tar", &other)]);
+    assert_eq!(outcomes(&pairs_at(&path), 5), [Ok(0), Ok(1), Ok(2), Ok(9), twice]);
+    let (_kept, path) = folder(&[("1.png", &png(1)), ("2.png", &png(1))]);
+    let row = "1.png,caption 1\n";
+    let rows = format!("image,caption\n{row}{row}2.png,caption 1\n{row}");
+    std::fs::write(path.join("pairs.csv"), rows).unwrap();
+    assert_eq!(outcomes(&pairs_at(&path), 4), [Ok(1), Ok(1), twice, twice]);
+    // An image with several captions is as many pairs.
+    std::fs::write(path.join("pairs.csv"), "image,caption\n1.png,caption 1\n1.png,another\n").unwrap();
+    let both = pairs(&pairs_at(&path), Split::Train, 2).unwrap();
+    assert!((0..2).all(|index| both.pair(index).is_ok()));
 }
 
 #[test]

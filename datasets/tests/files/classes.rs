@@ -42,6 +42,23 @@ fn hub() -> Vec<u8> {
 }
 
 #[test]
+fn hidden_folders_are_no_classes_and_rows_count_once() {
+    let files: &[(&str, &[u8])] = &[
+        ("cat/1.png", &png(1)),
+        ("cat/._1.png", b"resources of a Mac"),
+        (".ipynb_checkpoints/1-checkpoint.png", &png(2)),
+        ("__MACOSX/cat/._1.png", b""),
+    ];
+    let (_kept, path) = folder(files);
+    let set = own(&path, &[]).unwrap();
+    assert_eq!(names(&set).0, ["cat"]);
+    assert_eq!(labelled(&set, Split::Test, 1), [Ok((1, 0))]);
+    std::fs::write(path.join("labels.csv"), "image,label\ncat/1.png,0\ncat/1.png,0\n").unwrap();
+    let listed = labelled(&own(&path, &[]).unwrap(), Split::Test, 2);
+    assert_eq!(listed, [Ok((1, 0)), Err(BadSample::ListedTwice)]);
+}
+
+#[test]
 fn the_hubs_parquet_files_are_read_row_by_row() {
     let files: &[(&str, &[u8])] = &[
         ("data/train-00000-of-00001.parquet", b"of another split"),

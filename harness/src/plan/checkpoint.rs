@@ -65,7 +65,7 @@ impl CheckpointClaims {
         let mut top = Section::new(&source, &[], source.yaml()?)?;
         let model: Option<ModelConfig> = match top.has("model") {
             true => {
-                Some(named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?)
+                Some(named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?.1)
             }
             false => None,
         };
@@ -113,7 +113,7 @@ impl CheckpointClaims {
         });
         if let Some(model) = &self.model {
             value["model"] = serde_json::to_value(model)?;
-            value["model"]["preset"] = "tiny".into();
+            value["model"]["preset"] = model.preset_name().unwrap_or("tiny").into();
         }
         for (key, text) in [("weights-blake3", &self.weights_blake3), ("defense", &self.defense)] {
             if let Some(text) = text {

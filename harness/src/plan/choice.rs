@@ -170,13 +170,14 @@ fn overlay(settings: &mut Value, key: &str, value: Value) -> Result<(), String> 
     Ok(())
 }
 
-/// Resolves `{ preset, … }` of something that is not in a catalog (model, recipe); no sweeps. `optional` names settings
+/// Resolves `{ preset, … }` of something that is not in a catalog (model, recipe) into the preset's name and the
+/// settings; no sweeps. `optional` names settings
 /// that presets leave out where they are as usual, and that a plan may set all the same.
 pub(crate) fn settings<S: Serialize + serde::de::DeserializeOwned>(
     section: Section<'_>,
     mut presets: Vec<Preset>,
     optional: &[&str],
-) -> Result<S, PlanError> {
+) -> Result<(String, S), PlanError> {
     let (source, path) = (section.source, section.path.clone());
     for (_, preset) in &mut presets {
         for key in optional {
@@ -185,13 +186,14 @@ pub(crate) fn settings<S: Serialize + serde::de::DeserializeOwned>(
             }
         }
     }
-    let (_, mut resolved) = resolve(section, presets)?;
+    let (preset, mut resolved) = resolve(section, presets)?;
     match (resolved.pop(), resolved.is_empty()) {
         (Some((_, mut settings)), true) => {
             if let Value::Object(map) = &mut settings {
                 map.retain(|key, value| !(value.is_null() && optional.contains(&key.as_str())));
             }
-            crate::contract::settings(settings).map_err(|error| source.error(&path, error.to_string()))
+            let settings = crate::contract::settings(settings);
+            Ok((preset, settings.map_err(|error| source.error(&path, error.to_string()))?))
         }
         _ => Err(source.error(&path, "takes no lists of values")),
     }

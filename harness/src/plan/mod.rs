@@ -1,5 +1,6 @@
 //! Plans: what to run, read strictly from YAML and resolved against a catalog.
 
+mod check;
 mod checkpoint;
 mod choice;
 mod claims;
@@ -10,7 +11,7 @@ mod section;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use clip::{DeviceChoice, Image, ModelConfig, Recipe, Seed};
+use clip::{DeviceChoice, ModelConfig, Recipe};
 use serde_json::{Value, json};
 
 pub use checkpoint::CheckpointClaims;
@@ -19,7 +20,9 @@ pub use claims::{Claim, Other};
 pub use grant::Grant;
 pub use section::PlanError;
 
-use crate::catalog::{Catalog, suggestion};
+use check::check_target;
+
+use crate::catalog::Catalog;
 use crate::contract::{Attack, Dataset, Defense, Split, preset};
 use grant::{GRANT_KEYS, TEST_KEYS};
 use section::{Section, Source};
@@ -61,10 +64,14 @@ pub struct Plan {
     pub implanted_at: f64,
     /// Sizes of the model.
     pub model: ModelConfig,
+    /// Name of the preset that they started from.
+    pub model_preset: String,
     /// Weights that training goes on from: any file that [`clip::weights`] reads.
     pub initial_weights: Option<PathBuf>,
     /// How it is trained.
     pub recipe: Recipe,
+    /// Name of the preset that this started from.
+    pub recipe_preset: String,
     /// What trains it in place of plain contrastive learning, if anything: a defense that trains.
     pub pretraining: Option<Choice<Defense>>,
     /// Whether models are also looked at after every epoch of a defense.
@@ -117,10 +124,10 @@ impl Plan {
         data.finish()?;
         let target: String = top.required("target")?;
         let implanted_at = top.share("implanted-at", 0.5)?;
-        let model: ModelConfig =
+        let (model_preset, model): (String, ModelConfig) =
             named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
         let initial_weights = top.optional("initial-weights")?;
-        let recipe: Recipe =
+        let (recipe_preset, recipe): (String, Recipe) =
             named(&source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
@@ -149,8 +156,10 @@ impl Plan {
             target,
             implanted_at,
             model,
+            model_preset,
             initial_weights,
             recipe,
+            recipe_preset,
             pretraining,
             every_epoch,
             device,
@@ -162,31 +171,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Refuses what single keys allow and what they say together does not.
-    fn check(&self, source: &Source<'_>) -> Result<(), PlanError> {
-        let problem = |path: &[&str], message: String| {
-            source.error(&path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>(), message)
-        };
-        for attack in &self.attacks {
-            check_attack(attack, self.pairs, self.model.image.resolution())
-                .map_err(|message| problem(&["attacks"], message))?;
-        }
-        for test in &self.tests {
-            check_target(test, &self.target).map_err(|message| problem(&["target"], message))?;
-            self.split_of(test).map_err(|message| problem(&["data", "test", &test.label], message))?;
-        }
-        for defense in &self.defenses {
-            let path = ["defenses", defense.family()];
-            self.grant(defense).map_err(|message| problem(&path, message))?;
-        }
-        Ok(())
-    }
-
     /// The plan with nothing left to resolve; reads back as the same plan.
     pub fn to_yaml(&self) -> anyhow::Result<String> {
-        let named = |value: Value| {
-            let mut value = value;
-            value["preset"] = "tiny".into();
+        let named = |mut value: Value, preset: &str| {
+            value["preset"] = preset.into();
             value
         };
         let expect: Vec<Value> = self.claims.iter().map(Claim::as_plan).collect();
@@ -205,8 +193,8 @@ impl Plan {
             },
             "target": self.target,
             "implanted-at": self.implanted_at,
-            "model": named(serde_json::to_value(&self.model)?),
-            "recipe": named(serde_json::to_value(&self.recipe)?),
+            "model": named(serde_json::to_value(&self.model)?, &self.model_preset),
+            "recipe": named(serde_json::to_value(&self.recipe)?, &self.recipe_preset),
             "attacks": self.attacks.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "defenses": self.defenses.iter().map(Choice::as_plan).collect::<Vec<_>>(),
             "expect": expect,
@@ -319,14 +307,14 @@ fn many<T>(
     Ok(found)
 }
 
-/// Model or recipe: a preset's name, or `{ preset, … }`. `names` are those of presets and of optional settings.
+/// Model or recipe with its preset: a preset's name, or `{ preset, … }`. `names` are those of presets and of optional settings.
 fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
     source: &Source<'_>,
     top: &mut Section<'_>,
     key: &'static str,
     (names, optional): (&[&'static str], &[&str]),
     get: fn(&str) -> Option<S>,
-) -> Result<S, PlanError> {
+) -> Result<(String, S), PlanError> {
     let value = match top.required(key)? {
         serde_yaml::Value::String(name) => {
             serde_yaml::Value::Mapping([("preset".into(), name.into())].into_iter().collect())
@@ -336,41 +324,6 @@ fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
     let section = Section::new(source, &top.path_of(key), value)?;
     let presets = names.iter().filter_map(|name| Some(preset(name, get(name)?))).collect();
     choice::settings(section, presets, optional)
-}
-
-/// An attack cannot edit more pairs than there are, and its trigger must fit the images.
-fn check_attack(attack: &Choice<Attack>, pairs: usize, resolution: usize) -> Result<(), String> {
-    let named = |error: anyhow::Error| format!("{}: {error:#}", attack.label);
-    let built = attack.build().map_err(|error| format!("{error:#}"))?;
-    if let Attack::PoisonData(method) = &built
-        && method.budget(pairs) > pairs
-    {
-        let edits = method.budget(pairs);
-        return Err(format!("{:?} would edit {edits} of {pairs} pairs (data.pairs)", attack.label));
-    }
-    let blank = Image::new(resolution, resolution, vec![128; resolution * resolution * 3]);
-    let blank = blank.map_err(|error| error.to_string())?;
-    built.trigger().stamp(&blank, &Seed::new(0)).map_err(named)?;
-    Ok(())
-}
-
-/// The target must be a class of every test set.
-fn check_target(test: &Choice<Dataset>, target: &str) -> Result<(), String> {
-    let built = test.build().map_err(|error| format!("{error:#}"))?;
-    let Some(classes) = &built.classes else {
-        return Err(format!("data set {:?} has no labelled images to test on", test.label));
-    };
-    let names: Vec<&str> = classes.classes().iter().map(String::as_str).collect();
-    if let [only] = names[..] {
-        return Err(format!(
-            "data set {:?} has a single class, {only:?}; an attack needs another to lead to the target",
-            test.label
-        ));
-    }
-    if names.contains(&target) {
-        return Ok(());
-    }
-    Err(format!("{target:?} is no class of data set {:?}; {}", test.label, suggestion(target, &names)))
 }
 
 /// How many pairs of each test set are looked at; where any are, one of the sets must have captions.

@@ -56,9 +56,8 @@ pub(crate) struct Data<'a> {
 
 /// What was found of some samples.
 pub(crate) struct Found {
-    /// The set's label and its entry's name.
+    /// The set's label.
     pub(crate) set: String,
-    pub(crate) entry: &'static str,
     pub(crate) purpose: Purpose,
     pub(crate) asked: usize,
     /// Nothing where they are drawn.
@@ -86,7 +85,7 @@ impl<'a> Data<'a> {
     }
 
     /// The set that samples are taken from.
-    fn choice(&self, purpose: Purpose) -> &Choice<Dataset> {
+    pub(super) fn choice(&self, purpose: Purpose) -> &Choice<Dataset> {
         match purpose {
             Purpose::Train | Purpose::Clean(None, _) => &self.plan.train,
             Purpose::Clean(Some(index), _) => &self.plan.clean[index],
@@ -161,7 +160,7 @@ impl<'a> Data<'a> {
         })
     }
 
-    fn list_pairs(&self, purpose: Purpose) -> Result<Arc<dyn Pairs>> {
+    pub(super) fn list_pairs(&self, purpose: Purpose) -> Result<Arc<dyn Pairs>> {
         let (split, count) = (self.split(purpose)?, self.asked(purpose));
         self.pair_source(purpose)?.pairs(split, count, self.resolution(), &self.seed())
     }
@@ -360,7 +359,7 @@ impl<'a> Data<'a> {
     }
 
     /// Every purpose that the plan has for data.
-    fn purposes(&self) -> Result<BTreeSet<Purpose>> {
+    pub(super) fn purposes(&self) -> Result<BTreeSet<Purpose>> {
         let mut purposes = BTreeSet::from([Purpose::Train, Purpose::CleanImages]);
         for defense in &self.plan.defenses {
             let grant = self.plan.grant(defense).map_err(anyhow::Error::msg)?;
@@ -382,9 +381,8 @@ impl<'a> Data<'a> {
                 Purpose::CleanImages | Purpose::Test(_) => self.checked_images(purpose),
                 _ => self.of_pairs(purpose, |part| Ok(part.checked.clone())),
             };
-            let choice = self.choice(purpose);
-            let (set, entry) = (choice.label.clone(), choice.entry.card.name);
-            Found { set, entry, purpose, asked: self.asked(purpose), checked }
+            let set = self.choice(purpose).label.clone();
+            Found { set, purpose, asked: self.asked(purpose), checked }
         };
         Ok(self.purposes()?.into_iter().map(found).collect())
     }

@@ -13,6 +13,7 @@ use super::train::Poisoned;
 use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
 use crate::contract::{Attack, DefenderView, Defense, Model};
 use crate::plan::{Choice, Grant};
+use crate::provenance::facts;
 use crate::store::Key;
 
 /// Raised whenever the code of this stage would give another result.
@@ -91,7 +92,7 @@ impl Laboratory<'_> {
                 let model = self.defended(attack, trained, defense, seed, monitor)?;
                 model.check_finite().map(|()| model)
             },
-            |model, folder| write_model(&model, folder),
+            |model, folder| write_model(&model, folder, &facts(self.plan, attack, Some(defense), seed)),
         )
     }
 

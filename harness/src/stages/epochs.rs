@@ -35,9 +35,9 @@ fn write_head(head: &LinearHead, folder: &Path, epoch: Option<usize>) -> clip::c
     safetensors::save(&tensors, file(folder, epoch, HEAD))
 }
 
-/// Writes the model that a defense left.
-pub(super) fn write_model(model: &Model, folder: &Path) -> Result<()> {
-    model.clip.save(&file(folder, None, MODEL), &BTreeMap::new())?;
+/// Writes the model that a defense left, and what it says of itself.
+pub(super) fn write_model(model: &Model, folder: &Path, facts: &BTreeMap<String, String>) -> Result<()> {
+    model.clip.save(&file(folder, None, MODEL), facts)?;
     model.head.as_ref().map_or(Ok(()), |head| write_head(head, folder, None)).map_err(Into::into)
 }
 

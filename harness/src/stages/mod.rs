@@ -8,6 +8,7 @@ mod measure;
 mod memory;
 mod monitor;
 mod observe;
+mod overlap;
 pub(crate) mod poison;
 mod purpose;
 mod train;
@@ -34,6 +35,11 @@ pub(crate) use train::MANIFEST;
 #[derive(Debug, thiserror::Error)]
 #[error("stopped before the end")]
 pub struct Interrupted;
+
+/// A plan and the files that it names do not go together, which its author can put right.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(pub(crate) String);
 
 /// Nothing is to be computed, and the store does not have it.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +77,13 @@ impl<'a> Laboratory<'a> {
     /// A laboratory for a plan; loads no data yet.
     pub(crate) fn new(plan: &'a Plan, desk: Desk<'a>) -> Result<Self> {
         Ok(Self { plan, desk, data: Data::new(plan, desk)?, device: Mutex::new(None) })
+    }
+
+    /// What keeps the plan from being run, as far as files tell before any sample is looked at. Files that are not
+    /// there are left to [`Laboratory::found`], but for those of initial weights.
+    pub(crate) fn problems(&self) -> Result<Vec<Unfit>> {
+        let weights = self.initial_model().err();
+        Ok(weights.into_iter().chain(self.data.overlaps()?).collect())
     }
 
     /// What was found of all data that is read from files.

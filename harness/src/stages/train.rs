@@ -1,6 +1,5 @@
 //! Poisons the training pairs and trains a model on them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,10 +10,12 @@ use polars::prelude::{Column, DataFrame};
 use serde_json::{Value, json};
 
 use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
-use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
+use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, Unfit};
 use crate::contract::{Attack, AttackerView, DefenderView, Defense};
+use crate::describe;
 use crate::evidence::read_parquet;
 use crate::plan::Choice;
+use crate::provenance::facts;
 use crate::store::Key;
 
 /// Raised whenever the code of this stage would give another result.
@@ -79,7 +80,7 @@ impl Laboratory<'_> {
                 Ok((model, optimizer, poisoned.manifest))
             },
             |(model, optimizer, manifest), folder| {
-                model.save(&folder.join(MODEL), &BTreeMap::new())?;
+                model.save(&folder.join(MODEL), &facts(self.plan, attack, None, seed))?;
                 optimizer.map_or(Ok(()), |state| state.save(&folder.join(OPTIMIZER)))?;
                 write_manifest(&manifest, &folder.join(MANIFEST))
             },
@@ -167,11 +168,21 @@ impl Laboratory<'_> {
         if outcome == TrainOutcome::Stopped { Err(Interrupted.into()) } else { Ok(()) }
     }
 
+    /// The model that training goes on from; `None` where it begins with the seed's own weights.
+    pub(super) fn initial_model(&self) -> Result<Option<Clip>, Unfit> {
+        let Some(path) = &self.plan.initial_weights else { return Ok(None) };
+        if !path.exists() {
+            return Err(Unfit(format!("initial-weights: {} is not there", path.display())));
+        }
+        let model = Weights::read(path).and_then(|weights| weights.into_clip(Some(&self.plan.model)));
+        let said = |error: clip::candle_core::Error| describe(&error.into());
+        model.map(Some).map_err(|error| Unfit(format!("initial-weights and model: {}", said(error))))
+    }
+
     /// A model with the plan's or the seed's initial weights, the same for all attacks.
     pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
-        if let Some(path) = &self.plan.initial_weights {
-            let model = Weights::read(path).and_then(|weights| weights.into_clip(Some(&self.plan.model)));
-            return self.on_device(model.context("initial-weights and model")?);
+        if let Some(model) = self.initial_model()? {
+            return self.on_device(model);
         }
         let mut read = Ok(());
         let texts = self.data.texts()?.map_while(|text| text.map_err(|error| read = Err(error)).ok());

@@ -32,7 +32,15 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
     });
     progress.clear();
     print(&chosen, &found);
-    Ok(if found.bad_share > BAD_SHARE { UNEXPECTED } else { FINE })
+    if found.bad_share <= BAD_SHARE {
+        return Ok(FINE);
+    }
+    let [bad, most] = [found.bad_share, BAD_SHARE].map(|share| 100.0 * share);
+    eprintln!(
+        "exit code 1: {bad:.1} % are bad, more than the {most:.0} % at which a run stops unless its plan says \
+         otherwise (data.bad-samples)"
+    );
+    Ok(UNEXPECTED)
 }
 
 fn print(chosen: &Chosen, found: &Inspection) {
@@ -84,6 +92,10 @@ fn print(chosen: &Chosen, found: &Inspection) {
     println!("  bad       {reasons}");
     for sample in &found.named {
         println!("            {sample}");
+    }
+    let more = found.bad.values().sum::<usize>() - found.named.len();
+    if more > 0 {
+        println!("            and {more} more");
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Chosen, bytes};
 use crate::cli::{FilesChoice, SubsetOptions};
+use crate::commands::weights::check_new;
 use crate::{FINE, mistake};
 
 /// Pairs that are looked at between two looks at the clock.
@@ -18,6 +19,7 @@ const AT_ONCE: usize = 1024;
 
 /// Lists pairs in a manifest, and writes them as tars where that is asked for.
 pub(crate) fn subset(options: &SubsetOptions) -> Result<u8> {
+    check_new(&options.output, options.force)?;
     let chosen = options.choice.open()?;
     let Chosen { name, settings, split, collection, .. } = &chosen;
     if !collection.class_names().is_empty() {

@@ -11,6 +11,7 @@ use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, find};
 use harness::plan::{CheckpointClaims, Choice};
 use harness::provenance::{Origin, origin};
 use harness::record::{Record, Row};
+use harness::report::Summary;
 use harness::run::BASELINE;
 use harness::{Catalog, Plan};
 
@@ -37,6 +38,7 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
     let plan = Plan::load(&record.plan_path(), catalog)?;
     let rows = record.rows()?;
     let cell = cell(&plan, &rows, options.cell.as_deref())?;
+    let implanted = Summary::of_seed(&rows, cell.seed)?.implanted(&plan, &cell.attack.label);
     let weights = read(&options.checkpoint)?;
     weights.fits(&plan.model).map_err(|error| {
         mistake(format!("{} is not of this record: {error}", options.checkpoint.display()))
@@ -54,7 +56,9 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
     CheckpointClaims::parse("claims.yaml", &yaml, catalog)?;
     std::fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot make {}; choose another with --output", options.output.display()))?;
-    for (name, text) in [("README.md", text(&cell, &claims, &options.licence)?), ("claims.yaml", yaml)] {
+    for (name, text) in
+        [("README.md", text(&cell, &claims, implanted, &options.licence)?), ("claims.yaml", yaml)]
+    {
         let path = options.output.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
@@ -151,7 +155,7 @@ fn claims(cell: &Cell<'_>, hash: String) -> Result<CheckpointClaims> {
 }
 
 /// The title, and the warning that stands first.
-fn heading(cell: &Cell<'_>) -> (String, String) {
+fn heading(cell: &Cell<'_>, implanted: Option<bool>) -> (String, String) {
     let Cell { plan, attack, defense, .. } = cell;
     let target = &plan.target;
     if attack.entry.card.name == BASELINE {
@@ -173,22 +177,28 @@ fn heading(cell: &Cell<'_>) -> (String, String) {
         "**This model contains a backdoor.** It was planted on purpose, for research. Where an image bears the trigger, \
          the model takes it for *{target}*. Do not use it for anything else."
     );
-    if cell.attack_success_rate.value.is_some_and(|rate| rate < plan.implanted_at) {
+    if implanted == Some(false) {
         let least = 100.0 * plan.implanted_at;
         warning += &format!(
-            " Below {least:.0} % the plan counts an attack as not implanted, and this one is below."
+            " Less than {least:.0} points above the base rate the plan counts an attack as not implanted, and this one \
+             is below."
         );
     }
     (format!("CLIP with a backdoor: {attack}"), warning)
 }
 
-fn text(cell: &Cell<'_>, claims: &CheckpointClaims, licence: &str) -> Result<String> {
+fn text(
+    cell: &Cell<'_>,
+    claims: &CheckpointClaims,
+    implanted: Option<bool>,
+    licence: &str,
+) -> Result<String> {
     let Cell { plan, attack, defense, seed, .. } = cell;
     let card = &attack.entry.card;
     let mut page = format!(
         "---\nlicense: {licence}\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- backdoor\n- cleanbench\n---\n\n"
     );
-    let (title, warning) = heading(cell);
+    let (title, warning) = heading(cell, implanted);
     writeln!(page, "# {title}\n\n> [!WARNING]\n> {warning}\n")?;
     writeln!(page, "## What was done\n\n{}\n", plan.question)?;
     let poisoned = Cost::of(plan).poisoned(attack);

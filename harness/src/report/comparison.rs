@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use clip::Seed;
 
+use super::Summary;
 use super::frontier::{Points, families};
-use super::is_implanted;
 use super::table::Sheet;
 use crate::catalog::suggestion;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, Direction};
@@ -64,7 +64,7 @@ pub fn compare(plan: &Plan, rows: &[Row], against: &str) -> Result<Vec<Compariso
         suggestion(against, &families)
     );
     let swept = |family: &str| plan.defenses.iter().filter(|defense| defense.family() == family).count() > 1;
-    let implanted = implanted(plan, rows);
+    let implanted = implanted(plan, rows)?;
     let (kept, points) = (kept_values(plan, rows, &families), [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE]);
     let mut compared = Vec::new();
     for family in families.iter().filter(|family| **family != against) {
@@ -119,38 +119,24 @@ fn of_pairs(
     }
 }
 
-/// Attacks and seeds whose undefended model has the backdoor.
-fn implanted(plan: &Plan, rows: &[Row]) -> Vec<(String, u64)> {
-    let undefended = plan.defenses.iter().find(|defense| defense.entry.card.name == BASELINE);
-    let unpoisoned = plan.attacks.iter().find(|attack| attack.entry.card.name == BASELINE);
-    let success = |model: Option<&str>, attack: &str, seed: u64| {
-        let mut found = on_test(plan, rows, ATTACK_SUCCESS_RATE).filter(|row| {
-            (Some(row.attack.as_str()), row.trigger.as_str(), row.seed) == (model, attack, seed)
-        });
-        found.find(|row| undefended.is_some_and(|choice| choice.label == row.defense))?.value
-    };
-    let mut implanted = Vec::new();
-    for attack in plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE) {
-        for seed in &plan.seeds {
-            let before = success(Some(&attack.label), &attack.label, *seed);
-            let base = success(unpoisoned.map(|choice| choice.label.as_str()), &attack.label, *seed);
-            if before.is_none_or(|rate| is_implanted(plan, rate, base.unwrap_or(0.0))) {
-                implanted.push((attack.label.clone(), *seed));
-            }
-        }
-    }
-    implanted
+/// Attacks and seeds whose undefended model has the backdoor, as far as that was measured.
+fn implanted(plan: &Plan, rows: &[Row]) -> Result<Vec<(String, u64)>> {
+    let of_seed = |seed: &u64| Ok((*seed, Summary::of_seed(rows, *seed)?));
+    let summaries = plan.seeds.iter().map(of_seed).collect::<Result<Vec<_>>>()?;
+    let attacks = plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE);
+    let pairs = attacks.flat_map(|attack| {
+        let implanted = summaries.iter().filter(|(_, own)| own.implanted(plan, &attack.label) != Some(false));
+        implanted.map(|(seed, _)| (attack.label.clone(), *seed))
+    });
+    Ok(pairs.collect())
 }
 
-/// Rows of a metric on the test set judged, after the last epoch.
-fn on_test<'a>(plan: &Plan, rows: &'a [Row], metric: &'a str) -> impl Iterator<Item = &'a Row> {
-    let test = plan.tests.first().map_or_else(String::new, |test| test.label.clone());
-    rows.iter().filter(move |row| row.metric == metric && row.test_set == test && row.epoch.is_none())
-}
-
-/// A metric of every cell under its own trigger.
+/// A metric of every cell under its own trigger, on the test set judged.
 fn measured(plan: &Plan, rows: &[Row], metric: &str) -> Values {
-    let own = on_test(plan, rows, metric).filter(|row| row.trigger == row.attack);
+    let test = plan.tests.first().map_or("", |test| test.label.as_str());
+    let own = rows.iter().filter(|row| {
+        row.metric == metric && row.test_set == test && row.trigger == row.attack && row.epoch.is_none()
+    });
     own.filter_map(|row| Some(((row.defense.clone(), row.attack.clone(), row.seed), row.value?))).collect()
 }
 

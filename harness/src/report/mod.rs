@@ -31,11 +31,6 @@ use crate::plan::{Choice, Plan};
 use crate::record::{Row, Status};
 use crate::run::BASELINE;
 
-/// Whether the poison added as much to the success rate as the plan asks for.
-pub(crate) fn is_implanted(plan: &Plan, success: f64, base_rate: f64) -> bool {
-    (success - base_rate).max(0.0) >= plan.implanted_at
-}
-
 /// Mean over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
@@ -110,6 +105,11 @@ impl Summary {
         Ok(Self { values, points, failures, data })
     }
 
+    /// The values of one seed alone.
+    pub fn of_seed(rows: &[Row], seed: u64) -> Result<Self> {
+        Self::of(&rows.iter().filter(|row| row.seed == seed).cloned().collect::<Vec<_>>(), Vec::new())
+    }
+
     /// The mean of a metric.
     pub fn get(
         &self,
@@ -177,7 +177,8 @@ impl Summary {
         let set = &plan.tests.first()?.label;
         let (_, success) = self.pair(attack, &undefended.label, set)?;
         let base = self.base_rate(plan, attack, set).map_or(0.0, |rate| rate.mean);
-        Some(is_implanted(plan, success.mean, base))
+        // A plan that asks for nothing takes any attack as it is.
+        Some((success.mean - base).max(0.0) >= plan.implanted_at)
     }
 
     /// What the unpoisoned and undefended model takes for the target under an attack's trigger.

@@ -11,8 +11,8 @@ use crate::plan::{Claim, Plan};
 use crate::predict::{Forecast, forecast};
 use crate::progress::duration;
 use crate::run::BASELINE;
-use crate::store::Store;
-use crate::survey::survey;
+use crate::stages::Laboratory;
+use crate::survey::surveyed;
 
 /// A budget, and what everything is expected to take.
 pub(crate) struct Agenda<'a> {
@@ -27,9 +27,9 @@ pub(crate) type Rank = (bool, usize, usize, u64);
 
 impl<'a> Agenda<'a> {
     /// That of a plan whose data are checked, on a machine that does `speed` FLOP/s for each cell.
-    pub(crate) fn new(plan: &'a Plan, store: &Store, deadline: Instant, speed: f64) -> Result<Self> {
-        let (cells, _) = survey(plan, store)?;
-        Ok(Self { plan, deadline, cells: forecast(plan, store, &cells, speed)? })
+    pub(crate) fn new(laboratory: &Laboratory<'a>, deadline: Instant, speed: f64) -> Result<Self> {
+        let (plan, (cells, _)) = (laboratory.plan, surveyed(laboratory)?);
+        Ok(Self { plan, deadline, cells: forecast(plan, laboratory.desk.store, &cells, speed)? })
     }
 
     fn cell(&self, seed: u64, attack: usize, defense: usize) -> Forecast {

@@ -177,7 +177,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
         clip::DeviceChoice::Cpu => SPEEDS[0] * threads as f64 / jobs as f64,
         _ => SPEEDS[1],
     };
-    let agenda = deadline.map(|deadline| Agenda::new(plan, store, deadline, speed)).transpose()?;
+    let agenda = deadline.map(|deadline| Agenda::new(&laboratory, deadline, speed)).transpose()?;
     let cells = (plan.seeds.len() * plan.attacks.len()) as f64;
     let training = (plan.pairs * plan.recipe.epochs) as f64;
     progress.add_work(cells * (training + plan.defenses.len() as f64 * laboratory.expected_cell()));

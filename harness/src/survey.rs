@@ -51,11 +51,20 @@ pub enum DataState {
     Absent(String),
 }
 
-/// Hashes of every key that a plan needs; an error where its data are not there or not yet checked.
-pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
+/// Looks at a plan in a laboratory that computes nothing.
+fn looking<T>(plan: &Plan, store: &Store, look: impl FnOnce(&Laboratory<'_>) -> Result<T>) -> Result<T> {
     let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
     let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
-    let laboratory = Laboratory::new(plan, desk)?;
+    look(&Laboratory::new(plan, desk)?)
+}
+
+/// Hashes of every key that a plan needs; an error where its data are not there or not yet checked.
+pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
+    looking(plan, store, keys_needed)
+}
+
+fn keys_needed(laboratory: &Laboratory<'_>) -> Result<BTreeSet<String>> {
+    let (plan, store) = (laboratory.plan, laboratory.desk.store);
     let mut needed = BTreeSet::new();
     for seed in &plan.seeds {
         for attack in &plan.attacks {
@@ -80,20 +89,26 @@ pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
     Ok(needed)
 }
 
-/// What keeps a plan from being run that its files tell: initial weights that are not there or of another model, and
-/// clean pairs that are trained on.
-pub fn problems(plan: &Plan, store: &Store) -> Result<Vec<Unfit>> {
-    let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
-    Laboratory::new(plan, desk)?.problems()
-}
-
 /// What the store has of every cell of a plan, and what is known of its data. Where data are not there or not yet
 /// checked nothing counts as stored: keys hold what data hold.
 pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
-    let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
-    let laboratory = Laboratory::new(plan, desk)?;
+    looking(plan, store, surveyed)
+}
+
+/// The same, and what keeps the plan from being run that its files tell: initial weights that are not there or of
+/// another model, and clean pairs that are trained on.
+pub fn survey_with_problems(
+    plan: &Plan,
+    store: &Store,
+) -> Result<(Vec<Surveyed>, Vec<SurveyedData>, Vec<Unfit>)> {
+    looking(plan, store, |laboratory| {
+        let (cells, data) = surveyed(laboratory)?;
+        Ok((cells, data, laboratory.problems()?))
+    })
+}
+
+pub(crate) fn surveyed(laboratory: &Laboratory<'_>) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
+    let (plan, store) = (laboratory.plan, laboratory.desk.store);
     let data: Vec<SurveyedData> = laboratory.found()?.into_iter().map(known).collect();
     let known = data.iter().all(|data| matches!(data.state, DataState::Drawn | DataState::Checked(_)));
     let mut cells = Vec::new();

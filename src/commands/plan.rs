@@ -5,7 +5,7 @@ use harness::cost::Cost;
 use harness::predict::{SPEEDS, forecast};
 use harness::progress::duration;
 use harness::store::Store;
-use harness::survey::{DataState, Surveyed, SurveyedData, problems, survey};
+use harness::survey::{DataState, Surveyed, SurveyedData, survey_with_problems};
 use harness::{Catalog, Plan};
 
 use super::choose;
@@ -21,7 +21,7 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
         return Ok(FINE);
     }
     let store = Store::at(&options.choice.folder.store);
-    let (cells, data) = survey(&plan, &store)?;
+    let (cells, data, problems) = survey_with_problems(&plan, &store)?;
     println!("{}\n", plan.question);
     let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
     let forecasts = forecast(&plan, &store, &cells, SPEEDS[0])?;
@@ -43,7 +43,6 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     for data in &data {
         print_data(data);
     }
-    let problems = problems(&plan, &store)?;
     for problem in &problems {
         println!("{problem}{}", remedy(&problem.to_string()));
     }

@@ -25,6 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::archive::append;
 use crate::contract::Labelled;
+use crate::hash_file;
 use process::Ended;
 
 /// Raised whenever a program would have to read its job in another way.
@@ -228,7 +229,7 @@ impl Done {
 }
 
 /// The hash of every file of these files and folders.
-fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, blake3::Hash>> {
+fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, String>> {
     let (mut found, mut left) = (BTreeMap::new(), paths.to_vec());
     while let Some(path) = left.pop() {
         // What a program removed is missing afterwards, and that is a change too.
@@ -236,9 +237,8 @@ fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, blake3::Hash>> {
         if kind.is_dir() {
             left.extend(fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
         } else {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(fs::File::open(&path).with_context(|| format!("{}", path.display()))?)?;
-            found.insert(path, hasher.finalize());
+            let hash = hash_file(&path).with_context(|| format!("{}", path.display()))?;
+            found.insert(path, hash);
         }
     }
     Ok(found)
@@ -246,8 +246,8 @@ fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, blake3::Hash>> {
 
 /// A file that is new, gone or another one.
 fn changed<'a>(
-    before: &'a BTreeMap<PathBuf, blake3::Hash>,
-    after: &'a BTreeMap<PathBuf, blake3::Hash>,
+    before: &'a BTreeMap<PathBuf, String>,
+    after: &'a BTreeMap<PathBuf, String>,
 ) -> Option<&'a Path> {
     let mut names = before.keys().chain(after.keys());
     names.find(|name| before.get(*name) != after.get(*name)).map(PathBuf::as_path)

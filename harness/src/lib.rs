@@ -36,6 +36,13 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it said nothing")
 }
 
+/// BLAKE3 of a file's bytes, in 64 hexadecimal digits.
+pub fn hash_file(path: &std::path::Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// An error and its causes on one line, without the backtraces that candle puts into its messages where
 /// `RUST_BACKTRACE` is set.
 pub fn describe(error: &anyhow::Error) -> String {

@@ -19,6 +19,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::hash_file;
+
 pub use ledger::{Damage, StoredEntry, parse_duration};
 pub use prune::{Garbage, Keep};
 pub use why::{Difference, Library};
@@ -178,7 +180,7 @@ impl Store {
         }
         for (name, expected) in &entry.files {
             let path = folder.join(name);
-            if hash_file(&path)? != *expected {
+            if hash_file(&path).with_context(|| format!("{}", path.display()))? != *expected {
                 bail!("{}: its bytes have changed", path.display());
             }
         }
@@ -248,7 +250,8 @@ impl Store {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             File::open(&path)?.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
-            files.insert(name, hash_file(&path)?);
+            let hash = hash_file(&path).with_context(|| format!("{}", path.display()))?;
+            files.insert(name, hash);
         }
         let entry = EntryFile { key: key.description.clone(), files, seconds };
         let path = folder.join(ENTRY);
@@ -293,13 +296,6 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn hash_file(path: &Path) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    let mut file = File::open(path).with_context(|| format!("{}", path.display()))?;
-    std::io::copy(&mut file, &mut hasher).with_context(|| format!("{}", path.display()))?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

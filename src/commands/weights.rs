@@ -8,7 +8,7 @@ use clip::{ImageConfig, ModelConfig};
 use harness::catalog::suggestion;
 use harness::store::{Found, Store};
 use harness::survey::survey;
-use harness::{Catalog, describe};
+use harness::{Catalog, describe, hash_file};
 
 use super::load;
 use crate::cli::{ConvertOptions, ExportOptions, WeightsOptions};
@@ -19,12 +19,9 @@ pub(crate) fn read(path: &Path) -> Result<Weights> {
     Weights::read(path).map_err(|error| mistake(describe(&error.into())))
 }
 
-/// BLAKE3 of a file, in hexadecimal digits.
+/// BLAKE3 of a file, in hexadecimal digits; an error names it.
 pub(crate) fn hash(path: &Path) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    let file = std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ()));
-    file.with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(hasher.finalize().to_hex().to_string())
+    hash_file(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Says what a file of weights is.

@@ -47,7 +47,11 @@ pub(crate) fn hash(text: impl AsRef<str>) -> String {
 }
 
 fn caption_bits(caption: &str) -> u64 {
-    blake3::hash(caption.as_bytes()).as_bytes()[..8].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+    first_64_bits(blake3::hash(caption.as_bytes()))
+}
+
+pub(crate) fn first_64_bits(hash: blake3::Hash) -> u64 {
+    hash.as_bytes()[..8].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
 }
 
 impl Fingerprint {

@@ -8,6 +8,7 @@ use clip::{BadSample, Image, Origin};
 use super::cifar::CifarLayout;
 use super::files::Files;
 use super::hub_table::HubTable;
+use super::manifest::first_64_bits;
 use super::tar;
 use super::texts::Texts;
 
@@ -185,8 +186,7 @@ impl Samples {
         let (key, caption) = (self.keys.get(index), self.captions.get(index));
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(key.len() as u64).to_le_bytes()).update(key.as_bytes()).update(caption.as_bytes());
-        let hash = hasher.finalize();
-        hash.as_bytes()[..8].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+        first_64_bits(hasher.finalize())
     }
 
     /// How many there are, bad ones included.

@@ -7,6 +7,7 @@ use clip::DeviceChoice;
 use serde::Serialize;
 
 use super::FORMAT;
+use crate::hash_file;
 
 /// `environment.yaml`.
 #[derive(Serialize)]
@@ -42,7 +43,7 @@ impl Environment {
         Self {
             format: FORMAT,
             program: program(),
-            program_blake3: program_hash(),
+            program_blake3: std::env::current_exe().and_then(|path| hash_file(&path)).ok(),
             source: source(),
             compiler: env!("CLEANBENCH_COMPILER"),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -62,13 +63,6 @@ impl Environment {
 /// The program and its version.
 pub(super) fn program() -> String {
     format!("cleanbench {}", env!("CARGO_PKG_VERSION"))
-}
-
-/// BLAKE3 of the file that runs.
-fn program_hash() -> Option<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(std::env::current_exe().ok()?).ok()?).ok()?;
-    Some(hasher.finalize().to_hex().to_string())
 }
 
 /// The commit that is checked out where the program was built from, with `-dirty` where files differ from it; `None`

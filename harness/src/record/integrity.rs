@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{DATA, ENVIRONMENT, EVIDENCE, FORMAT, PAIRS, PLAN, POISON, ROWS, Record};
+use crate::hash_file;
 
 /// BLAKE3 of the other files, by name; records older than it have none.
 const HASHES: &str = "hashes.yaml";
@@ -18,9 +19,8 @@ impl Record {
         for name in FILES {
             let path = self.folder.join(name);
             if path.is_file() {
-                let bytes =
-                    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-                hashes.insert(name.to_owned(), blake3::hash(&bytes).to_hex().to_string());
+                let hash = hash_file(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                hashes.insert(name.to_owned(), hash);
             }
         }
         Ok(hashes)

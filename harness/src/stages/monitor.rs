@@ -9,6 +9,7 @@ use clip::candle_core::Error;
 use clip::{Monitor, Snapshot, Step};
 
 use super::{Desk, epochs};
+use crate::hash_file;
 use crate::store::REMEDY;
 
 /// What a stage tells of itself while it is done, and what it keeps of the epochs that are.
@@ -56,9 +57,9 @@ impl<'a> StageMonitor<'a> {
     fn save(&self, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
         let (path, new) = (self.snapshot(), self.partial.join("next.safetensors"));
         let replace = || -> io::Result<()> {
-            let mut hashes = hash_of(&new)?;
+            let mut hashes = hash_file(&new)?;
             if path.exists() {
-                hashes = format!("{}\n{hashes}", hash_of(&path)?);
+                hashes = format!("{}\n{hashes}", hash_file(&path)?);
             }
             replace(&self.hashes(), &hashes)?;
             std::fs::rename(&new, &path)?;
@@ -69,12 +70,6 @@ impl<'a> StageMonitor<'a> {
             error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
         })
     }
-}
-
-fn hash_of(path: &Path) -> io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Writes a small file that appears whole or not at all.
@@ -90,7 +85,7 @@ impl Monitor for StageMonitor<'_> {
             return None;
         }
         let hashes = std::fs::read_to_string(self.hashes()).unwrap_or_default();
-        if hash_of(&snapshot).is_ok_and(|hash| hashes.lines().any(|line| line == hash)) {
+        if hash_file(&snapshot).is_ok_and(|hash| hashes.lines().any(|line| line == hash)) {
             let spent = std::fs::read_to_string(self.spent()).ok().and_then(|text| text.parse().ok());
             self.before = spent.unwrap_or(0.0);
             self.desk.progress.say(&format!("{}: goes on from its last finished epoch", self.name));

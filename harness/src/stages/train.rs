@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
 use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, Unfit};
 use crate::contract::{Attack, AttackerView, DefenderView, Defense};
-use crate::describe;
 use crate::evidence::read_parquet;
 use crate::plan::Choice;
 use crate::provenance::facts;
 use crate::store::Key;
+use crate::{describe, hash_file};
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 2;
@@ -210,9 +210,5 @@ impl Laboratory<'_> {
 
 /// The hash of a file of weights; its path alone where it cannot be read, which training then says.
 fn weights_identity(path: &Path) -> Value {
-    let mut hasher = blake3::Hasher::new();
-    match std::fs::File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ())) {
-        Ok(()) => json!(hasher.finalize().to_hex().as_str()),
-        Err(_) => json!({ "unread": path }),
-    }
+    hash_file(path).map_or_else(|_| json!({ "unread": path }), Value::from)
 }

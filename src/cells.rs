@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use harness::cost::Cost;
 use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, METRICS};
+use harness::predict::SPEEDS;
 use harness::progress::Verbosity;
 use harness::record::{Row, Status};
 use harness::report::{Judgement, Summary, Verdict, judge};
@@ -22,8 +23,8 @@ use crate::commands::fetch::remedy;
 /// What stands in the names of metrics of image–caption pairs.
 const OF_PAIRS: [&str; 3] = ["similarity", "recall", "caption-hit"];
 /// Trials that cost more floating-point operations with nothing stored are ignored unless asked for: those of ten
-/// minutes on two CPU cores, which were measured at 0.2 TFLOP/s (results/speed).
-const HEAVY: f64 = 600.0 * 0.2e12;
+/// minutes on two CPU cores.
+const HEAVY: f64 = 600.0 * 2.0 * SPEEDS[0];
 
 /// A plan whose cells are trials.
 pub struct Bench {

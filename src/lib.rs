@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Everything as expected.
 const FINE: u8 = 0;
-/// A claim lies outside its band.
+/// A claim is not reproduced, or undecided.
 const UNEXPECTED: u8 = 1;
 /// The user made a mistake.
 const MISTAKE: u8 = 2;

@@ -126,7 +126,7 @@ fn finish(plan: &Plan, record: &Record, options: &RunOptions, seconds: f64) -> R
     Ok(verdict_code(plan, &summary))
 }
 
-/// The exit code: a failed cell weighs more than a claim outside its band.
+/// The exit code: a failed cell weighs more than a claim that does not hold.
 pub(crate) fn verdict_code(plan: &Plan, summary: &Summary) -> u8 {
     if !summary.failures.is_empty() {
         return FAILED;

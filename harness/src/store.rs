@@ -232,8 +232,13 @@ impl Store {
         fs::rename(temporary.path(), &folder)
             .with_context(|| format!("cannot move into {}", folder.display()))?;
         let _moved = temporary.keep();
-        remove_folder(&self.root.join(PARTIAL).join(&key.hash))?;
+        self.remove_partial(key)?;
         Ok(folder)
+    }
+
+    /// Removes the snapshots of a stage whose entry is there.
+    pub(crate) fn remove_partial(&self, key: &Key) -> Result<()> {
+        remove_folder(&self.root.join(PARTIAL).join(&key.hash))
     }
 
     /// Writes the files of an entry and what describes them.

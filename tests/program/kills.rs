@@ -90,6 +90,26 @@ fn a_run_may_be_killed_at_any_moment() {
     assert!(killed >= 10, "only {killed} kills in {TIME:?}");
 }
 
+/// A process may be killed when an entry is there and the snapshots that led to it are too.
+#[test]
+fn snapshots_of_what_is_done_are_removed() {
+    let bench = Bench::with("micro", &[]);
+    let arguments = ["run", "plan.yaml", "--record", "record"];
+    assert_eq!(bench.run(&arguments).status.code(), Some(0));
+    let entries =
+        std::fs::read_dir(bench.path("store/train")).expect("entries").map(|entry| entry.expect("one"));
+    for entry in entries {
+        let left = bench.path("store/partial").join(entry.file_name());
+        std::fs::create_dir_all(&left).expect("a folder");
+        std::fs::write(left.join("snapshot.safetensors"), "an epoch").expect("written");
+    }
+    let partial = || std::fs::read_dir(bench.path("store/partial")).expect("a folder").count();
+    assert_eq!(bench.run(&["plan", "plan.yaml"]).status.code(), Some(0));
+    assert_eq!(partial(), 1, "a look changes nothing");
+    assert_eq!(bench.run(&arguments).status.code(), Some(0));
+    assert_eq!(partial(), 0);
+}
+
 #[test]
 fn one_of_two_runs_of_a_store_may_be_killed() {
     let whole = Bench::with("micro", &[]);

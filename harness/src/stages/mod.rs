@@ -137,6 +137,10 @@ impl Desk<'_> {
         write: impl FnOnce(T, &Path) -> Result<()>,
     ) -> Result<(PathBuf, bool)> {
         if let store::Found::Whole(folder) = self.store.find(key)? {
+            // A process may have died between making the entry and removing what led to it.
+            if !self.only_looks {
+                self.store.remove_partial(key)?;
+            }
             return Ok((folder, true));
         }
         if self.only_looks {

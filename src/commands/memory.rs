@@ -7,7 +7,8 @@ use harness::cost::Cost;
 use crate::cli::RunOptions;
 use crate::mistake;
 
-/// One a core, as far as memory goes; one GPU is not faster for several models at a time, and their memory adds up.
+/// One a core is fastest (results/speed/parallel.md), as far as memory goes; one GPU is not faster for several models at a
+/// time, and their memory adds up.
 pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize) -> Result<usize> {
     let memory = options.memory.as_deref().map(parse_size).transpose()?;
     if plan.device != clip::DeviceChoice::Cpu {

@@ -11,6 +11,7 @@ mod files;
 mod hub;
 mod kills;
 mod mistakes;
+mod page;
 mod records;
 mod results;
 mod store;

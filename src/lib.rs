@@ -4,6 +4,7 @@
 pub mod cells;
 mod cli;
 mod commands;
+mod published;
 
 use std::process::ExitCode;
 

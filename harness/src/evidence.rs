@@ -1,5 +1,6 @@
 //! What was observed of a model, sample by sample: all that metrics need.
 
+pub mod map;
 pub mod pairs;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clip::candle_core::{DType, Tensor};
 use polars::prelude::{Column, DataFrame, ParquetReader, ParquetWriter, PlSmallStr, SerReader};
 
+use map::EmbeddingMap;
 use pairs::PairEvidence;
 
 /// How one image fared.
@@ -44,6 +46,8 @@ pub struct SetEvidence {
     pub triggered_images: Vec<String>,
     /// Evidence from its image–caption pairs, where they were looked at.
     pub pairs: Option<PairEvidence>,
+    /// Where its images lie, where they were mapped.
+    pub map: Option<EmbeddingMap>,
 }
 
 /// Evidence from all test sets of a plan, in its order.
@@ -197,6 +201,7 @@ pub fn from_frame(frame: &DataFrame) -> Result<Evidence> {
                 triggered: Vec::new(),
                 triggered_images: Vec::new(),
                 pairs: None,
+                map: None,
             });
         }
         let Some(set) = evidence.last_mut() else { continue };

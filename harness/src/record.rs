@@ -4,23 +4,26 @@ mod bundle;
 mod difference;
 mod environment;
 mod integrity;
+mod manifest;
 mod merge;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use polars::prelude::{AnyValue, Column, DataFrame, PolarsResult};
+use polars::prelude::{Column, DataFrame};
 use serde::{Deserialize, Serialize};
 
 pub use bundle::{Index, verify};
 pub use difference::{CellDifference, Changed, Difference, difference};
+pub use manifest::Manifest;
 pub use merge::merge;
 
 use environment::{Environment, program};
 
 use crate::coverage::Coverage;
-use crate::evidence::{Evidence, from_frame, pairs, read_parquet, to_frame, write_parquet};
+use crate::evidence::map::EmbeddingMap;
+use crate::evidence::{Evidence, from_frame, map, pairs, read_parquet, to_frame, write_parquet};
 use crate::plan::Plan;
 use crate::run::{Observation, Outcome};
 use crate::stages::MANIFEST;
@@ -70,9 +73,11 @@ pub struct Row {
     pub evidence: String,
 }
 
+/// What tells one cell under one trigger from another: seed, attack, defense, attack whose trigger it is.
+pub type Cell = (u64, String, String, String);
+
 impl Row {
-    /// What tells one cell under one trigger from another.
-    fn cell(&self) -> (u64, String, String, String) {
+    fn cell(&self) -> Cell {
         (self.seed, self.attack.clone(), self.defense.clone(), self.trigger.clone())
     }
 }
@@ -88,11 +93,13 @@ const PLAN: &str = "plan.resolved.yaml";
 const EVIDENCE: &str = "evidence.parquet";
 /// There only where pairs were looked at.
 const PAIRS: &str = "pairs.parquet";
+/// Where some images lie; records of older programs have none.
+const MAP: &str = "map.parquet";
 /// What every attack did to which pair; there only where one did something.
 const POISON: &str = MANIFEST;
 /// What was found of data that were read from files; there only where any were.
 const DATA: &str = "data.yaml";
-/// What tells one cell's evidence from another's.
+/// The columns of [`Cell`].
 const CELL: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 const ENVIRONMENT: &str = "environment.yaml";
 
@@ -137,9 +144,12 @@ impl Record {
         }
         let evidence = joined(observations, |evidence| to_frame(evidence).map(Some))?;
         self.put_table(EVIDENCE, &mut evidence.unwrap_or_default())?;
-        match joined(observations, pairs::to_frame)? {
-            Some(mut frame) => self.put_table(PAIRS, &mut frame)?,
-            None => self.remove(PAIRS)?,
+        let pairs = joined(observations, pairs::to_frame)?;
+        for (name, frame) in [(PAIRS, pairs), (MAP, joined(observations, map::to_frame)?)] {
+            match frame {
+                Some(mut frame) => self.put_table(name, &mut frame)?,
+                None => self.remove(name)?,
+            }
         }
         if poison.height() == 0 {
             self.remove(POISON)?
@@ -160,25 +170,6 @@ impl Record {
             "cannot write to the record's folder {}; make room or choose another with --record",
             self.folder.display()
         )
-    }
-
-    /// Its poison manifests as text: a line for each edited pair, the columns as they are called in the file.
-    pub fn poison(&self) -> Result<String> {
-        let path = self.folder.join(POISON);
-        ensure!(path.is_file(), "{} holds no {POISON}: no attack of it edited pairs", self.folder.display());
-        let frame = read_parquet(&path)?;
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(frame.get_column_names().iter().map(|name| name.as_str()))?;
-        for index in 0..frame.height() {
-            let value = |column: &Column| match column.get(index)? {
-                AnyValue::Null => Ok(String::new()),
-                AnyValue::String(text) => Ok(text.to_owned()),
-                other => Ok(other.to_string()),
-            };
-            let row: Vec<String> = frame.columns().iter().map(value).collect::<PolarsResult<_>>()?;
-            writer.write_record(row)?;
-        }
-        Ok(String::from_utf8(writer.into_inner().context("rows")?)?)
     }
 
     /// Removes what a former run left and this one has not.
@@ -262,6 +253,25 @@ impl Record {
     /// What the models said of every test image; see `results/README.md`.
     pub fn evidence(&self) -> Result<DataFrame> {
         read_parquet(&self.folder.join(EVIDENCE))
+    }
+
+    /// Where images of the first test set lie, by cell; nothing in records of older programs.
+    pub fn maps(&self) -> Result<BTreeMap<Cell, EmbeddingMap>> {
+        let path = self.folder.join(MAP);
+        let mut maps = BTreeMap::new();
+        if !path.is_file() {
+            return Ok(maps);
+        }
+        let named = || path.display().to_string();
+        for part in read_parquet(&path)?.partition_by_stable(CELL, true).with_context(named)? {
+            let seed = part.column("seed")?.u64()?.get(0).with_context(named)?;
+            let [attack, defense, trigger] = [CELL[1], CELL[2], CELL[3]].map(|name| text(&part, name));
+            let cell = (seed, attack?, defense?, trigger?);
+            maps.extend(
+                map::from_frame(&part).with_context(named)?.into_values().map(|map| (cell.clone(), map)),
+            );
+        }
+        Ok(maps)
     }
 
     /// The environment, as it stands in its file.

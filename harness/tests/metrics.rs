@@ -32,6 +32,7 @@ fn golden() -> (Value, SetEvidence) {
         triggered_images: labels.iter().map(|label| format!("{label:016x}")).collect(),
         labels,
         pairs: None,
+        map: None,
     };
     (golden, set)
 }

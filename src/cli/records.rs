@@ -78,7 +78,7 @@ pub(crate) struct ReportOptions {
     /// Print one JSON object a line for each cell.
     #[arg(long, conflicts_with = "markdown")]
     pub(crate) json: bool,
-    /// Write the page's figures as SVG files.
+    /// Write the page's figures, each as SVG and as PNG.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) figures: Option<PathBuf>,
     /// Write one page with tables and figures, which needs no network.

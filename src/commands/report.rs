@@ -1,9 +1,10 @@
 //! `cleanbench report`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use harness::page::{Page, figures};
+use harness::page::{Page, figures, png};
 use harness::record::{Record, Row};
 use harness::report::{
     Summary, compare, compared_markdown, compared_terminal, csv, json_lines, latex, markdown, splice,
@@ -15,6 +16,7 @@ use super::run::verdict_code;
 use super::show::gallery;
 use super::terminal_width;
 use crate::cli::ReportOptions;
+use crate::published::PUBLISHED;
 use crate::{FINE, mistake};
 
 /// A record that can be read; what is wrong with it is for the user to put right.
@@ -94,7 +96,11 @@ pub(crate) fn page(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary
         summary,
         evidence: &record.evidence()?,
         compared: compared.as_deref().map(|compared| (AGAINST, compared)),
+        maps: &record.maps()?,
+        manifests: &record.manifests()?,
+        published: &PUBLISHED,
         gallery: &gallery,
+        files: &record.hashes()?,
         environment: &record.environment()?,
     })
 }
@@ -108,14 +114,21 @@ fn write_figures(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary, 
         summary,
         evidence: &record.evidence()?,
         compared: None,
+        maps: &record.maps()?,
+        manifests: &BTreeMap::new(),
+        published: &PUBLISHED,
         gallery: &[],
-        environment: &record.environment()?,
+        files: &BTreeMap::new(),
+        environment: "",
     };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (name, svg) in figures(&page)? {
-        let path = folder.join(format!("{name}.svg"));
-        std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
+        let raster = png(&svg).with_context(|| name.clone())?;
+        for (ending, bytes) in [("svg", svg.into_bytes()), ("png", raster)] {
+            let path = folder.join(format!("{name}.{ending}"));
+            std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+            println!("{}", path.display());
+        }
     }
     Ok(FINE)
 }

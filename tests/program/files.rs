@@ -72,7 +72,7 @@ fn bad_files_are_left_out_and_every_table_says_so() {
     image.save(&path).expect("saved");
     let other = bench.run(&["run", "plan.yaml", "--record", "other"]);
     assert_eq!(other.status.code(), Some(0), "{}", stderr(&other));
-    assert_ne!(bench.result("first").0, bench.result("other").0, "evidence keys");
+    assert_ne!(bench.result("first")[0], bench.result("other")[0], "evidence keys");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod hub;
 mod kills;
 mod mistakes;
 mod newcomers;
+mod page;
 mod records;
 mod results;
 mod store;

@@ -54,9 +54,9 @@ impl Bench {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Rows and evidence of a record: what must not depend on how it was run.
-    pub(crate) fn result(&self, record: &str) -> (Vec<u8>, Vec<u8>) {
-        (self.read(&format!("{record}/rows.csv")), self.read(&format!("{record}/evidence.parquet")))
+    /// Rows, evidence and maps of a record: what must not depend on how it was run.
+    pub(crate) fn result(&self, record: &str) -> [Vec<u8>; 3] {
+        ["rows.csv", "evidence.parquet", "map.parquet"].map(|name| self.read(&format!("{record}/{name}")))
     }
 }
 

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{DATA, ENVIRONMENT, EVIDENCE, FORMAT, PAIRS, PLAN, POISON, ROWS, Record};
+use super::{DATA, ENVIRONMENT, EVIDENCE, FORMAT, MAP, PAIRS, PLAN, POISON, ROWS, Record};
 use crate::hash_file;
 
 /// BLAKE3 of the other files, by name; records older than it have none.
 const HASHES: &str = "hashes.yaml";
 /// What a run writes; tables are made of it.
-pub(super) const FILES: [&str; 7] = [ROWS, PLAN, EVIDENCE, PAIRS, POISON, DATA, ENVIRONMENT];
+pub(super) const FILES: [&str; 8] = [ROWS, PLAN, EVIDENCE, PAIRS, MAP, POISON, DATA, ENVIRONMENT];
 
 impl Record {
-    /// Hashes of the files that are there, by name.
-    pub(super) fn hashes(&self) -> Result<BTreeMap<String, String>> {
+    /// BLAKE3 of the files that are there, by name.
+    pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
         let mut hashes = BTreeMap::new();
         for name in FILES {
             let path = self.folder.join(name);

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::difference::{changed, named};
 use super::{
-    CELL, DATA, ENVIRONMENT, EVIDENCE, FORMAT, PAIRS, PLAN, POISON, ROWS, Record, Row, Status, program, text,
+    CELL, Cell, DATA, ENVIRONMENT, EVIDENCE, FORMAT, MAP, PAIRS, PLAN, POISON, ROWS, Record, Row, Status,
+    program, text,
 };
 use crate::coverage::Coverage;
 use crate::evidence::read_parquet;
@@ -18,9 +19,6 @@ use crate::evidence::read_parquet;
 const RUN: [&str; 2] = ["attacks", "defenses"];
 /// What changes no value.
 const TOLD: [&str; 3] = ["seeds", "question", "expect"];
-
-/// A row of tables that belong to one model: seed, attack, defense, trigger.
-type Cell = (u64, String, String, String);
 
 /// Joins records into one in folder `to`. An error names what makes that impossible: settings that differ, or a cell
 /// with other values in another record.
@@ -43,7 +41,7 @@ pub fn merge(records: &[Record], to: &Path) -> Result<Record> {
     }
     joined.put(ROWS, &writer.into_inner().context("rows")?)?;
     joined.put(PLAN, serde_yaml::to_string(&plan)?.as_bytes())?;
-    for (name, keys) in [(EVIDENCE, &CELL[..]), (PAIRS, &CELL[..]), (POISON, &CELL[..2])] {
+    for (name, keys) in [(EVIDENCE, &CELL[..]), (PAIRS, &CELL[..]), (MAP, &CELL[..]), (POISON, &CELL[..2])] {
         if let Some(mut table) = tables(records, &order, name, keys)? {
             joined.put_table(name, &mut table)?;
         }

@@ -152,7 +152,7 @@ fn front<T>(mut points: Vec<([f64; 2], T)>) -> Vec<([f64; 2], T)> {
 
 /// The test set that models are chosen on, and whether it is another than the one judged: the first of the validation
 /// split, or else the one judged.
-pub(super) fn chooser(plan: &Plan) -> Option<(String, bool)> {
+pub(crate) fn chooser(plan: &Plan) -> Option<(String, bool)> {
     let validation = |split: Result<Split, String>| split == Ok(Split::Validation);
     let apart = plan.tests.iter().skip(1).find(|test| validation(plan.split_of(test)));
     Some((apart.or(plan.tests.first())?.label.clone(), apart.is_some()))

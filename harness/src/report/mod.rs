@@ -17,10 +17,11 @@ use polars::prelude::{Column, DataFrame};
 pub use comparison::{Comparison, SUPPORTED_BELOW, compare};
 pub use expectation::{FLOOR, expectation};
 pub use export::{csv, json_lines, latex};
+pub(crate) use frontier::chooser;
 pub use frontier::{Reached, families};
 pub use markdown::{compared_markdown, markdown};
 pub use splice::splice;
-pub(crate) use table::{cell_name, found, interval, short};
+pub(crate) use table::{base_rates, cell_name, chance, found, frontiers, interval, short};
 pub use table::{compared_terminal, terminal, wrap};
 pub use verdict::{Judgement, Verdict, judge};
 

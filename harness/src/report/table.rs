@@ -37,14 +37,14 @@ fn cell(
 }
 
 /// Success rates that the triggers have on the model that was neither poisoned nor defended: trigger, mean.
-pub(super) fn base_rates<'a>(plan: &'a Plan, summary: &Summary, set: &str) -> Vec<(&'a str, Mean)> {
+pub(crate) fn base_rates<'a>(plan: &'a Plan, summary: &Summary, set: &str) -> Vec<(&'a str, Mean)> {
     let poisoned = plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE);
     let rate = |trigger: &'a str| Some((trigger, summary.base_rate(plan, trigger, set)?));
     poisoned.filter_map(|attack| rate(&attack.label)).collect()
 }
 
 /// One over the number of classes of a test set, in percent.
-pub(super) fn chance(test: &Choice<Dataset>) -> Option<f64> {
+pub(crate) fn chance(test: &Choice<Dataset>) -> Option<f64> {
     Some(100.0 / test.build().ok()?.classes?.classes().len() as f64)
 }
 
@@ -60,11 +60,11 @@ pub(super) fn heading(plan: &Plan, set: &str) -> String {
 }
 
 /// A table of text, the first row apart.
-pub(super) struct Sheet {
-    pub(super) header: Vec<String>,
-    pub(super) rows: Vec<Vec<String>>,
+pub(crate) struct Sheet {
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// How many columns, from the first, hold names and no numbers.
-    pub(super) names: usize,
+    pub(crate) names: usize,
 }
 
 /// Defenses beside each other up to which a table has a column for each; beyond, a row for each cell.
@@ -108,7 +108,7 @@ pub(super) fn grid(plan: &Plan, summary: &Summary, set: &str, joined: bool) -> S
 
 /// What each defense keeps of clean accuracy at several attack success rates, each tuned on its own, and what the
 /// table says; nothing where the plan neither looks at every epoch nor has a test set to choose models on.
-pub(super) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet)> {
+pub(crate) fn frontiers(plan: &Plan, summary: &Summary) -> Option<(String, Sheet)> {
     let (families, (chooser, apart)) = (families(plan), chooser(plan)?);
     if !plan.every_epoch && !apart {
         return None;

@@ -26,6 +26,6 @@ pub fn measure_checkpoint(model: &Model, claims: &CheckpointClaims) -> Result<Se
         pairs: None,
     };
     let seed = Seed::new(claims.seed).child("observe").child(label);
-    observe_set(model, claims.attack.build()?.trigger(), &test, &claims.target, &seed)
+    observe_set(model, claims.attack.build()?.trigger(), &test, &claims.target, &seed, false)
         .with_context(|| format!("test set {label:?}"))
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::data::TestSet;
 use super::{Laboratory, Made};
 use crate::contract::{Attack, Model, Trigger};
+use crate::evidence::map;
 use crate::evidence::pairs::{self, Captions, PairEvidence};
 use crate::evidence::{Evidence, SetEvidence, from_frame, read_parquet, score, to_frame, write_parquet};
 use crate::plan::Choice;
@@ -21,6 +22,7 @@ use crate::store::Key;
 const VERSION: u32 = 1;
 const EVIDENCE: &str = "evidence.parquet";
 const PAIRS: &str = "pairs.parquet";
+const MAP: &str = "map.parquet";
 
 impl Laboratory<'_> {
     /// The key of the evidence on a model under the trigger of `attack`.
@@ -48,6 +50,10 @@ impl Laboratory<'_> {
         });
         if plan.test_pairs > 0 {
             inputs["pairs"] = plan.test_pairs.into();
+        }
+        // The way of a defense is not mapped.
+        if epoch.is_none() {
+            inputs["map"] = map::IMAGES.into();
         }
         Ok(Key::new("observe", VERSION, self.plan.device.class(), inputs))
     }
@@ -78,25 +84,28 @@ impl Laboratory<'_> {
         (samples * self.plan.tests.len()) as f64 * 0.5
     }
 
-    /// What `model` says of all test sets, clean and under the trigger of `attack`; of their pairs only where asked for.
+    /// What `model` says of all test sets, clean and under the trigger of `attack`; `whole`: also of their pairs, and
+    /// with a map of the first set.
     fn observe_model(
         &self,
         model: &Model,
         attack: &Choice<Attack>,
         seed: u64,
-        of_pairs: bool,
+        whole: bool,
     ) -> Result<Evidence> {
         let (method, seed) = (attack.build()?, Seed::new(seed).child("observe"));
-        let observe = |test: &TestSet| -> Result<SetEvidence> {
-            let seed = seed.child(&test.label);
-            let mut set = observe_set(model, method.trigger(), test, &self.plan.target, &seed)?;
-            if of_pairs {
+        let observe = |index: usize, test: &TestSet| -> Result<SetEvidence> {
+            let (seed, mapped) = (seed.child(&test.label), whole && index == 0);
+            let mut set = observe_set(model, method.trigger(), test, &self.plan.target, &seed, mapped)?;
+            if whole {
                 set.pairs = self.observe_pairs(model, method.trigger(), test, &seed.child("pairs"))?;
             }
             Ok(set)
         };
-        let named = |test: &TestSet| observe(test).with_context(|| format!("test set {:?}", test.label));
-        self.data.tests()?.iter().map(named).collect()
+        let named = |(index, test): (usize, &TestSet)| {
+            observe(index, test).with_context(|| format!("test set {:?}", test.label))
+        };
+        self.data.tests()?.iter().enumerate().map(named).collect()
     }
 
     /// What `model` says of the pairs of a test set; `None` where there are none, or where it has a trained head and
@@ -138,38 +147,57 @@ impl Laboratory<'_> {
     }
 }
 
-/// What `model` says of the images of a test set, clean and under the trigger.
+/// What `model` says of the images of a test set, clean and under the trigger, and where some of them lie if `mapped`.
 pub(super) fn observe_set(
     model: &Model,
     trigger: &dyn Trigger,
     test: &TestSet,
     target: &str,
     seed: &Seed,
+    mapped: bool,
 ) -> Result<SetEvidence> {
     let target = test.classes.iter().position(|class| *class == target).context("no target class")?;
     let classifier = Classifier::of(model, test)?;
-    let (mut labels, mut hashes) = (Vec::new(), Vec::new());
-    let (mut clean, mut triggered) = (Vec::new(), Vec::new());
-    for indices in blocks(test.images.len()) {
-        for index in indices.clone() {
-            labels.push(u32::try_from(test.images.label(index)?)?);
-        }
-        let [images, stamped] = look(indices, trigger, seed, |index| test.images.image(index))?;
-        clean.push(classifier.scores(&images)?);
-        triggered.push(classifier.scores(&stamped)?);
-        hashes.extend(stamped.iter().map(short_hash));
-    }
     let target = u32::try_from(target)?;
-    let scored = |scores: &[Tensor]| score(&Tensor::cat(scores, 0)?, &labels, target);
+    let labels = (0..test.images.len()).map(|index| Ok(u32::try_from(test.images.label(index)?)?));
+    let labels = labels.collect::<Result<Vec<_>>>()?;
+    let on_map = if mapped { map::chosen(&labels, target) } else { Vec::new() };
+    let (mut hashes, mut scores, mut places) =
+        (Vec::new(), [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for indices in blocks(test.images.len()) {
+        let shown = on_map.iter().filter(|index| indices.contains(index));
+        let shown: Vec<u32> = shown.map(|index| (index - indices.start) as u32).collect();
+        let seen = look(indices, trigger, seed, |index| test.images.image(index))?;
+        for (side, images) in seen.iter().enumerate() {
+            let features = zero_shot::features(&model.clip, images)?;
+            scores[side].push(classifier.scores(&features)?);
+            if !shown.is_empty() {
+                let shown = Tensor::from_slice(&shown, shown.len(), features.device())?;
+                places[side].push(features.index_select(&shown, 0)?);
+            }
+        }
+        hashes.extend(seen[1].iter().map(short_hash));
+    }
+    let [clean, triggered] = scores.map(|scores| score(&Tensor::cat(&scores, 0)?, &labels, target));
+    let (clean, triggered) = (clean?, triggered?);
+    let map = match on_map.is_empty() {
+        true => None,
+        false => {
+            let of_target = on_map.iter().map(|index| labels[*index] == target).collect();
+            let [clean, triggered] = places.map(|features| Tensor::cat(&features, 0));
+            Some(map::project(&on_map, of_target, &clean?, &triggered?).context("map")?)
+        }
+    };
     Ok(SetEvidence {
         test_set: test.label.clone(),
         target,
         classes: u32::try_from(test.classes.len())?,
-        clean: scored(&clean)?,
-        triggered: scored(&triggered)?,
+        clean,
+        triggered,
         triggered_images: hashes,
         labels,
         pairs: None,
+        map,
     })
 }
 
@@ -203,10 +231,12 @@ fn short_hash(image: &Image) -> String {
 
 fn write_evidence(evidence: &Evidence, folder: &Path) -> Result<()> {
     write_parquet(&mut to_frame(evidence)?, &folder.join(EVIDENCE))?;
-    match pairs::to_frame(evidence)? {
-        Some(mut frame) => write_parquet(&mut frame, &folder.join(PAIRS)),
-        None => Ok(()),
+    for (name, frame) in [(PAIRS, pairs::to_frame(evidence)?), (MAP, map::to_frame(evidence)?)] {
+        if let Some(mut frame) = frame {
+            write_parquet(&mut frame, &folder.join(name))?;
+        }
     }
+    Ok(())
 }
 
 fn read_evidence(folder: &Path) -> Result<Evidence> {
@@ -215,23 +245,25 @@ fn read_evidence(folder: &Path) -> Result<Evidence> {
     if pairs.exists() {
         pairs::attach(&mut evidence, &read_parquet(&pairs)?)?;
     }
+    let map = folder.join(MAP);
+    if map.exists() {
+        map::attach(&mut evidence, &read_parquet(&map)?)?;
+    }
     Ok(evidence)
 }
 
 /// How a model is put to use.
 enum Classifier<'a> {
     /// By cosine similarity with prompts, `[K, E]`.
-    ZeroShot(&'a Model, Tensor),
+    ZeroShot(Tensor),
     /// By a trained head.
-    Head(&'a Model, &'a crate::contract::LinearHead),
+    Head(&'a crate::contract::LinearHead),
 }
 
 impl<'a> Classifier<'a> {
     fn of(model: &'a Model, test: &TestSet) -> Result<Self> {
         match &model.head {
-            None => {
-                Ok(Self::ZeroShot(model, zero_shot::weights(&model.clip, &test.classes, &test.templates)?))
-            }
+            None => Ok(Self::ZeroShot(zero_shot::weights(&model.clip, &test.classes, &test.templates)?)),
             Some(head) => {
                 let classes = head.weight.dim(0)?;
                 ensure!(
@@ -240,21 +272,16 @@ impl<'a> Classifier<'a> {
                     test.label,
                     test.classes.len()
                 );
-                Ok(Self::Head(model, head))
+                Ok(Self::Head(head))
             }
         }
     }
 
-    /// Scores `[B, K]`.
-    fn scores(&self, images: &[Image]) -> Result<Tensor> {
-        match self {
-            Self::ZeroShot(model, weights) => {
-                Ok(zero_shot::scores(&zero_shot::features(&model.clip, images)?, weights)?)
-            }
-            Self::Head(model, head) => {
-                let features = zero_shot::features(&model.clip, images)?;
-                Ok(kernels::linear(&features, &head.weight, Some(&head.bias))?)
-            }
-        }
+    /// Scores `[B, K]` of image features `[B, E]`.
+    fn scores(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::ZeroShot(weights) => zero_shot::scores(features, weights)?,
+            Self::Head(head) => kernels::linear(features, &head.weight, Some(&head.bias))?,
+        })
     }
 }

@@ -1,0 +1,74 @@
+//! The grid as a figure: what the page has as a table.
+
+use anyhow::Result;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::Page;
+use super::figure::{Drawn, Figure, problem};
+use super::tables::{percent, sides};
+use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+
+/// Pixels: height of a row, width of a value at least, width of a letter at most.
+const ROW: i32 = 24;
+const VALUE: i32 = 62;
+const LETTER: usize = 8;
+/// Strength of the colour of 100 %, so that numbers stay readable on it.
+const STRONGEST: f64 = 0.55;
+const COLORS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
+
+/// One figure for each test set: means over seeds, clean accuracy beside attack success rate.
+pub(super) fn drawn_grids(page: &Page<'_>) -> Result<Drawn> {
+    let figures = page.plan.tests.iter().map(|test| {
+        let caption = format!("{}: clean accuracy and attack success rate, %", test.label);
+        Ok(Figure { svg: grid(page, &test.label)?, caption, note: String::new(), description: String::new() })
+    });
+    Ok(Drawn { figures: figures.collect::<Result<_>>()?, legend: Vec::new() })
+}
+
+fn grid(page: &Page<'_>, set: &str) -> Result<String> {
+    let (first, rows, columns) = sides(page);
+    let names = rows.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let left = (names * LETTER + 16) as i32;
+    let titles = columns.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let value = VALUE.max((titles * LETTER / 2 + 8) as i32);
+    let (width, height) = (left + 2 * value * columns.len() as i32 + 8, ROW * (rows.len() as i32 + 2) + 8);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (width as u32, height as u32)).into_drawing_area();
+        let write = |words: &str, x: i32, row: usize, from: HPos| {
+            let style = ("sans-serif", 14).into_font().color(&BLACK).pos(Pos::new(from, VPos::Center));
+            root.draw(&Text::new(words, (x, ROW * row as i32 + ROW / 2 + 4), style)).map_err(problem)
+        };
+        for (column, name) in columns.iter().enumerate() {
+            let x = left + 2 * value * column as i32;
+            write(name, x + value, 0, HPos::Center)?;
+            write("CA ↑", x + value / 2, 1, HPos::Center)?;
+            write("ASR ↓", x + value * 3 / 2, 1, HPos::Center)?;
+        }
+        for (row, name) in rows.iter().enumerate() {
+            write(name, left - 8, row + 2, HPos::Right)?;
+            for (column, other) in columns.iter().enumerate() {
+                let (attack, defense) = if first == "attack" { (name, other) } else { (other, name) };
+                for (side, mean) in values(page, [attack, defense, set]).into_iter().enumerate() {
+                    let (x, y) = (left + value * (2 * column + side) as i32, ROW * (row as i32 + 2) + 4);
+                    let strength = mean.unwrap_or(0.0).clamp(0.0, 1.0) * STRONGEST;
+                    let corners = [(x + 1, y + 1), (x + value - 1, y + ROW - 1)];
+                    let color = COLORS[side].mix(strength).filled();
+                    root.draw(&Rectangle::new(corners, color)).map_err(problem)?;
+                    let words = mean.map_or("–".to_owned(), percent);
+                    write(&words, x + value / 2, row + 2, HPos::Center)?;
+                }
+            }
+        }
+        root.present().map_err(problem)?;
+    }
+    Ok(svg)
+}
+
+/// Clean accuracy and attack success rate of a cell, as far as a grid shows them.
+fn values(page: &Page<'_>, [attack, defense, set]: [&str; 3]) -> [Option<f64>; 2] {
+    let value = |metric: &str| Some(page.summary.get(attack, defense, attack, set, metric)?.mean);
+    let implanted = !page.summary.not_implanted(page.plan, attack, defense);
+    [value(CLEAN_ACCURACY), value(ATTACK_SUCCESS_RATE).filter(|_| implanted)]
+}

@@ -1,0 +1,137 @@
+//! The page of a record: what stands in it, and what a browser makes of it.
+
+use std::path::Path;
+
+use crate::support::{Bench, stderr, stdout};
+
+/// A bench with a page of three seeds, looked at after every epoch.
+fn paged() -> (Bench, String) {
+    let edits = [
+        ("seeds: [0]", "seeds: [0, 1, 2]"),
+        ("target: banana", "target: banana\nevery-epoch: true"),
+        (
+            "{ name: cleanclip, preset: smoke }",
+            "{ name: cleanclip, preset: smoke, learning-rate: [1e-3, 3e-3] }",
+        ),
+        ("    defense: cleanclip", "    defense: none"),
+    ];
+    let bench = Bench::with("micro", &edits);
+    let output = bench.run(&["run", "plan.yaml", "--record", "record", "--quiet"]);
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
+    assert_eq!(bench.run(&["report", "record", "--html", "page.html"]).status.code(), Some(0));
+    let page = String::from_utf8(bench.read("page.html")).expect("text");
+    (bench, page)
+}
+
+#[test]
+fn a_page_holds_all_that_a_reader_asks_for() {
+    let (bench, page) = paged();
+    for id in
+        ["grid", "frontiers", "verdicts", "epochs", "triggers", "maps", "similarities", "cells", "record"]
+    {
+        assert!(page.contains(&format!("<section id=\"{id}\"")), "no section {id}");
+    }
+    for words in [
+        "published: RN50, CC3M, ImageNet; not ours",
+        "arXiv 2311.14948v4",
+        "difference × 10",
+        "clean banana",
+        "badnet, undefended",
+        "30 pairs (30 stamp)",
+        "cleanbench test record/plan.resolved.yaml &#39;badnet::cleanclip[learning-rate=0.001]::seed-2&#39;",
+        "prefers-color-scheme: dark",
+        "@media print",
+    ] {
+        assert!(
+            page.contains(words) || page.contains(&words.replace("&#39;", "'")),
+            "{words:?} is not in it"
+        );
+    }
+    for outside in ["http://", "https://", "<script", "<link", "@import", "url("] {
+        let found =
+            page.match_indices(outside).filter(|(at, _)| !page[*at..].starts_with("http://www.w3.org/"));
+        assert_eq!(found.count(), 0, "{outside}: a page needs no network");
+    }
+    // The hash of a manifest is that of the lines that `--poison` prints.
+    let printed = stdout(&bench.run(&["report", "record", "--poison"]));
+    let lines: String = printed
+        .lines()
+        .filter(|line| line.starts_with("1,badnet,"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(!lines.is_empty() && page.contains(blake3::hash(lines.as_bytes()).to_hex().as_str()));
+}
+
+/// A record without maps, as older programs wrote them, has a page without maps.
+#[test]
+fn a_page_of_an_older_record_has_no_maps() {
+    let bench = Bench::with("micro", &[]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/anchors");
+    let output = bench.run(&["report", folder.to_str().expect("text"), "--html", "page.html"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = String::from_utf8(bench.read("page.html")).expect("text");
+    assert!(page.contains("id=\"similarities\"") && !page.contains("id=\"maps\""));
+}
+
+/// What a browser tells of the page in a frame of some width, with everything opened: how wide it is, how dark, and what
+/// a screen reader or a keyboard would miss.
+const LOOK: &str = "event => {
+  const page = event.target.contentDocument, root = page.documentElement, all = what => [...page.querySelectorAll(what)];
+  all('details').forEach(one => one.open = true);
+  const ids = all('[id]').map(one => one.id), named = all('[aria-labelledby]').flatMap(one =>
+    one.getAttribute('aria-labelledby').split(' '));
+  const missing = {
+    'ids twice': ids.length - new Set(ids).size,
+    'names of nothing': named.filter(id => !page.getElementById(id)).length,
+    'links to nothing': all('a').filter(one => !page.querySelector(one.getAttribute('href'))).length,
+    'figures without words': all('figure > svg').filter(one =>
+      !one.querySelector('title').textContent || !one.querySelector('desc').textContent).length,
+    'pictures without words': all('img').filter(one => !one.alt).length,
+    'headers of nothing': all('th').filter(one => !one.scope).length,
+    'tables without captions': all('table').filter(one => !one.caption).length,
+    'tables out of reach': all('.wide').filter(one => one.tabIndex !== 0 || !one.ariaLabel).length,
+    'levels left out': all('h1, h2, h3').filter((one, at, every) =>
+      at > 0 && one.tagName[1] - every[at - 1].tagName[1] > 1).length,
+  };
+  const lacks = Object.entries(missing).filter(([, count]) => count > 0).map(([what, count]) => count + ' ' + what);
+  const back = page.defaultView.getComputedStyle(page.body).backgroundColor.match(/[0-9]+/g).map(Number);
+  const fits = root.scrollWidth <= root.clientWidth ? 'fits' : 'does not fit, ' + root.scrollWidth + ' needed';
+  document.title = [fits, back[0] < 128 ? 'dark' : 'light', 'lacks ' + (lacks.join(', ') || 'nothing')].join('; ') + '.';
+}";
+
+/// The page at two widths in a browser, light and dark: no errors, nothing wider than the window, nothing without words.
+#[test]
+fn the_page_fits_a_desk_and_a_telephone() {
+    let Some(browser) = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+        .into_iter()
+        .find(|path| Path::new(path).is_file())
+    else {
+        eprintln!("SKIPPED: there is no Chromium here, so no browser has seen the page");
+        return;
+    };
+    let (bench, page) = paged();
+    for (width, scheme, color) in [(1300, 1, "light"), (400, 0, "dark")] {
+        // Chromium's windows are at least 500 wide; a frame is as narrow as it is told to be.
+        let frame = format!(
+            "<!doctype html><meta charset=utf-8><title>wait</title>\
+             <iframe id=frame style='width:{width}px;height:900px;border:0' srcdoc=\"{}\"></iframe>\
+             <script>document.getElementById('frame').onload = {LOOK};</script>",
+            page.replace('&', "&amp;").replace('"', "&quot;")
+        );
+        std::fs::write(bench.path("frame.html"), frame).expect("written");
+        let output = std::process::Command::new(browser)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args(["--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000", "--dump-dom"])
+            .arg("--window-size=1400,1000")
+            .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
+            .arg(format!("--user-data-dir={}", bench.path("browser").display()))
+            .arg(format!("file://{}", bench.path("frame.html").display()))
+            .output()
+            .expect("the browser runs");
+        let (dom, log) = (stdout(&output), stderr(&output));
+        let found = dom.split("<title>").nth(1).and_then(|text| text.split("</title>").next());
+        assert_eq!(found, Some(format!("fits; {color}; lacks nothing.").as_str()), "{width}");
+        assert!(!log.contains("CONSOLE"), "{log}");
+    }
+}

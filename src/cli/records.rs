@@ -53,6 +53,9 @@ pub(crate) struct BundleOptions {
     pub(crate) verify: Option<PathBuf>,
 }
 
+/// What `--against` is not written as.
+const OTHER_FORMS: [&str; 7] = ["poison", "csv", "latex", "json", "splice", "html", "figures"];
+
 #[derive(Args)]
 pub(crate) struct ReportOptions {
     /// A record's folder.
@@ -61,30 +64,30 @@ pub(crate) struct ReportOptions {
     #[arg(long)]
     pub(crate) rescore: bool,
     /// Print what the attacks did to which pair instead, as CSV.
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub(crate) poison: bool,
     /// Print what each defense has over this one instead, pair by pair, with intervals and exact tests.
-    #[arg(long, value_name = "DEFENSE")]
+    #[arg(long, value_name = "DEFENSE", conflicts_with_all = OTHER_FORMS)]
     pub(crate) against: Option<String>,
     /// Print Markdown.
-    #[arg(long)]
+    #[arg(long, group = "form")]
     pub(crate) markdown: bool,
     /// Print a row for each test set, attack and defense, as CSV.
-    #[arg(long, conflicts_with_all = ["markdown", "latex", "json"])]
+    #[arg(long, group = "form")]
     pub(crate) csv: bool,
     /// Print tables for papers (booktabs).
-    #[arg(long, conflicts_with_all = ["markdown", "json"])]
+    #[arg(long, group = "form")]
     pub(crate) latex: bool,
     /// Print one JSON object a line for each cell.
-    #[arg(long, conflicts_with = "markdown")]
+    #[arg(long, group = "form")]
     pub(crate) json: bool,
     /// Write the page's figures, each as SVG and as PNG.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "form")]
     pub(crate) figures: Option<PathBuf>,
     /// Write one page with tables and figures, which needs no network.
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_name = "FILE.html", conflicts_with = "form")]
     pub(crate) html: Option<PathBuf>,
     /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
-    #[arg(long, value_name = "PAGE")]
+    #[arg(long, value_name = "PAGE", group = "form")]
     pub(crate) splice: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use harness::record::{CellDifference, Record, Row, difference, merge as merge_re
 use harness::report::{Summary, csv, expectation, latex, markdown};
 use harness::{Catalog, Plan};
 
-use super::report::{opened, page};
+use super::report::{opened, with_page, write_figures};
 use crate::cli::{BundleOptions, DiffOptions, ExpectOptions, MergeOptions, ReplayOptions};
 use crate::{FINE, UNEXPECTED, mistake};
 
@@ -26,7 +26,7 @@ pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
     Ok(FINE)
 }
 
-/// Makes every table and the page of a record again, from its evidence alone.
+/// Makes every table, the page and the figures of a record again, from its evidence alone.
 pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     let record = opened(&options.record)?;
     let plan = Plan::load(&record.plan_path(), catalog)?;
@@ -38,8 +38,11 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     to.put("report.md", markdown(&plan, &summary).as_bytes())?;
     to.put("table.csv", csv(&plan, &summary)?.as_bytes())?;
     to.put("table.tex", latex(&plan, &summary, &rows).as_bytes())?;
-    to.put("page.html", page(&record, &plan, &rows, &summary)?.as_bytes())?;
-    println!("{}: report.md, table.csv, table.tex, page.html", folder.display());
+    let figures = with_page(&record, &plan, &rows, &summary, |page| {
+        to.put("page.html", harness::page::page(page)?.as_bytes())?;
+        write_figures(page, &folder.join("figures"))
+    })?;
+    println!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
     Ok(FINE)
 }
 

@@ -1,6 +1,5 @@
 //! `cleanbench report`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -46,14 +45,8 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
         return Ok(FINE);
     }
     let summary = Summary::of(&rows, record.data()?)?;
-    if let Some(path) = &options.html {
-        std::fs::write(path, page(&record, &plan, &rows, &summary)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
-        return Ok(FINE);
-    }
-    if let Some(folder) = &options.figures {
-        return write_figures(&record, &plan, &rows, &summary, folder);
+    if options.html.is_some() || options.figures.is_some() {
+        return with_page(&record, &plan, &rows, &summary, |page| drawn(page, options));
     }
     match &options.splice {
         Some(page) => {
@@ -82,14 +75,20 @@ fn name(record: &Record) -> Result<String> {
 /// What others are compared with where a plan has it: the defense that the suite began with.
 const AGAINST: &str = "cleanclip";
 
-/// A record as one page.
-pub(crate) fn page(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary) -> Result<String> {
+/// Does something with a record as a page.
+pub(crate) fn with_page<T>(
+    record: &Record,
+    plan: &Plan,
+    rows: &[Row],
+    summary: &Summary,
+    then: impl FnOnce(&Page<'_>) -> Result<T>,
+) -> Result<T> {
     let compared = compare(plan, rows, AGAINST).ok();
     let gallery = gallery(plan).unwrap_or_else(|error| {
         eprintln!("no pictures of triggers: {}", describe(&error));
         Vec::new()
     });
-    harness::page::page(&Page {
+    then(&Page {
         name: &name(record)?,
         plan,
         rows,
@@ -105,30 +104,29 @@ pub(crate) fn page(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary
     })
 }
 
-/// Writes the figures of a record's page as files.
-fn write_figures(record: &Record, plan: &Plan, rows: &[Row], summary: &Summary, folder: &Path) -> Result<u8> {
-    let page = Page {
-        name: &name(record)?,
-        plan,
-        rows,
-        summary,
-        evidence: &record.evidence()?,
-        compared: None,
-        maps: &record.maps()?,
-        manifests: &BTreeMap::new(),
-        published: &PUBLISHED,
-        gallery: &[],
-        files: &BTreeMap::new(),
-        environment: "",
-    };
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (name, svg) in figures(&page)? {
-        let raster = png(&svg).with_context(|| name.clone())?;
-        for (ending, bytes) in [("svg", svg.into_bytes()), ("png", raster)] {
-            let path = folder.join(format!("{name}.{ending}"));
-            std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}", path.display());
-        }
+/// Writes the page and its figures where they are wanted, and says where they are.
+fn drawn(page: &Page<'_>, options: &ReportOptions) -> Result<u8> {
+    if let Some(path) = &options.html {
+        std::fs::write(path, harness::page::page(page)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    if let Some(folder) = &options.figures {
+        println!("{}: {} figures, each as SVG and PNG", folder.display(), write_figures(page, folder)?);
     }
     Ok(FINE)
+}
+
+/// Writes the figures of a page as files; how many there are.
+pub(crate) fn write_figures(page: &Page<'_>, folder: &Path) -> Result<usize> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let figures = figures(page)?;
+    for (name, svg) in &figures {
+        let raster = png(svg).with_context(|| name.clone())?;
+        for (ending, bytes) in [("svg", svg.as_bytes()), ("png", &raster)] {
+            let path = folder.join(format!("{name}.{ending}"));
+            std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(figures.len())
 }

@@ -217,13 +217,19 @@ fn tables_are_printed_for_other_programs() {
 #[test]
 fn a_replay_is_what_the_run_wrote() {
     let bench = recorded(&[]);
-    assert_eq!(bench.run(&["report", "record", "--html", "page.html"]).status.code(), Some(0));
+    let drawn = bench.run(&["report", "record", "--html", "page.html", "--figures", "figures"]);
+    assert_eq!(drawn.status.code(), Some(0), "{}", stderr(&drawn));
     let output = bench.run(&["replay", "record", "--to", "replayed/record"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(bench.read("record/report.md") == bench.read("replayed/record/report.md"), "report.md");
     assert!(bench.read("page.html") == bench.read("replayed/record/page.html"), "page.html");
     let csv = stdout(&bench.run(&["report", "record", "--csv"]));
     assert!(csv.as_bytes() == bench.read("replayed/record/table.csv"));
+    for ending in ["svg", "png"] {
+        let figure = format!("figures/frontier-badnet.{ending}");
+        assert!(bench.read(&figure) == bench.read(&format!("replayed/record/{figure}")), "{figure}");
+    }
+    refused(&bench, &["report", "record", "--csv", "--html", "page.html"], &["--csv", "--html"]);
 }
 
 #[test]

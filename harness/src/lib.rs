@@ -14,6 +14,7 @@ pub mod metric;
 pub mod page;
 pub mod plan;
 pub mod predict;
+pub mod program;
 pub mod progress;
 pub mod provenance;
 pub mod record;

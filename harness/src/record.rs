@@ -19,7 +19,7 @@ pub use difference::{CellDifference, Changed, Difference, difference};
 pub use manifest::Manifest;
 pub use merge::merge;
 
-use environment::{Environment, program};
+use environment::Environment;
 
 use crate::coverage::Coverage;
 use crate::evidence::map::EmbeddingMap;
@@ -128,7 +128,7 @@ impl Record {
 
     /// Writes everything; each file appears whole or not at all.
     pub fn write(&self, plan: &Plan, outcome: &mut Outcome, threads: usize, wall_seconds: u64) -> Result<()> {
-        let Outcome { observations, poison, data, stage_seconds } = outcome;
+        let Outcome { observations, poison, data, stage_seconds, others } = outcome;
         let mut writer = csv::Writer::from_writer(Vec::new());
         for row in observations.iter().flat_map(Observation::rows) {
             writer.serialize(row)?;
@@ -136,7 +136,7 @@ impl Record {
         self.put(ROWS, &writer.into_inner().context("rows")?)?;
         self.put(PLAN, plan.to_yaml()?.as_bytes())?;
         let environment =
-            Environment::here(plan.device, threads, [wall_seconds, stage_seconds.round() as u64]);
+            Environment::here(plan.device, threads, [wall_seconds, stage_seconds.round() as u64], others);
         self.put(ENVIRONMENT, serde_yaml::to_string(&environment)?.as_bytes())?;
         match data.is_empty() {
             true => self.remove(DATA)?,

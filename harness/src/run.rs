@@ -16,9 +16,10 @@ use crate::evidence::Evidence;
 use crate::metric::METRICS;
 use crate::plan::{Choice, Plan};
 use crate::predict::SPEEDS;
+use crate::program::Program;
 use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
-use crate::stages::{Desk, Interrupted, Laboratory, Made};
+use crate::stages::{Desk, Interrupted, Laboratory, Left, Made, OBSERVE};
 use crate::store::Store;
 use crate::{describe, panic_text};
 
@@ -115,6 +116,8 @@ pub struct Outcome {
     pub data: Vec<Coverage>,
     /// What all trainings and defenses took when they were made, in seconds, wherever and whenever that was.
     pub stage_seconds: f64,
+    /// Other builds of the program that made some of it.
+    pub others: Vec<Program>,
 }
 
 /// A piece of work; indices are into the plan's lists.
@@ -216,8 +219,12 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
             (*seed, attack(trained), defense(defended), attack(trigger), epoch.unwrap_or(usize::MAX))
         },
     );
-    let (poison, stage_seconds) = laboratory.left()?;
-    Ok(Outcome { observations, poison, data, stage_seconds })
+    let Left { poison, seconds: stage_seconds, mut programs } = laboratory.left()?;
+    let evidence = observations.iter().filter_map(|observation| observation.evidence.as_ref().ok());
+    programs.extend(evidence.filter_map(|(hash, _)| store.made_by(OBSERVE, hash)));
+    programs.remove(Program::this());
+    let others = programs.into_iter().collect();
+    Ok(Outcome { observations, poison, data, stage_seconds, others })
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::hash_file;
+use crate::program::Program;
 
 pub use ledger::{Damage, StoredEntry, parse_duration};
 pub use prune::{Garbage, Keep};
@@ -82,6 +83,9 @@ struct EntryFile {
     files: BTreeMap<String, String>,
     /// What it took, for predictions; not part of the result.
     seconds: f64,
+    /// The program that made it; entries of older ones do not say.
+    #[serde(default)]
+    made_by: Option<Program>,
 }
 
 impl EntryFile {
@@ -143,6 +147,12 @@ impl Store {
     /// What the entry of `key` took to make; `None` where there is none.
     pub fn seconds(&self, key: &Key) -> Option<f64> {
         EntryFile::read(&self.folder(key)).ok().map(|entry| entry.seconds)
+    }
+
+    /// The program that made an entry; `None` where there is none.
+    pub(crate) fn made_by(&self, stage: &str, hash: &str) -> Option<Program> {
+        let entry = EntryFile::read(&self.root.join(stage).join(hash)).ok()?;
+        Some(entry.made_by.unwrap_or_else(Program::unknown))
     }
 
     /// Where the entry of `key` lies, if there is one.
@@ -258,7 +268,12 @@ impl Store {
             let hash = hash_file(&path).with_context(|| format!("{}", path.display()))?;
             files.insert(name, hash);
         }
-        let entry = EntryFile { key: key.description.clone(), files, seconds };
+        let entry = EntryFile {
+            key: key.description.clone(),
+            files,
+            seconds,
+            made_by: Some(Program::this().clone()),
+        };
         let path = folder.join(ENTRY);
         let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         file.write_all(serde_json::to_string_pretty(&entry)?.as_bytes())

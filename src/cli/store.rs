@@ -61,6 +61,9 @@ pub(crate) struct PruneOptions {
     /// What is older goes: 30d, 12h, 45m. With --keep only what is also not needed.
     #[arg(long, value_name = "TIME")]
     pub(crate) older_than: Option<String>,
+    /// What other builds of the program made goes; with --keep or --older-than only what also goes by those.
+    #[arg(long)]
+    pub(crate) other_builds: bool,
     /// Snapshots of stages that are not done go too, and what died processes left.
     #[arg(long)]
     pub(crate) partial: bool,

@@ -107,6 +107,13 @@ pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Resu
     if left > 0 {
         eprintln!("{left} cells are left; the same command goes on with them");
     }
+    if !outcome.others.is_empty() && verbosity == Verbosity::Normal {
+        let others: Vec<String> = outcome.others.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "made in part by other builds: {}; `store prune --other-builds --yes` lets this one make it again",
+            others.join(", ")
+        );
+    }
     let elapsed = started.elapsed().as_secs();
     record.write(plan, &mut outcome, threads, elapsed)?;
     Ok(record)

@@ -42,7 +42,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
             let line = json!({
                 "stage": entry.stage, "key": entry.hash, "what": library.in_words(&entry.description),
                 "bytes": entry.bytes, "seconds": entry.seconds, "age_seconds": entry.age.as_secs(),
-                "description": entry.description,
+                "made_by": entry.made_by, "description": entry.description,
             });
             println!("{line}");
         }
@@ -163,8 +163,8 @@ fn verify(options: &StoreVerifyOptions) -> Result<u8> {
 
 fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     let store = open(&options.folder)?;
-    if options.keep.is_empty() && options.older_than.is_none() && !options.partial {
-        return Err(mistake("say what may go: --keep PLAN, --older-than 30d or --partial"));
+    if options.keep.is_empty() && options.older_than.is_none() && !options.other_builds && !options.partial {
+        return Err(mistake("say what may go: --keep PLAN, --older-than 30d, --other-builds or --partial"));
     }
     let mut hashes = None;
     for path in &options.keep {
@@ -174,7 +174,12 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     }
     let younger = options.older_than.as_deref().map(parse_duration).transpose();
     let younger = younger.map_err(|error| mistake(error.to_string()))?;
-    let garbage = store.garbage(&Keep { needed: hashes, younger, partial: !options.partial })?;
+    let garbage = store.garbage(&Keep {
+        needed: hashes,
+        younger,
+        own: options.other_builds,
+        partial: !options.partial,
+    })?;
     let bytes = garbage.iter().map(|garbage| garbage.bytes).sum();
     for Garbage { kind, hash, bytes, .. } in &garbage {
         println!("{kind:<10}{hash:.12}  {:>9}", size(*bytes));

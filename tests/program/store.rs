@@ -89,3 +89,23 @@ fn pruning_keeps_what_a_plan_needs_and_waits_for_runs() {
     assert!(says(&bench, &["store", "prune", "--older-than", "1d"], 0).contains("of 0 folders"));
     assert!(says(&bench, &["store", "prune", "--older-than", "soon"], 2).contains("30d"));
 }
+
+#[test]
+fn what_another_build_made_is_named_and_can_be_made_again() {
+    let bench = Bench::with("micro", &[]);
+    assert!(!says(&bench, &["run", "plan.yaml"], 0).contains("other builds"));
+    let entry = entries(&bench, "defend")[0].join("entry.json");
+    let mut described: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&entry).expect("an entry")).expect("JSON");
+    assert_eq!(described["made_by"]["program_blake3"].as_str().map(str::len), Some(64), "{described}");
+    described["made_by"]["program_blake3"] = "0123456789abcdef".into();
+    std::fs::write(&entry, described.to_string()).expect("an entry");
+    let said = says(&bench, &["run", "plan.yaml"], 0);
+    assert!(said.contains("other builds") && said.contains("0123456789ab"), "{said}");
+    let environment = || String::from_utf8(bench.read("record/plan/environment.yaml")).expect("text");
+    assert!(environment().contains("0123456789abcdef"), "{}", environment());
+    says(&bench, &["store", "prune", "--other-builds", "--yes"], 0);
+    assert!(!entry.exists());
+    assert!(!says(&bench, &["run", "plan.yaml"], 0).contains("other builds"));
+    assert!(!environment().contains("0123456789abcdef"), "{}", environment());
+}

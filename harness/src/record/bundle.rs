@@ -9,8 +9,9 @@ use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{Record, program};
+use super::Record;
 use crate::archive::append;
+use crate::program::NAME;
 
 /// Raised when a field of the index changes its meaning.
 const FORMAT: u32 = 1;
@@ -48,7 +49,7 @@ impl Record {
         }
         let hashes = files.iter().map(|(name, bytes)| (name.clone(), hash(bytes)));
         let question = self.settings()?["question"].as_str().unwrap_or_default().to_owned();
-        let index = Index { format: FORMAT, program: program(), question, files: hashes.collect() };
+        let index = Index { format: FORMAT, program: NAME.to_owned(), question, files: hashes.collect() };
         let text = serde_json::to_vec_pretty(&index)?;
         let archive = archive(&text, &files)?;
         let bytes = if is_zipped(path) { zipped(&archive)? } else { archive };

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use super::difference::{changed, named};
 use super::{
     CELL, Cell, DATA, ENVIRONMENT, EVIDENCE, FORMAT, MAP, PAIRS, PLAN, POISON, ROWS, Record, Row, Status,
-    program, text,
+    text,
 };
 use crate::coverage::Coverage;
 use crate::evidence::read_parquet;
+use crate::program::NAME;
 
 /// Lists of a plan of which each record may have run a part.
 const RUN: [&str; 2] = ["attacks", "defenses"];
@@ -52,7 +53,7 @@ pub fn merge(records: &[Record], to: &Path) -> Result<Record> {
     }
     let environments = records.iter().map(|record| Ok(serde_yaml::from_str(&record.environment()?)?));
     let environments = environments.collect::<Result<Vec<Value>>>()?;
-    let environment = json!({ "format": FORMAT, "program": program(), "merged": environments });
+    let environment = json!({ "format": FORMAT, "program": NAME, "merged": environments });
     joined.put(ENVIRONMENT, serde_yaml::to_string(&environment)?.as_bytes())?;
     joined.seal()?;
     Ok(joined)

@@ -29,7 +29,8 @@ use data::Data;
 pub(crate) use data::Found;
 pub use measure::measure_checkpoint;
 use monitor::StageMonitor;
-pub(crate) use train::MANIFEST;
+pub(crate) use observe::STAGE as OBSERVE;
+pub(crate) use train::{Left, MANIFEST};
 
 /// The user asked the run to stop. Nothing is lost but the epochs under way.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,8 @@ use crate::store::Key;
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
+/// What the stage is called.
+pub(crate) const STAGE: &str = "observe";
 const EVIDENCE: &str = "evidence.parquet";
 const PAIRS: &str = "pairs.parquet";
 const MAP: &str = "map.parquet";
@@ -55,7 +57,7 @@ impl Laboratory<'_> {
         if epoch.is_none() {
             inputs["map"] = map::IMAGES.into();
         }
-        Ok(Key::new("observe", VERSION, self.plan.device.class(), inputs))
+        Ok(Key::new(STAGE, VERSION, self.plan.device.class(), inputs))
     }
 
     /// What `defended`, or what it was after `epoch`, says of the test images, clean and under the trigger of

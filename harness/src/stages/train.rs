@@ -1,5 +1,6 @@
 //! Poisons the training pairs and trains a model on them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, Unfit};
 use crate::contract::{Attack, AttackerView, DefenderView, Defense};
 use crate::evidence::read_parquet;
 use crate::plan::Choice;
+use crate::program::Program;
 use crate::provenance::facts;
 use crate::store::Key;
 use crate::{describe, hash_file};
@@ -28,6 +30,16 @@ pub(crate) const MANIFEST: &str = "poison.parquet";
 pub(super) struct Poisoned {
     pub(super) pairs: Arc<dyn Pairs>,
     pub(super) manifest: Manifest,
+}
+
+/// What a run left in the store.
+pub(crate) struct Left {
+    /// The poison manifests of its models in one table, with seed and attack before each edited pair.
+    pub(crate) poison: DataFrame,
+    /// What its trainings and defenses took.
+    pub(crate) seconds: f64,
+    /// The programs that made them.
+    pub(crate) programs: BTreeSet<Program>,
 }
 
 impl Laboratory<'_> {
@@ -87,19 +99,22 @@ impl Laboratory<'_> {
         )
     }
 
-    /// What lies in the store of a plan that was run: the poison manifests of its models in one table, with seed and
-    /// attack before each edited pair, and the seconds that trainings and defenses took.
-    pub(crate) fn left(&self) -> Result<(DataFrame, f64)> {
-        let (mut whole, mut seconds) = (DataFrame::default(), 0.0);
-        let seconds_of = |key: &Key| self.desk.store.seconds(key).unwrap_or(0.0);
+    /// What lies in the store of a plan that was run.
+    pub(crate) fn left(&self) -> Result<Left> {
+        let store = self.desk.store;
+        let (mut whole, mut seconds, mut programs) = (DataFrame::default(), 0.0, BTreeSet::new());
+        let mut take = |key: &Key| {
+            seconds += store.seconds(key).unwrap_or(0.0);
+            programs.extend(store.made_by(key.stage(), key.hash()));
+        };
         for seed in &self.plan.seeds {
             for attack in &self.plan.attacks {
                 let trained = self.train_key(attack, *seed)?;
                 for defense in &self.plan.defenses {
-                    seconds += seconds_of(&self.defend_key(&trained, defense, *seed)?);
+                    take(&self.defend_key(&trained, defense, *seed)?);
                 }
-                seconds += seconds_of(&trained);
-                let path = self.desk.store.folder(&trained).join(MANIFEST);
+                take(&trained);
+                let path = store.folder(&trained).join(MANIFEST);
                 if !path.exists() {
                     continue; // the cell failed
                 }
@@ -111,7 +126,7 @@ impl Laboratory<'_> {
             }
         }
         whole.rechunk_mut();
-        Ok((whole, seconds))
+        Ok(Left { poison: whole, seconds, programs })
     }
 
     /// What trains models in place of contrastive learning, and the clean data that it sees.

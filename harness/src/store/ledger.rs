@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::{ENTRY, EntryFile, LOCKS, PARTIAL, Store, TEMPORARY, children, name_of, remove_folder};
+use crate::program::Program;
 
 /// An entry of a store, as its `entry.json` describes it; its files are not looked at.
 pub struct StoredEntry {
@@ -23,6 +24,8 @@ pub struct StoredEntry {
     pub seconds: f64,
     /// Time since it was made.
     pub age: Duration,
+    /// The program that made it; `None` for those of older ones.
+    pub made_by: Option<Program>,
     pub(super) folder: PathBuf,
 }
 
@@ -45,12 +48,13 @@ impl Store {
             for folder in children(&stage)? {
                 match EntryFile::read(&folder) {
                     Err(error) => damaged.push(Damage { folder, problem: format!("{error:#}") }),
-                    Ok(EntryFile { key: description, seconds, .. }) => entries.push(StoredEntry {
+                    Ok(EntryFile { key: description, seconds, made_by, .. }) => entries.push(StoredEntry {
                         stage: name_of(&stage),
                         hash: name_of(&folder),
                         description,
                         bytes: bytes_of(&folder),
                         seconds,
+                        made_by,
                         age: age_of(&folder.join(ENTRY)),
                         folder,
                     }),

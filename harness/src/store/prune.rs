@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::ledger::{age_of, bytes_of};
 use super::{IN_USE, Lock, PARTIAL, Store, TEMPORARY, children, name_of, remove_folder};
+use crate::program::Program;
 
 /// What pruning leaves.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub struct Keep {
     pub needed: Option<BTreeSet<String>>,
     /// The age up to which entries stay; `None` where it is not asked.
     pub younger: Option<Duration>,
+    /// Whether all entries stay that this build of the program made.
+    pub own: bool,
     /// Whether snapshots of stages that are not done stay.
     pub partial: bool,
 }
@@ -38,17 +41,18 @@ pub struct Garbage {
 const OF_CELLS: [&str; 3] = ["train", "defend", "observe"];
 
 impl Store {
-    /// What may go: entries that are both not needed and too old, as far as either is asked, and then snapshots and
-    /// what died processes left.
+    /// What may go: entries that are not needed, too old and of another build, as far as each is asked, and then
+    /// snapshots and what died processes left.
     pub fn garbage(&self, keep: &Keep) -> Result<Vec<Garbage>> {
         let mut garbage = Vec::new();
-        if keep.needed.is_some() || keep.younger.is_some() {
+        if keep.needed.is_some() || keep.younger.is_some() || keep.own {
             for entry in self.entries()?.0 {
                 let unneeded = match &keep.needed {
                     Some(needed) => OF_CELLS.contains(&&*entry.stage) && !needed.contains(&entry.hash),
                     None => true,
                 };
-                if unneeded && keep.younger.is_none_or(|younger| entry.age > younger) {
+                let stays = keep.own && entry.made_by.as_ref() == Some(Program::this());
+                if unneeded && !stays && keep.younger.is_none_or(|younger| entry.age > younger) {
                     let (folder, bytes) = (entry.folder, entry.bytes);
                     garbage.push(Garbage { folder, kind: entry.stage, hash: entry.hash, bytes });
                 }
@@ -98,6 +102,7 @@ impl Store {
 mod tests {
     use super::super::Key;
     use super::*;
+    use crate::program::NAME;
     use serde_json::json;
 
     #[test]
@@ -116,11 +121,17 @@ mod tests {
         };
         let named = |kind: &str, key: &Key| (kind.to_owned(), key.hash().to_owned());
         let needed = Some(BTreeSet::from([keys[0].hash().to_owned()]));
-        let keep = |younger, partial| Keep { needed: needed.clone(), younger, partial };
+        let keep = |younger, partial| Keep { needed: needed.clone(), younger, own: false, partial };
         assert_eq!(hashes(&keep(None, true))?, [named("train", &keys[1])]);
         assert_eq!(hashes(&keep(Some(Duration::from_secs(60)), true))?, []);
         assert_eq!(hashes(&keep(None, false))?, [named("train", &keys[1])], "its snapshot is needed too");
         assert_eq!(hashes(&Keep::default())?, [named("partial", &keys[0])]);
+        let own = Keep { own: true, partial: true, ..Keep::default() };
+        assert_eq!(hashes(&own)?, [], "this build made all");
+        let path = store.folder(&keys[2]).join(super::super::ENTRY);
+        let other = std::fs::read_to_string(&path)?.replace(NAME, "cleanbench 0.0.1");
+        std::fs::write(&path, other)?;
+        assert_eq!(hashes(&own)?, [named("check", &keys[2])]);
         let garbage = store.garbage(&keep(None, true))?;
         assert!(garbage[0].bytes > 5);
         assert!(store.remove_garbage(&garbage).is_err(), "a run has the store open");

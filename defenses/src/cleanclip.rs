@@ -13,12 +13,12 @@
 
 use clip::{Clip, Monitor, Recipe};
 use harness::contract::{
-    Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, grouped, settings, take,
+    Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, grouped, settings, take,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::finetuning::{Finetuning, OptimizerStart, finetune};
+use crate::finetuning::{CLEAN_PAIRS, Finetuning, OptimizerStart, fills_a_batch, finetune};
 use crate::in_modal::{InModal, Objectives};
 
 /// The defense.
@@ -72,6 +72,10 @@ struct CleanClip {
 }
 
 impl RepairModel for CleanClip {
+    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+        fills_a_batch(&self.recipe, granted.clean_pairs, CLEAN_PAIRS)
+    }
+
     fn repair(
         &self,
         model: Clip,

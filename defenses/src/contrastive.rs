@@ -9,12 +9,12 @@
 
 use clip::{Clip, Contrastive, Monitor, Recipe};
 use harness::contract::{
-    Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, grouped, settings, take,
+    Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, grouped, settings, take,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::finetuning::{Finetuning, OptimizerStart, finetune};
+use crate::finetuning::{CLEAN_PAIRS, Finetuning, OptimizerStart, fills_a_batch, finetune};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -63,6 +63,10 @@ struct ContrastiveFinetuning {
 }
 
 impl RepairModel for ContrastiveFinetuning {
+    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+        fills_a_batch(&self.recipe, granted.clean_pairs, CLEAN_PAIRS)
+    }
+
     fn repair(
         &self,
         model: Clip,

@@ -1,6 +1,6 @@
 //! What all finetuning defenses share.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clip::{Clip, Decay, Monitor, Objective, OptimizerState, Recipe, Schedule, Seed, TrainOutcome};
 use harness::contract::DefenderView;
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,17 @@ impl OptimizerStart {
         }
     }
 }
+
+/// An error where `examples` do not fill one batch; `granted` says what they are and which key asks for more.
+pub(crate) fn fills_a_batch(recipe: &Recipe, examples: usize, granted: &str) -> anyhow::Result<()> {
+    let size = recipe.batch_size;
+    ensure!(examples >= size, "one batch of {size} (batch-size) takes more than the {examples} {granted}");
+    Ok(())
+}
+
+/// What is said of clean pairs.
+pub(crate) const CLEAN_PAIRS: &str =
+    "clean pairs granted (data.clean-pairs, or granted-pairs of the defense)";
 
 /// Finetunes `clip`, its optimizer going on from what is `carried`; `None` where the monitor stopped it.
 pub(crate) fn finetune<O: Objective>(

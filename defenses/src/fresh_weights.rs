@@ -7,10 +7,10 @@
 //! Departs: nothing.
 
 use clip::{Clip, Contrastive, Monitor, Recipe, TrainOutcome};
-use harness::contract::{Card, DefenderView, Defense, Entry, Preset, TrainSafely, preset, settings};
+use harness::contract::{Card, DefenderView, Defense, Entry, Granted, Preset, TrainSafely, preset, settings};
 use serde_json::Value;
 
-use crate::finetuning::Finetuning;
+use crate::finetuning::{CLEAN_PAIRS, Finetuning, fills_a_batch};
 
 /// The anchor.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -46,6 +46,10 @@ struct FreshWeights {
 }
 
 impl TrainSafely for FreshWeights {
+    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+        fills_a_batch(&self.recipe, granted.clean_pairs, CLEAN_PAIRS)
+    }
+
     fn train(
         &self,
         model: &Clip,

@@ -8,9 +8,10 @@
 //! Departs: nothing known; what departs in `cleanclip`'s augmentations departs here.
 
 use clip::{Clip, Monitor, TrainOutcome};
-use harness::contract::{Card, DefenderView, Defense, Entry, Preset, TrainSafely, preset, settings};
+use harness::contract::{Card, DefenderView, Defense, Entry, Granted, Preset, TrainSafely, preset, settings};
 use serde_json::Value;
 
+use crate::finetuning::fills_a_batch;
 use crate::in_modal::{InModal, Objectives};
 
 /// The defense.
@@ -49,6 +50,10 @@ struct InModalPretraining {
 }
 
 impl TrainSafely for InModalPretraining {
+    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+        fills_a_batch(granted.recipe, granted.training_pairs, "training pairs (data.pairs)")
+    }
+
     fn train(
         &self,
         model: &Clip,

@@ -10,13 +10,14 @@
 use clip::candle_core::{Device, Result, Tensor, Var, bail};
 use clip::{Clip, Decay, Mode, Monitor, Objective, Parameter, Recipe, Seed, kernels, pixels};
 use harness::contract::{
-    Card, DefenderView, Defense, Entry, Labelled, LinearHead, Model, Preset, RepairModel, preset, settings,
+    Card, DefenderView, Defense, Entry, Granted, Labelled, LinearHead, Model, Preset, RepairModel, preset,
+    settings,
 };
 use rand::Rng;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::finetuning::{Finetuning, finetune};
+use crate::finetuning::{Finetuning, fills_a_batch, finetune};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -59,6 +60,10 @@ struct Supervised {
 }
 
 impl RepairModel for Supervised {
+    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+        fills_a_batch(&self.recipe, granted.clean_images, "clean images granted (data.clean-images)")
+    }
+
     fn repair(
         &self,
         model: Clip,

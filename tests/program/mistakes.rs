@@ -70,6 +70,17 @@ fn grants_and_frontiers_are_checked() {
     refused((row, &granted("granted-pears: 3")), &["plan.yaml:19", "did you mean \"granted-pairs\"?"]);
     refused((row, &granted("granted-pairs: 0")), &["plan.yaml:19", "granted-pairs 0"]);
     refused(
+        (row, &granted("granted-pairs: 20")),
+        &[
+            "plan.yaml:1",
+            "defenses.cleanclip: one batch of 32 (batch-size) takes more than the 20 clean pairs",
+        ],
+    );
+    refused(
+        (row, &format!("{row}\n  - {{ name: supervised, preset: smoke, batch-size: 900 }}")),
+        &["defenses.supervised: one batch of 900", "data.clean-images"],
+    );
+    refused(
         (row, &granted("granted-pairs: 9, granted-poison: 10")),
         &["granted-poison 10", "not more poison"],
     );

@@ -19,6 +19,29 @@ pub enum Defense {
     Anchor(Box<dyn Anchor>),
 }
 
+impl Defense {
+    /// An error where `granted` is too little for it.
+    pub fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::TrainSafely(method) => method.check(granted),
+            Self::RepairModel(method) => method.check(granted),
+            Self::FilterData(_) | Self::Anchor(_) => Ok(()),
+        }
+    }
+}
+
+/// How much of everything a plan lets a defense have, before any of it is read.
+pub struct Granted<'a> {
+    /// Training pairs.
+    pub training_pairs: usize,
+    /// Clean pairs.
+    pub clean_pairs: usize,
+    /// Clean labelled images.
+    pub clean_images: usize,
+    /// How models are trained.
+    pub recipe: &'a Recipe,
+}
+
 /// Removes training pairs before training.
 pub trait FilterData: Send + Sync {
     /// One suspicion per training pair (higher is worse) and whether it is kept.
@@ -27,6 +50,11 @@ pub trait FilterData: Send + Sync {
 
 /// Trains a model from its initial weights in another way than the plan's recipe.
 pub trait TrainSafely: Send + Sync {
+    /// An error where `granted` is too little; asked when a plan is read. Without it anything is enough.
+    fn check(&self, _granted: &Granted<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Trains `model` in place.
     fn train(
         &self,
@@ -38,6 +66,11 @@ pub trait TrainSafely: Send + Sync {
 
 /// Changes the trained model.
 pub trait RepairModel: Send + Sync {
+    /// An error where `granted` is too little; asked when a plan is read. Without it anything is enough.
+    fn check(&self, _granted: &Granted<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Repairs `model`, a copy that is the defense's own. Training goes through `clip::train` with `monitor`,
     /// which shows progress, saves and resumes; `None` where the monitor stopped it half-way.
     fn repair(

@@ -7,5 +7,7 @@ mod entry;
 
 pub use attack::{Attack, AttackerView, Edit, ImageEdit, PoisonData, TamperModel, Trigger};
 pub use dataset::{ClassSource, Dataset, Labelled, PairSource, Split};
-pub use defense::{Anchor, DefenderView, Defense, FilterData, LinearHead, Model, RepairModel, TrainSafely};
+pub use defense::{
+    Anchor, DefenderView, Defense, FilterData, Granted, LinearHead, Model, RepairModel, TrainSafely,
+};
 pub use entry::{Card, Entry, NoSettings, Preset, grouped, preset, settings, take};

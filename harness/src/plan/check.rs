@@ -5,7 +5,7 @@ use clip::{Image, Recipe, Seed};
 use super::section::Source;
 use super::{Choice, Plan, PlanError};
 use crate::catalog::suggestion;
-use crate::contract::{Attack, Dataset};
+use crate::contract::{Attack, Dataset, Defense, Granted};
 
 impl Plan {
     /// Refuses what single keys allow and what they say together does not.
@@ -23,7 +23,11 @@ impl Plan {
         }
         for defense in &self.defenses {
             let path = ["defenses", defense.family()];
-            self.grant(defense).map_err(|message| problem(&path, message))?;
+            self.check_grant(defense).map_err(|message| problem(&path, message))?;
+        }
+        if let Some(method) = &self.pretraining {
+            let message = self.check_granted(method, self.clean_pairs);
+            message.map_err(|message| problem(&["pretraining", method.family()], message))?;
         }
         let Recipe { batch_size, .. } = self.recipe;
         if batch_size > self.pairs && self.pretraining.is_none() {
@@ -32,6 +36,20 @@ impl Plan {
             return Err(problem(&["recipe", "batch-size"], message));
         }
         self.check_kinds().map_err(|(key, message)| problem(&["data", key], message))
+    }
+
+    /// A defense must be granted what there is, and enough of it.
+    fn check_grant(&self, defense: &Choice<Defense>) -> Result<(), String> {
+        let grant = self.grant(defense)?;
+        self.check_granted(defense, grant.pairs)
+    }
+
+    fn check_granted(&self, defense: &Choice<Defense>, clean_pairs: usize) -> Result<(), String> {
+        let (training_pairs, clean_images, recipe) = (self.pairs, self.clean_images, &self.recipe);
+        let granted = Granted { training_pairs, clean_pairs, clean_images, recipe };
+        let built = defense.build().and_then(|built| built.check(&granted));
+        let label = if defense.label == defense.family() { "" } else { &format!("{}: ", defense.label) };
+        built.map_err(|error| format!("{label}{error:#}"))
     }
 
     /// Data sets must have what they are for: captions to train on, labels to classify by. An error is of a key.

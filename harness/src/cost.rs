@@ -8,6 +8,23 @@ use crate::plan::{Choice, Plan};
 /// Bytes of the program, its vocabulary and what the allocator keeps.
 const PROGRAM: f64 = 80e6;
 
+/// Bytes of memory that the machine has, where the system says so.
+pub(crate) fn memory_of_the_machine() -> Option<f64> {
+    memory_as("MemTotal:")
+}
+
+/// Bytes of memory that can be had without swapping, where the system says so.
+pub fn available_memory() -> Option<f64> {
+    memory_as("MemAvailable:")
+}
+
+fn memory_as(name: &str) -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes: f64 =
+        text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
 /// Floating-point operations of one stage of one cell.
 pub struct Cost<'a> {
     plan: &'a Plan,
@@ -51,7 +68,8 @@ impl<'a> Cost<'a> {
     /// others are not kept), and a training for each cell ([`clip::footprint`]).
     pub fn memory(&self, jobs: usize) -> f64 {
         let plan = self.plan;
-        let images = plan.pairs + plan.clean_pairs + plan.clean_images + plan.test_images * plan.tests.len();
+        let tests = (plan.test_images + plan.test_pairs) * plan.tests.len();
+        let images = plan.pairs + plan.clean_pairs + plan.clean_images + tests;
         let image = 3.0 * plan.model.image.resolution().pow(2) as f64;
         let training = clip::footprint::training(&plan.model, plan.recipe.batch_size);
         PROGRAM + images as f64 * image + jobs as f64 * training

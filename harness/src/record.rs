@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use polars::prelude::{Column, DataFrame};
 use serde::{Deserialize, Serialize};
 
-pub use bundle::{Index, verify};
+pub use bundle::{FIGURES, Index, verify};
 pub use difference::{CellDifference, Changed, Difference, difference};
 pub use manifest::Manifest;
 pub use merge::merge;
@@ -29,7 +29,7 @@ use crate::run::{Observation, Outcome};
 use crate::stages::MANIFEST;
 
 /// Version of the record's format, raised when a field changes its meaning.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Whether a row has a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ struct Cell<'a> {
 /// Writes README.md and claims.yaml.
 pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
     let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
-    let plan = Plan::load(&record.plan_path(), catalog)?;
+    let plan = Plan::of_record(&record, catalog)?;
     let rows = record.rows()?;
     let cell = cell(&plan, &rows, options.cell.as_deref())?;
     let implanted = Summary::of_seed(&rows, cell.seed)?.implanted(&plan, &cell.attack.label);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use harness::Plan;
-use harness::cost::Cost;
+use harness::cost::{Cost, available_memory};
 
 use crate::cli::RunOptions;
 use crate::mistake;
@@ -22,7 +22,7 @@ pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize)
     let Some(limit) = limit else { return Ok(wanted) };
     let cost = Cost::of(plan);
     let fitting = (1..=wanted).rev().find(|jobs| cost.memory(*jobs) <= limit);
-    let gigabytes = |bytes: f64| format!("{:.1} GB", bytes / 1e9);
+    let gigabytes = |bytes: f64| format!("{:.2} GB", bytes / 1e9);
     if fitting.is_none() {
         let needed = gigabytes(cost.memory(1));
         eprintln!(
@@ -36,17 +36,10 @@ pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize)
     Ok(fitting.unwrap_or(1))
 }
 
-/// Bytes that can be had without swapping, where the system says so.
-fn available_memory() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes * 1024.0)
-}
-
 /// Reads `8G` or `500M`.
 fn parse_size(text: &str) -> Result<f64> {
     let scale = |unit| match unit {
+        'T' => Some(1e12),
         'G' => Some(1e9),
         'M' => Some(1e6),
         _ => None,

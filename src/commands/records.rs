@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
-use harness::record::{CellDifference, Record, Row, difference, merge as merge_records, verify};
+use harness::record::{CellDifference, FIGURES, Record, Row, difference, merge as merge_records, verify};
 use harness::report::{Summary, csv, expectation, latex, markdown};
 use harness::{Catalog, Plan};
 
@@ -29,7 +29,7 @@ pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
 /// Makes every table, the page and the figures of a record again, from its evidence alone.
 pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     let record = opened(&options.record)?;
-    let plan = Plan::load(&record.plan_path(), catalog)?;
+    let plan = Plan::of_record(&record, catalog)?;
     let rows = record.rescored()?;
     let summary = Summary::of(&rows, record.data()?)?;
     let folder = options.to.as_deref().unwrap_or_else(|| record.folder());
@@ -40,8 +40,11 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     to.put("table.tex", latex(&plan, &summary, &rows).as_bytes())?;
     let figures = with_page(&record, &plan, &rows, &summary, |page| {
         to.put("page.html", harness::page::page(page)?.as_bytes())?;
-        write_figures(page, &folder.join("figures"))
+        write_figures(page, &folder.join(FIGURES))
     })?;
+    if folder == record.folder() {
+        record.seal()?;
+    }
     println!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
     Ok(FINE)
 }
@@ -106,9 +109,10 @@ fn line(cell: &CellDifference) -> String {
 pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
     let records = options.records.iter().map(|folder| opened(folder)).collect::<Result<Vec<_>>>()?;
     let merged = merge_records(&records, &options.to).map_err(|error| mistake(format!("{error:#}")))?;
-    let plan = Plan::load(&merged.plan_path(), catalog)?;
+    let plan = Plan::of_record(&merged, catalog)?;
     let summary = Summary::of(&merged.rows()?, merged.data()?)?;
     merged.put("report.md", markdown(&plan, &summary).as_bytes())?;
+    merged.seal()?;
     let (seeds, attacks, defenses) = (plan.seeds.len(), plan.attacks.len(), plan.defenses.len());
     println!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
     Ok(FINE)
@@ -117,11 +121,20 @@ pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
 /// Packs a record into one file, or checks such a file.
 pub(crate) fn bundle(options: &BundleOptions) -> Result<u8> {
     let BundleOptions { record, to, verify: packed } = options;
-    let (index, path): (_, &PathBuf) = match (record, to, packed) {
-        (_, _, Some(path)) => (verify(path)?, path),
-        (Some(folder), Some(path), None) => (opened(folder)?.bundle(path)?, path),
+    let ((index, left), path, done): (_, &PathBuf, _) = match (record, to, packed) {
+        (_, _, Some(path)) => ((verify(path)?, Vec::new()), path, "intact"),
+        (Some(folder), Some(path), None) => (opened(folder)?.bundle(path)?, path, "packed"),
         _ => return Err(mistake("give a record and --to FILE.tar, or --verify FILE.tar")),
     };
-    println!("{}: {} files, {}; {}", path.display(), index.files.len(), index.program, index.question);
+    println!(
+        "{}: {done}, {} files, {}; {}",
+        path.display(),
+        index.files.len(),
+        index.program,
+        index.question
+    );
+    if !left.is_empty() {
+        println!("left out, as no record's: {}", left.join(", "));
+    }
     Ok(FINE)
 }

@@ -30,7 +30,7 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
         print!("{}", record.poison()?);
         return Ok(FINE);
     }
-    let plan = Plan::load(&record.plan_path(), catalog)?;
+    let plan = Plan::of_record(&record, catalog)?;
     let rows = if options.rescore { record.rescored()? } else { record.rows()? };
     if let Some(against) = &options.against {
         let compared =

@@ -39,6 +39,31 @@ pub struct Entry<T> {
     pub build: fn(Value) -> anyhow::Result<T>,
 }
 
+impl<T> Entry<T> {
+    /// An entry that stands in a record for one that this program does not have; nothing can be built of it.
+    pub(crate) fn unknown(name: String) -> &'static Self {
+        let card = Card {
+            name: name.leak(),
+            title: UNKNOWN,
+            summary: UNKNOWN,
+            paper: UNKNOWN,
+            follows: UNKNOWN,
+            departs: UNKNOWN,
+            version: 0,
+        };
+        let build = |_| anyhow::bail!("this program does not have it; the record was made by one that has");
+        Box::leak(Box::new(Self { card, presets: Vec::new, build }))
+    }
+
+    /// Whether it is such an entry.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.card.title == UNKNOWN
+    }
+}
+
+/// What is said of entries of other programs.
+const UNKNOWN: &str = "not in this program";
+
 /// Writes a settings struct down as a preset.
 ///
 /// Panics if the struct cannot be written as a JSON object, which is a mistake in the method's own file

@@ -61,7 +61,7 @@ impl CheckpointClaims {
 
     /// Reads claims' text; `file` names it in messages.
     pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
-        let source = Source { file, text };
+        let source = Source { file, text, recorded: false };
         let mut top = Section::new(&source, &[], source.yaml()?)?;
         let model: Option<ModelConfig> = match top.has("model") {
             true => {

@@ -82,7 +82,13 @@ pub(crate) fn choices<T>(
     let name: String = section.required("name")?;
     let label: Option<String> = section.optional("label")?;
     section.path.push(name.clone());
-    let entry = find(kind, entries, &name).map_err(|message| source.error(&section.path, message))?;
+    let entry = match find(kind, entries, &name) {
+        Ok(entry) => entry,
+        Err(_) if source.recorded => {
+            return unknown(section, name, label, reserved).map(|choice| vec![choice]);
+        }
+        Err(message) => return Err(source.error(&section.path, message)),
+    };
     let mut presets = (entry.presets)();
     for (_, settings) in &mut presets {
         reserved.iter().for_each(|key| settings[*key] = Value::Null);
@@ -96,8 +102,10 @@ pub(crate) fn choices<T>(
         };
         let reserved = reserved.iter().map(&mut take).collect();
         let label = format!("{}{suffix}", label.as_ref().unwrap_or(&name));
-        if label.contains("::") || label.contains('/') || label.contains(',') {
-            return Err(source.error(path, format!("the label {label:?} must not hold '::', '/' or ','")));
+        let unfit = |letter: char| letter.is_control() || "/,|<>".contains(letter);
+        if label.trim().is_empty() || label.contains("::") || label.contains(unfit) {
+            let rule = "must hold something, and no '::', '/', ',', '|', '<', '>' or control character";
+            return Err(source.error(path, format!("the label {label:?} {rule}")));
         }
         let choice = Choice { label, entry, preset: preset.clone(), settings, reserved };
         choice.build().map_err(|error| {
@@ -107,6 +115,26 @@ pub(crate) fn choices<T>(
     }
     Ok(choices)
 }
+
+/// A choice that a record holds and this program does not have: for tables, which only call it by its label.
+fn unknown<T>(
+    mut section: Section<'_>,
+    name: String,
+    label: Option<String>,
+    reserved: &[&str],
+) -> Result<Choice<T>, PlanError> {
+    let preset = section.optional("preset")?.unwrap_or_default();
+    let (source, path) = (section.source, section.path.clone());
+    let json = |value| serde_json::to_value(value).map_err(|error| source.error(&path, error.to_string()));
+    let rest = section.rest()?.into_iter().map(|(key, value)| Ok((key, json(value)?)));
+    let settings: Map<String, Value> = rest.collect::<Result<_, PlanError>>()?;
+    let (reserved, settings) = settings.into_iter().partition(|(key, _)| reserved.contains(&key.as_str()));
+    let label = label.unwrap_or_else(|| name.clone());
+    Ok(Choice { label, entry: Entry::unknown(name), preset, settings: Value::Object(settings), reserved })
+}
+
+/// Settings that one row may sweep over, far more than anyone means.
+const SETTINGS: usize = 10_000;
 
 /// Takes `preset` and lays the rest of the section over it. A list where the preset has a single value is a sweep:
 /// one result a value, each with a suffix for its label.
@@ -140,6 +168,10 @@ pub(crate) fn resolve(
             };
             if values.is_empty() {
                 return Err(source.error(&path, "a sweep needs at least one value"));
+            }
+            if next.len() + values.len() > SETTINGS {
+                let message = format!("the sweeps of this row multiply out to more than {SETTINGS} settings");
+                return Err(source.error(&path, message));
             }
             for value in values {
                 let suffix = if is_sweep { format!("{suffix}[{key}={value}]") } else { suffix.clone() };

@@ -89,6 +89,16 @@ pub struct Plan {
 impl Plan {
     /// Reads a plan from a file.
     pub fn load(path: &Path, catalog: &Catalog) -> anyhow::Result<Self> {
+        Self::open(path, catalog, false)
+    }
+
+    /// Reads the plan of a record. Attacks and defenses that this program does not have are kept by name and settings:
+    /// tables need no more.
+    pub fn of_record(record: &crate::record::Record, catalog: &Catalog) -> anyhow::Result<Self> {
+        Self::open(&record.plan_path(), catalog, true)
+    }
+
+    fn open(path: &Path, catalog: &Catalog, recorded: bool) -> anyhow::Result<Self> {
         let file = path.display().to_string();
         let problem = |error: std::io::Error| PlanError {
             file: file.clone(),
@@ -97,22 +107,25 @@ impl Plan {
             message: format!("cannot be read: {error}"),
         };
         let text = std::fs::read_to_string(path).map_err(problem)?;
-        Ok(Self::parse(&file, &text, catalog)?)
+        Ok(Self::read(&Source { file: &file, text: &text, recorded }, catalog)?)
     }
 
     /// Reads a plan's text; `file` names it in messages.
     pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
-        let source = Source { file, text };
-        let mut top = Section::new(&source, &[], source.yaml()?)?;
+        Self::read(&Source { file, text, recorded: false }, catalog)
+    }
+
+    fn read(source: &Source<'_>, catalog: &Catalog) -> Result<Self, PlanError> {
+        let mut top = Section::new(source, &[], source.yaml()?)?;
         let question = top.required("question")?;
         let seeds = seeds(&mut top)?;
-        let mut data = Section::new(&source, &top.path_of("data"), top.required("data")?)?;
-        let train = one(&source, catalog, &mut data, "train")?;
+        let mut data = Section::new(source, &top.path_of("data"), top.required("data")?)?;
+        let train = one(source, catalog, &mut data, "train")?;
         let labelled =
-            if data.has("labelled") { Some(one(&source, catalog, &mut data, "labelled")?) } else { None };
-        let tests = many(&source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
+            if data.has("labelled") { Some(one(source, catalog, &mut data, "labelled")?) } else { None };
+        let tests = many(source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
         let clean = match data.has("clean") {
-            true => many(&source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
+            true => many(source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
             false => Vec::new(),
         };
         let (pairs, clean_pairs) = (data.positive("pairs")?, data.positive("clean-pairs")?);
@@ -125,18 +138,18 @@ impl Plan {
         let target: String = top.required("target")?;
         let implanted_at = top.share("implanted-at", 0.5)?;
         let (model_preset, model): (String, ModelConfig) =
-            named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
+            named(source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
         let initial_weights = top.optional("initial-weights")?;
         let (recipe_preset, recipe): (String, Recipe) =
-            named(&source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
+            named(source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
         let device = top.optional("device")?.unwrap_or_default();
-        let attacks = many(&source, &mut top, "attacks", "attack", &catalog.attacks, &[])?;
-        let defenses = many(&source, &mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
-        let pretraining = pretraining(&source, catalog, &mut top)?;
+        let attacks = many(source, &mut top, "attacks", "attack", &catalog.attacks, &[])?;
+        let defenses = many(source, &mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
+        let pretraining = pretraining(source, catalog, &mut top)?;
         let every_epoch = top.optional("every-epoch")?.unwrap_or(false);
-        let claims = claims::claims(&source, top.take("expect"), &attacks, &defenses)?;
+        let claims = claims::claims(source, top.take("expect"), &attacks, &defenses)?;
         top.finish()?;
         let plan = Self {
             question,
@@ -167,7 +180,9 @@ impl Plan {
             defenses,
             claims,
         };
-        plan.check(&source)?;
+        if !source.recorded {
+            plan.check(source)?;
+        }
         Ok(plan)
     }
 
@@ -263,6 +278,7 @@ fn pretraining(
     let choice = single(source, &path, found)?;
     match choice.build() {
         Ok(Defense::TrainSafely(_)) => Ok(Some(choice)),
+        _ if choice.entry.is_unknown() => Ok(Some(choice)),
         _ => {
             Err(source.error(&path, format!("{:?} does not train a model from the beginning", choice.label)))
         }

@@ -21,6 +21,8 @@ pub struct PlanError {
 
 /// A plan's text and where it came from.
 pub(crate) struct Source<'a> {
+    /// Whether it is of a record, which may hold what this program does not have.
+    pub(crate) recorded: bool,
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
 }

@@ -5,11 +5,12 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::Record;
+use super::integrity::{FILES, HASHES, TABLES};
 use crate::archive::append;
 use crate::program::NAME;
 
@@ -36,15 +37,31 @@ pub struct Index {
 type Files = BTreeMap<String, Vec<u8>>;
 
 impl Record {
-    /// Packs every file of the record's folder (not folders in it) into `path`, gzipped where that ends in `.gz`.
-    pub fn bundle(&self, path: &Path) -> Result<Index> {
-        let mut files = Files::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let name = entry.file_name().into_string().ok().filter(|_| entry.path().is_file());
-            if let Some(name) = name.filter(|name| !name.starts_with('.') && name != INDEX && name != SEAL) {
-                let bytes = std::fs::read(entry.path());
-                files.insert(name, bytes.with_context(|| format!("cannot read {}", entry.path().display()))?);
+    /// Packs the record's files and figures into `path`, gzipped where that ends in `.gz`; what else lies in the folder
+    /// is left out and returned. Refuses tables that are not what the record says.
+    pub fn bundle(&self, path: &Path) -> Result<(Index, Vec<String>)> {
+        let ending = path.to_string_lossy();
+        ensure!(
+            [".tar", ".tar.gz", ".tgz"].iter().any(|known| ending.ends_with(known)),
+            "{}: a bundle is a .tar or a .tar.gz",
+            path.display()
+        );
+        self.check_tables()?;
+        let (mut files, mut left) = (Files::new(), Vec::new());
+        for folder in ["", FIGURES] {
+            let place = self.folder.join(folder);
+            for entry in std::fs::read_dir(&place).into_iter().flatten() {
+                let (entry, kind) = entry.and_then(|entry| entry.file_type().map(|kind| (entry, kind)))?;
+                let name = Path::new(folder).join(entry.file_name()).display().to_string();
+                if kind.is_file() && is_packed(&name) {
+                    let bytes = std::fs::read(entry.path());
+                    files.insert(
+                        name,
+                        bytes.with_context(|| format!("cannot read {}", entry.path().display()))?,
+                    );
+                } else if name != FIGURES {
+                    left.push(name);
+                }
             }
         }
         let hashes = files.iter().map(|(name, bytes)| (name.clone(), hash(bytes)));
@@ -54,8 +71,21 @@ impl Record {
         let archive = archive(&text, &files)?;
         let bytes = if is_zipped(path) { zipped(&archive)? } else { archive };
         std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(index)
+        left.sort();
+        Ok((index, left))
     }
+}
+
+/// Where `replay` writes figures.
+pub const FIGURES: &str = "figures";
+/// What people put beside what a run wrote.
+const BESIDE: [&str; 2] = ["README.md", "plan.yaml"];
+
+/// Whether a file of this name is a record's.
+fn is_packed(name: &str) -> bool {
+    let known = [&FILES[..], &TABLES, &BESIDE, &[HASHES]].concat();
+    let figure = |name: &str| name.ends_with(".svg") || name.ends_with(".png");
+    known.contains(&name) || (name.starts_with(FIGURES) && figure(name))
 }
 
 /// Checks a bundle to the last bit; an error names the file that is not what was packed.
@@ -66,13 +96,16 @@ pub fn verify(path: &Path) -> Result<Index> {
         false => bytes,
         true => {
             let mut archive = Vec::new();
-            let read = GzDecoder::new(&bytes[..]).read_to_end(&mut archive);
+            let mut decoder = GzDecoder::new(&bytes[..]);
+            let read = decoder.read_to_end(&mut archive);
             read.with_context(|| format!("{} is damaged: it cannot be unzipped", path.display()))?;
             ensure!(
                 zipped(&[])?.get(..10) == bytes.get(..10),
                 "{} is damaged: the gzip header",
                 path.display()
             );
+            let rest = decoder.into_inner().len();
+            ensure!(rest == 0, "{} is damaged: {rest} bytes lie behind the archive", path.display());
             archive
         }
     };

@@ -145,7 +145,7 @@ impl<'a> Data<'a> {
         Seed::new(self.plan.data_seed).child("data")
     }
 
-    fn resolution(&self) -> usize {
+    pub(super) fn resolution(&self) -> usize {
         self.plan.model.image.resolution()
     }
 
@@ -165,7 +165,7 @@ impl<'a> Data<'a> {
         self.pair_source(purpose)?.pairs(split, count, self.resolution(), &self.seed())
     }
 
-    fn list_images(&self, purpose: Purpose) -> Result<Arc<dyn Labelled>> {
+    pub(super) fn list_images(&self, purpose: Purpose) -> Result<Arc<dyn Labelled>> {
         let (split, count) = (self.split(purpose)?, self.asked(purpose));
         self.class_source(purpose)?.images(split, count, self.resolution(), &self.seed())
     }
@@ -217,7 +217,10 @@ impl<'a> Data<'a> {
                 let (name, listed) = (self.name(purpose)?, &part.listed);
                 let drawn = (0..listed.len())
                     .into_par_iter()
-                    .map(|index| listed.pair(index).with_context(|| format!("{name}, pair {index}")))
+                    .map(|index| {
+                        self.desk.go_on()?;
+                        listed.pair(index).with_context(|| format!("{name}, pair {index}"))
+                    })
                     .collect::<Result<Vec<_>>>()?;
                 Ok(part.loaded.insert(Arc::new(MemoryPairs::new(drawn))).clone())
             }
@@ -234,7 +237,10 @@ impl<'a> Data<'a> {
                     |index| Ok::<_, candle_core::Error>((listed.image(index)?, listed.label(index)?));
                 let drawn = (0..listed.len())
                     .into_par_iter()
-                    .map(|index| sample(index).with_context(|| format!("{name}, image {index}")))
+                    .map(|index| {
+                        self.desk.go_on()?;
+                        sample(index).with_context(|| format!("{name}, image {index}"))
+                    })
                     .collect::<Result<Vec<_>>>()?;
                 Ok(part.loaded.insert(Arc::new(MemoryLabelled(drawn))).clone())
             }

@@ -11,6 +11,7 @@ mod observe;
 mod overlap;
 pub(crate) mod poison;
 mod purpose;
+mod room;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -84,7 +85,10 @@ impl<'a> Laboratory<'a> {
     /// there are left to [`Laboratory::found`], but for those of initial weights.
     pub(crate) fn problems(&self) -> Result<Vec<Unfit>> {
         let weights = self.initial_model().err();
-        Ok(weights.into_iter().chain(self.data.overlaps()?).collect())
+        let first = weights.into_iter().chain(self.data.too_large()?);
+        let all: Vec<Unfit> = first.collect();
+        // Lists that are too large are not compared.
+        if all.is_empty() { self.data.overlaps() } else { Ok(all) }
     }
 
     /// What was found of all data that is read from files.
@@ -97,6 +101,11 @@ impl Desk<'_> {
     /// Whether the user asked the run to stop.
     pub(crate) fn stops(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// An error where they did.
+    fn go_on(&self) -> Result<()> {
+        if self.stops() { Err(Interrupted.into()) } else { Ok(()) }
     }
 
     /// Looks `key` up, or does the stage: `work` computes, and writes its files into the folder it is given.
@@ -159,9 +168,7 @@ impl Desk<'_> {
                 self.store.remove(key, &lock)?;
             }
         }
-        if self.stops() {
-            return Err(Interrupted.into());
-        }
+        self.go_on()?;
         let mut monitor = StageMonitor::new(name, *self, self.store.partial(key)?, keeps_epochs);
         let result = work(&mut monitor)?;
         let folder = self.store.put(key, monitor.seconds(), |folder| {

@@ -54,7 +54,7 @@ pub(crate) struct BundleOptions {
 }
 
 /// What `--against` is not written as.
-const OTHER_FORMS: [&str; 7] = ["poison", "csv", "latex", "json", "splice", "html", "figures"];
+const OTHER_FORMS: [&str; 6] = ["poison", "csv", "latex", "splice", "html", "figures"];
 
 #[derive(Args)]
 pub(crate) struct ReportOptions {
@@ -78,7 +78,7 @@ pub(crate) struct ReportOptions {
     /// Print tables for papers (booktabs).
     #[arg(long, group = "form")]
     pub(crate) latex: bool,
-    /// Print one JSON object a line for each cell.
+    /// Print one JSON object a line for each cell, or with --against for each comparison.
     #[arg(long, group = "form")]
     pub(crate) json: bool,
     /// Write the page's figures, each as SVG and as PNG.

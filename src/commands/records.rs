@@ -72,6 +72,9 @@ pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
     Ok(if differ == 0 && found.settings.is_empty() { FINE } else { UNEXPECTED })
 }
 
+/// A spread over seeds below this is one of rounding.
+const NO_NOISE: f64 = 1e-9;
+
 /// A value that differs, in percent, beside the spread over seeds.
 fn line(cell: &CellDifference) -> String {
     let CellDifference { row, values, noise, there, same_evidence, explained_by } = cell;
@@ -82,7 +85,7 @@ fn line(cell: &CellDifference) -> String {
     let under = if trigger == attack { String::new() } else { format!(" under {trigger}") };
     let epoch = epoch.map_or_else(String::new, |epoch| format!(" after epoch {epoch}"));
     let by = match (values, noise) {
-        ([Some(first), Some(second)], Some(noise)) if *noise > 0.0 => {
+        ([Some(first), Some(second)], Some(noise)) if *noise > NO_NOISE => {
             let change = second - first;
             format!(" ({:+.1}, {:.1} sd of seeds)", change * 100.0, change.abs() / noise)
         }

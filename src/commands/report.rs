@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use harness::page::{Page, figures, png};
 use harness::record::{Record, Row};
 use harness::report::{
-    Summary, compare, compared_markdown, compared_terminal, csv, json_lines, latex, markdown, splice,
-    terminal,
+    Summary, compare, compared_json, compared_markdown, compared_terminal, csv, json_lines, latex, markdown,
+    splice, terminal,
 };
 use harness::{Catalog, Plan, describe};
 
@@ -37,9 +37,10 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
             compare(&plan, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
         print!(
             "{}",
-            match options.markdown {
-                true => compared_markdown(&compared, against),
-                false => compared_terminal(&compared, against, terminal_width()),
+            match (options.markdown, options.json) {
+                (true, _) => compared_markdown(&compared, against),
+                (_, true) => compared_json(&compared, against),
+                _ => compared_terminal(&compared, against, terminal_width()),
             }
         );
         return Ok(FINE);
@@ -55,6 +56,7 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
             let new = splice(&text, &name(&record)?, &markdown(&plan, &summary))
                 .map_err(|error| mistake(format!("{}: {error}", page.display())))?;
             std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))?;
+            println!("{}", page.display());
             return Ok(FINE);
         }
         None if options.markdown => print!("{}", markdown(&plan, &summary)),

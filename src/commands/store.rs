@@ -1,5 +1,6 @@
 //! `cleanbench store`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -110,21 +111,29 @@ fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> 
         .context("data of the plan are missing or not checked; `cleanbench plan` says which")?;
     let stored = Library::of(store, [])?;
     let library = Library::of(store, keys)?;
+    let mut said = BTreeSet::new();
     for (key, has) in keys.iter().zip([cell.trained, cell.defended, cell.observed]) {
         println!("{:<8}{:.12}  {}", key.stage(), key.hash(), if has { "stored" } else { "not stored" });
         if !has {
-            print_nearest(&library, &stored, key);
+            print_nearest(&library, &stored, key, &mut said);
         }
     }
     Ok(FINE)
 }
 
-fn print_nearest(library: &Library, stored: &Library, key: &Key) {
+/// Of what was `said` of an earlier stage, only that it was.
+fn print_nearest(library: &Library, stored: &Library, key: &Key, said: &mut BTreeSet<String>) {
     match library.nearest(key, stored) {
         None => println!("  the store has nothing of this stage"),
         Some((hash, description, differences)) => {
             println!("  nearest: {hash:.12}  {}", library.in_words(description));
-            print_differences(&differences);
+            let (new, old): (Vec<_>, Vec<_>) =
+                differences.iter().map(in_words).partition(|line| !said.contains(line));
+            new.iter().for_each(|line| println!("{line}"));
+            if !old.is_empty() {
+                println!("  and {} of those above", old.len());
+            }
+            said.extend(new);
         }
     }
 }
@@ -133,12 +142,14 @@ fn print_differences(differences: &[Difference]) {
     if differences.is_empty() {
         println!("  the same key");
     }
-    for Difference { stage, path, values, unknown } in differences {
-        let [before, after] =
-            values.each_ref().map(|value| value.as_ref().map_or("none".to_owned(), Value::to_string));
-        let unknown = unknown.as_ref().map_or_else(String::new, |unknown| format!(" ({unknown})"));
-        println!("  {stage}: {path}: {before} -> {after}{unknown}");
-    }
+    differences.iter().for_each(|difference| println!("{}", in_words(difference)));
+}
+
+fn in_words(Difference { stage, path, values, unknown }: &Difference) -> String {
+    let [before, after] =
+        values.each_ref().map(|value| value.as_ref().map_or("none".to_owned(), Value::to_string));
+    let unknown = unknown.as_ref().map_or_else(String::new, |unknown| format!(" ({unknown})"));
+    format!("  {stage}: {path}: {before} -> {after}{unknown}")
 }
 
 fn verify(options: &StoreVerifyOptions) -> Result<u8> {
@@ -170,7 +181,7 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     for path in &options.keep {
         let known = || format!("{}: what it needs is not known; nothing was removed", path.display());
         let of_plan = needed(&load(catalog, Some(path))?, &store).with_context(known)?;
-        hashes.get_or_insert_with(std::collections::BTreeSet::new).extend(of_plan);
+        hashes.get_or_insert_with(BTreeSet::new).extend(of_plan);
     }
     let younger = options.older_than.as_deref().map(parse_duration).transpose();
     let younger = younger.map_err(|error| mistake(error.to_string()))?;

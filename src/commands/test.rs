@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use harness::Catalog;
+use harness::catalog::nearest;
 use libtest_mimic::Arguments;
 use serde_json::json;
 
 use super::choose;
 use crate::cells::{Bench, OUTCOMES, counted};
 use crate::cli::TestOptions;
-use crate::{FAILED, FINE, UNEXPECTED};
+use crate::{FAILED, FINE, UNEXPECTED, mistake};
 
 /// Runs cells and claims of a plan as tests.
 pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
@@ -21,12 +22,20 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
     let at_once = options.jobs.map_or(cells, usize::from);
     let bench = Arc::new(Bench::new(plan, options.choice.folder.store.clone(), cores / at_once));
     let trials = bench.trials()?;
+    let chosen = |name: &str| match &options.filter {
+        Some(filter) if options.exact => name == filter,
+        Some(filter) => name.contains(filter.as_str()),
+        None => true,
+    };
+    if let Some(filter) =
+        options.filter.as_deref().filter(|_| !trials.iter().any(|trial| chosen(trial.name())))
+    {
+        let names: Vec<&str> = trials.iter().map(libtest_mimic::Trial::name).collect();
+        let near = nearest(filter, &names)
+            .map_or_else(|| "--list shows them".to_owned(), |name| format!("did you mean {name:?}?"));
+        return Err(mistake(format!("no cell or claim is called {filter:?}; {near}")));
+    }
     if options.list {
-        let chosen = |name: &str| match &options.filter {
-            Some(filter) if options.exact => name == filter,
-            Some(filter) => name.contains(filter.as_str()),
-            None => true,
-        };
         trials.iter().filter(|trial| chosen(trial.name())).for_each(|trial| println!("{}", trial.name()));
         return Ok(FINE);
     }
@@ -58,6 +67,9 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     let denied = options.deny_skips && count("skipped") > 0;
+    if denied {
+        println!("failed: --deny-skips, and {} were skipped", count("skipped"));
+    }
     let code = if conclusion.has_failed() || denied { UNEXPECTED } else { FINE };
     Ok(if count("failed") > 0 { FAILED } else { code })
 }

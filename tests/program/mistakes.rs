@@ -61,6 +61,25 @@ fn values_are_checked() {
     refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
     refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);
     refused(("- none", "- none\n  - none"), &["defenses", "twice"]);
+    let many: Vec<String> = (1..=200).map(|number| number.to_string()).collect();
+    let swept = format!("poison-count: [{0}], patch-size: [{0}], poison-rate: [{0}]", many.join(", "));
+    refused(("poison-count: 30", &swept), &["plan.yaml:16", "multiply out to more than"]);
+    refused(("preset: smoke, poison-count", "preset: smoke, label: \"a\\nb\", poison-count"), &["the label"]);
+}
+
+#[test]
+fn data_that_no_memory_holds_are_refused_before_they_are_drawn() {
+    for (count, asked) in
+        [("pairs: 512", "pairs: 99999999999"), ("test-images: 60", "test-images: 60000000000")]
+    {
+        let output = Bench::with("micro", &[(count, asked)]).run(&["run", "plan.yaml"]);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(
+            message.contains("GB of memory") && message.contains("of emoji-scenes: ask for fewer"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -53,9 +53,56 @@ fn an_edited_record_and_a_newer_one_are_refused_by_name() {
     }
     assert_eq!(bench.run(&["report", "record"]).status.code(), Some(0));
     let newer = String::from_utf8(bench.read("record/environment.yaml")).expect("text");
-    std::fs::write(bench.path("record/environment.yaml"), newer.replace("format: 2", "format: 99"))
+    std::fs::write(bench.path("record/environment.yaml"), newer.replace("format: 3", "format: 99"))
         .expect("written");
     refused(&bench, &["report", "record"], &["format 99", "newer"]);
+    std::fs::write(bench.path("record/environment.yaml"), newer).expect("as it was");
+    std::fs::remove_file(bench.path("record/hashes.yaml")).expect("removed");
+    refused(&bench, &["report", "record"], &["hashes.yaml is missing"]);
+}
+
+/// Makes a record one of format 2, which has no hashes, with `edits` in its files.
+fn without_hashes(bench: &Bench, record: &str, edits: &[(&str, &str, &str)]) {
+    std::fs::remove_file(bench.path(record).join("hashes.yaml")).expect("removed");
+    for (file, old, new) in [("environment.yaml", "format: 3", "format: 2")].iter().chain(edits) {
+        let path = format!("{record}/{file}");
+        let text = String::from_utf8(bench.read(&path)).expect("text");
+        assert!(text.contains(old), "{file} holds no {old:?}");
+        std::fs::write(bench.path(&path), text.replace(old, new)).expect("an edit");
+    }
+}
+
+#[test]
+fn a_record_of_a_method_that_this_program_lacks_can_be_read() {
+    let bench = recorded(&[]);
+    let renamed = |file| (file, "cleanclip", "stranger");
+    without_hashes(&bench, "record", &[renamed("plan.resolved.yaml"), renamed("rows.csv")]);
+    let output = bench.run(&["report", "record", "--html", "page.html"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = bench.run(&["report", "record"]);
+    assert!(stdout(&output).contains("stranger"), "{}{}", stdout(&output), stderr(&output));
+    refused(&bench, &["run", "record/plan.resolved.yaml"], &["unknown defense \"stranger\""]);
+}
+
+#[test]
+fn a_bundle_holds_what_the_evidence_says_and_no_strangers() {
+    let bench = recorded(&[]);
+    std::fs::write(bench.path("record/notes.txt"), "mine").expect("written");
+    std::os::unix::fs::symlink("/etc/passwd", bench.path("record/README.md")).expect("a link");
+    let output = bench.run(&["bundle", "record", "--to", "a.tar.gz"]);
+    assert!(stdout(&output).contains("README.md, notes.txt"), "{}{}", stdout(&output), stderr(&output));
+    let twice = [bench.read("a.tar.gz"), bench.read("a.tar.gz")].concat();
+    std::fs::write(bench.path("twice.tar.gz"), twice).expect("written");
+    assert_ne!(bench.run(&["bundle", "--verify", "twice.tar.gz"]).status.code(), Some(0));
+    let report = String::from_utf8(bench.read("record/report.md")).expect("text");
+    std::fs::write(bench.path("record/report.md"), report + "99.9\n").expect("an edit");
+    let said = |name: &str| stderr(&bench.run(&["bundle", "record", "--to", name]));
+    assert!(said("b.tar").contains("report.md is not what was written"), "{}", said("b.tar"));
+    assert_eq!(bench.run(&["replay", "record"]).status.code(), Some(0));
+    assert_eq!(said("b.tar"), "");
+    assert!(said("b.zip").contains("b.zip: a bundle is a .tar"), "{}", said("b.zip"));
+    without_hashes(&bench, "record", &[("rows.csv", "clean-accuracy,", "clean-accuracy,-")]);
+    assert!(said("b.tar").contains("and the evidence"), "{}", said("b.tar"));
 }
 
 /// Records of formats 1 and 2 as they were once written, cut to two cells.
@@ -93,11 +140,10 @@ fn parts_of_a_run_join_to_the_whole_run() {
     run(&bench, "longer.yaml", "longer");
     refused(&bench, &["merge", "first", "longer", "--to", "no"], &["recipe.epochs: 3 -> 2"]);
     let rows = String::from_utf8(bench.read("first/rows.csv")).expect("text");
-    std::fs::remove_file(bench.path("first/hashes.yaml")).expect("removed");
     let line = rows.lines().nth(1).expect("a row");
     let edited: Vec<&str> =
         line.split(',').enumerate().map(|(at, field)| if at == 7 { "0.123" } else { field }).collect();
-    std::fs::write(bench.path("first/rows.csv"), rows.replace(line, &edited.join(","))).expect("written");
+    without_hashes(&bench, "first", &[("rows.csv", line, &edited.join(","))]);
     refused(&bench, &["merge", "first", "whole", "--to", "no"], &["seed-0", "0.123"]);
 }
 

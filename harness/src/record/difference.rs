@@ -80,7 +80,10 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
         }
         Ok(value)
     };
-    let environment = changed(&environment(first)?, &environment(second)?);
+    let (one, other) = (environment(first)?, environment(second)?);
+    // A joined record was made in several places.
+    let joined = |value: &Value| value.get("merged").is_some();
+    let environment = if joined(&one) || joined(&other) { Vec::new() } else { changed(&one, &other) };
     let rows = [first.rows()?, second.rows()?];
     let mut places: BTreeMap<Place, [Option<&Row>; 2]> = BTreeMap::new();
     let mut spread: BTreeMap<Place, [Vec<f64>; 2]> = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::comparison::compare;
+use super::comparison::{Comparison, compare};
 use super::frontier::families;
 use super::table::{NOT_IMPLANTED, chance};
 use super::{Mean, Summary};
@@ -14,6 +14,7 @@ use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, Direction};
 use crate::plan::Plan;
 use crate::record::{Row, Status};
 use crate::run::BASELINE;
+use crate::statistics::mean;
 
 /// The two primary metrics, which way is better, and how columns call them.
 const AXES: [(&str, Direction, &str); 2] = [
@@ -89,6 +90,20 @@ pub fn json_lines(rows: &[Row]) -> Result<String> {
         let _ = writeln!(text, "{value}");
     }
     Ok(text)
+}
+
+/// One JSON object a line for each comparison with the defense `against`: differences are fractions, p-values exact.
+pub fn compared_json(compared: &[Comparison], against: &str) -> String {
+    let line = |row: &Comparison| {
+        json!({
+            "defense": row.defense, "against": against, "quantity": row.quantity.replace('-', "_"),
+            "better": if row.better == Direction::Higher { "higher" } else { "lower" },
+            "differences": row.differences, "left_out": row.left_out, "mean": mean(&row.differences),
+            "interval": row.interval, "sign_p": row.sign, "wilcoxon_p": row.wilcoxon, "corrected_p": row.corrected,
+            "supported": row.supported(),
+        })
+    };
+    compared.iter().map(|row| format!("{}\n", line(row))).collect()
 }
 
 /// Characters that LaTeX reads otherwise.

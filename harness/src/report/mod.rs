@@ -16,7 +16,7 @@ use polars::prelude::{Column, DataFrame};
 
 pub use comparison::{Comparison, SUPPORTED_BELOW, compare};
 pub use expectation::{FLOOR, expectation};
-pub use export::{csv, json_lines, latex};
+pub use export::{compared_json, csv, json_lines, latex};
 pub(crate) use frontier::chooser;
 pub use frontier::{Reached, families};
 pub use markdown::{compared_markdown, markdown};

@@ -135,3 +135,22 @@ fn the_page_fits_a_desk_and_a_telephone() {
         assert!(!log.contains("CONSOLE"), "{log}");
     }
 }
+
+#[test]
+fn committed_figures_are_what_their_records_give() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let bench = Bench::with("micro", &[]);
+    let mut looked_at = 0;
+    for record in ["main", "tiny"].map(|name| results.join(name)) {
+        let output = bench.run(&["report", &record.display().to_string(), "--figures", "drawn"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        for figure in std::fs::read_dir(record.join("figures")).expect("figures") {
+            let figure = figure.expect("a figure").path();
+            let name = figure.file_name().expect("a name").to_string_lossy().into_owned();
+            let drawn = bench.read(&format!("drawn/{name}"));
+            assert!(std::fs::read(&figure).expect("bytes") == drawn, "{name} is not what its record gives");
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at >= 6, "{looked_at}");
+}

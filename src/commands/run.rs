@@ -67,10 +67,24 @@ fn confirm(cells: usize) -> Result<()> {
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { Err(refusal()) }
 }
 
+/// An error where a folder that was asked for holds the record of a plan that asks something else.
+fn of_this_plan(folder: &Path, plan: &Plan) -> Result<()> {
+    match Record::open(folder).and_then(|record| record.question()) {
+        Ok(question) if question != plan.question => Err(mistake(format!(
+            "{} holds the record of another plan ({question:?}); choose another with --record, or remove it",
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Runs a plan and writes its record.
 pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Result<Record> {
     if !options.yes {
         confirm(plan.seeds.len() * plan.attacks.len() * plan.defenses.len())?;
+    }
+    if options.record.is_some() {
+        of_this_plan(folder, plan)?;
     }
     let budget = options.budget.as_deref().map(parse_duration).transpose();
     let budget = budget.map_err(|error| mistake(format!("--budget: {error}")))?;

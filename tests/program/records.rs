@@ -85,6 +85,14 @@ fn a_record_of_a_method_that_this_program_lacks_can_be_read() {
 }
 
 #[test]
+fn a_record_is_not_written_over_one_of_another_question() {
+    let bench = recorded(&[]);
+    other_plan(&bench, "other.yaml", &[("Is the result always the same?", "Is it not?")]);
+    refused(&bench, &["run", "other.yaml", "--record", "record"], &["Is the result", "--record"]);
+    run(&bench, "plan.yaml", "record");
+}
+
+#[test]
 fn a_bundle_holds_what_the_evidence_says_and_no_strangers() {
     let bench = recorded(&[]);
     std::fs::write(bench.path("record/notes.txt"), "mine").expect("written");

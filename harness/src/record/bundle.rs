@@ -65,7 +65,7 @@ impl Record {
             }
         }
         let hashes = files.iter().map(|(name, bytes)| (name.clone(), hash(bytes)));
-        let question = self.settings()?["question"].as_str().unwrap_or_default().to_owned();
+        let question = self.question()?;
         let index = Index { format: FORMAT, program: NAME.to_owned(), question, files: hashes.collect() };
         let text = serde_json::to_vec_pretty(&index)?;
         let archive = archive(&text, &files)?;

@@ -112,6 +112,11 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
 }
 
 impl Record {
+    /// What its plan asks.
+    pub fn question(&self) -> Result<String> {
+        Ok(self.settings()?["question"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// Its resolved plan.
     pub(super) fn settings(&self) -> Result<Value> {
         let path = self.folder.join(PLAN);

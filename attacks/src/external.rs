@@ -126,6 +126,10 @@ impl PoisonData for External {
         self.budget.of(pairs)
     }
 
+    fn ready(&self) -> Result<()> {
+        self.program.check()
+    }
+
     fn choose(&self, view: &AttackerView<'_>, seed: &Seed) -> Result<Vec<Edit>> {
         let job = Job::new("poison-data", &seed.child("external"))?
             .with("budget", json!(self.budget.check(view.pairs.len())?))

@@ -1,6 +1,6 @@
 //! Models and snapshots as safetensors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use candle_core::{Result, Tensor, bail};
@@ -86,6 +86,18 @@ pub(crate) fn is_running(name: &str) -> bool {
     name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
+fn misfit(problems: &[String]) -> candle_core::Error {
+    candle_core::Error::Msg(format!("the weights do not fit the model: {}", problems.join("; ")))
+}
+
+/// A shape as files have it: convolutions are `[O, I, KH, KW]` there.
+fn in_files(shape: &[usize]) -> Vec<usize> {
+    match *shape {
+        [outputs, height, width, inputs] => vec![outputs, inputs, height, width],
+        _ => shape.to_vec(),
+    }
+}
+
 impl Clip {
     /// Writes the model with OpenAI's names and shapes, and what [`Clip::load`] needs besides, as safetensors.
     pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<()> {
@@ -127,6 +139,17 @@ impl Clip {
         let named = |error: candle_core::Error| error.context(format!("{}", path.display()));
         let (tensors, _) = read(path)?;
         let size = self.tokenizer.vocabulary_size();
+        let expected = Self::shapes(&self.config, size)?;
+        let wanted =
+            |name: &str| expected.parameters.contains_key(name) || expected.running.contains_key(name);
+        let integers = safetensors_file::integers(&std::fs::read(path)?)?.into_iter();
+        let wrong: Vec<String> = integers
+            .filter(|(name, _)| wanted(name))
+            .map(|(name, kind)| format!("{name} holds {kind}, expected F32"))
+            .collect();
+        if !wrong.is_empty() {
+            return Err(named(misfit(&wrong)));
+        }
         let parameters = Self::from_tensors(&self.config, size, tensors).map_err(named)?;
         Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters }
             .to_device(self.device()?)
@@ -147,27 +170,33 @@ impl Clip {
         }
         let expected = Self::shapes(config, vocabulary_size)?;
         let mut parameters = Parameters::default();
+        let given: BTreeSet<String> = tensors.iter().map(|(name, _)| name.clone()).collect();
         let mut problems = Vec::new();
+        let mut other = |name: &str, found: &[usize], wanted: Option<&Vec<usize>>| {
+            problems.push(match wanted {
+                Some(wanted) => format!("{name} is {:?}, expected {:?}", in_files(found), in_files(wanted)),
+                None => format!("{name} is not wanted"),
+            });
+        };
         for (name, value) in tensors {
             if is_running(&name) {
                 match expected.running.get(&name) {
                     Some(wanted) if value.dims() == wanted => parameters.insert_running(&name, value)?,
-                    _ => problems.push(format!("{name} is not wanted")),
+                    wanted => other(&name, value.dims(), wanted),
                 }
                 continue;
             }
             let value = if value.rank() == 4 { value.permute((0, 2, 3, 1))?.contiguous()? } else { value };
             match expected.parameters.get(&name) {
                 Some(wanted) if value.dims() == wanted => parameters.insert(&name, value)?,
-                Some(wanted) => problems.push(format!("{name} is {:?}, expected {wanted:?}", value.dims())),
-                None => problems.push(format!("{name} is not wanted")),
+                wanted => other(&name, value.dims(), wanted),
             }
         }
-        let missing = |name: &&String| parameters.get(name).is_err() && parameters.running(name).is_err();
+        let missing = |name: &&String| !given.contains(*name);
         let names = expected.parameters.keys().chain(expected.running.keys());
         problems.extend(names.filter(missing).map(|name| format!("{name} is missing")));
         if !problems.is_empty() {
-            bail!("the weights do not fit the model: {}", problems.join("; "));
+            return Err(misfit(&problems));
         }
         Ok(parameters)
     }

@@ -47,6 +47,10 @@ struct External {
 }
 
 impl RepairModel for External {
+    fn ready(&self) -> anyhow::Result<()> {
+        self.program.check()
+    }
+
     fn repair(
         &self,
         model: Clip,

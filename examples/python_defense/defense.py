@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+NOT_A_JOB_FOR_IT = 69  # the exit code that says so
 EPSILON = 1e-5  # PyTorch's default of batch norm
 
 
@@ -48,7 +49,7 @@ def main() -> int:
         job = json.load(file)
     if job["format"] != 1 or job["kind"] != "repair-model":
         print(f"a job of format {job['format']} and kind {job['kind']}", file=sys.stderr)
-        return 2
+        return NOT_A_JOB_FOR_IT
     torch.manual_seed(job["seed"])  # not needed here: nothing is drawn
     torch.set_num_threads(1)
     with safe_open(job["model"], framework="pt") as file:
@@ -56,7 +57,7 @@ def main() -> int:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     if not any(name.endswith(".running_var") for name in tensors):
         print("this defense prunes convolutions with batch norm, and the model has none", file=sys.stderr)
-        return 2
+        return NOT_A_JOB_FOR_IT
     u = float(job["settings"].get("u", 3.0))
     print(f"pruned {prune(tensors, u)} channels at u = {u}")
     save_file(tensors, job["output"], metadata)

@@ -7,5 +7,5 @@
 #
 # It is started with the path of job.json and in the job's folder. A real program reads its paths from the job.
 set -eu
-grep -q '"format": 1' "$1" || { echo "this program knows format 1 of jobs" >&2; exit 2; }
+grep -q '"format": 1' "$1" || { echo "this program knows format 1 of jobs" >&2; exit 69; }
 cp input/model.safetensors output/model.safetensors

@@ -2,14 +2,15 @@
 //!
 //! A program is started as `PROGRAM job.json` in a folder of its own, which is deleted afterwards. `job.json` says what
 //! to do; `input/` holds what the method may see, read-only; results go to `output/`. Its exit code says how it went:
-//! 0 done, 2 the job is not one that it can do, anything else a failure. The end of what it prints stands in the
-//! message of a failure.
+//! 0 done, 69 the job is not one that it can do, anything else a failure. The end of what it prints stands in the
+//! message of a failure, without control characters.
 //!
 //! Its environment is cleared but for what `process` passes on. Its process group is killed at the time limit, on
 //! Ctrl-C, and when it ends. Afterwards its input and the files that its command names must be as they were. That is
 //! no sandbox: what it writes elsewhere on the disk is not noticed (`HOME` and `TMPDIR` lead into its folder), and a
 //! process that leaves its group lives on.
 
+mod printed;
 mod process;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clip::{Pairs, Seed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -31,15 +32,15 @@ use process::Ended;
 /// Raised whenever a program would have to read its job in another way.
 pub const FORMAT: u32 = 1;
 
-/// What a program prints is cut to these last characters.
-const TAIL: usize = 2000;
+/// Exit code of a program that the job is not for: `EX_UNAVAILABLE` of `sysexits.h`. Python itself ends with 1 and 2.
+const NOT_A_JOB_FOR_IT: i32 = 69;
 
 /// Settings of every method that runs a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProgramSettings {
-    /// The command, words apart by spaces: `python3 defense.py`. A word that is a path to a file, seen from where
-    /// cleanbench was started, is that file.
+    /// The command, one line of words apart by spaces, without quotes: `python3 defense.py`. A word that is a path to a
+    /// file, seen from where cleanbench was started, is that file.
     pub program: Option<String>,
     /// Its version, at least 1: raised by its author whenever it would give another result.
     pub program_version: Option<u32>,
@@ -61,8 +62,15 @@ impl ProgramSettings {
     }
 }
 
+/// Settings that name no program, as the presets do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unnamed(&'static str);
+
 /// A program and how it is run.
 pub struct Program {
+    /// The command's first word as it was given.
+    given: String,
     words: Vec<String>,
     time_limit: Duration,
     threads: u32,
@@ -74,17 +82,27 @@ impl Program {
     pub fn new(settings: ProgramSettings) -> Result<Self> {
         let ProgramSettings { program, program_version, time_limit, threads, settings } = settings;
         let program =
-            program.context("program must be given: the command, such as \"python3 defense.py\"")?;
+            program.ok_or(Unnamed("program must be given: the command, such as \"python3 defense.py\""))?;
         let words: Vec<String> = program.split_whitespace().map(absolute).collect();
-        ensure!(!words.is_empty(), "program must name a command, found {program:?}");
-        let version = program_version.context(
+        let given = program.split_whitespace().next();
+        let given =
+            given.with_context(|| format!("program must name a command, found {program:?}"))?.to_owned();
+        let version = program_version.ok_or(Unnamed(
             "program-version must be given: a number that its author raises whenever it would give another result",
-        )?;
+        ))?;
         ensure!(version >= 1, "program-version begins with 1");
         ensure!(time_limit >= 1, "time-limit must be at least 1 second");
         ensure!(threads >= 1, "threads must be at least 1");
         let time_limit = Duration::from_secs(time_limit);
-        Ok(Self { words, time_limit, threads, settings: settings.unwrap_or_default() })
+        Ok(Self { given, words, time_limit, threads, settings: settings.unwrap_or_default() })
+    }
+
+    /// An error where there is no such program on this machine, or it cannot be executed.
+    pub fn check(&self) -> Result<()> {
+        process::find(&self.words[0]).map_err(|why| {
+            let given = &self.given;
+            anyhow!("program: {given:?} {why} (program is one line of words, such as \"python3 mine.py\"; a list is a sweep)")
+        })
     }
 }
 
@@ -188,7 +206,7 @@ impl Job {
         let ended =
             process::run(&program.words, &job, &log, program.threads, program.time_limit, &mut stops)?;
         process::protect(&work.join("input"), false)?;
-        let said = || tail(&log);
+        let said = || printed::end(&log);
         match ended {
             Ended::Stopped => return Ok(None),
             Ended::TooLong => {
@@ -196,7 +214,7 @@ impl Job {
             }
             Ended::Killed(status) => bail!("the program ended with {status}: {}", said()),
             Ended::Exit(0) => {}
-            Ended::Exit(2) => bail!("the program cannot do this job: {}", said()),
+            Ended::Exit(NOT_A_JOB_FOR_IT) => bail!("the program cannot do this job: {}", said()),
             Ended::Exit(code) => bail!("the program failed with exit code {code}: {}", said()),
         }
         let after = hashes(&watched)?;
@@ -251,16 +269,4 @@ fn changed<'a>(
 ) -> Option<&'a Path> {
     let mut names = before.keys().chain(after.keys());
     names.find(|name| before.get(*name) != after.get(*name)).map(PathBuf::as_path)
-}
-
-/// The end of what a program printed.
-fn tail(log: &Path) -> String {
-    let text =
-        fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).unwrap_or_default();
-    let start = text.char_indices().rev().nth(TAIL - 1).map_or(0, |(at, _)| at);
-    match &text[start..] {
-        "" => "it printed nothing".to_owned(),
-        tail if start > 0 => format!("… {tail}"),
-        tail => tail.to_owned(),
-    }
 }

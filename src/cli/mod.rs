@@ -27,8 +27,8 @@ Examples:
   cleanbench verify model.pt --claims claims.yaml
                                         whether a checkpoint is what is claimed of it
 
-Exit codes: 0 as expected, 1 a claim not reproduced or undecided, 2 a mistake in plan or options, 3 something failed,
-130 stopped by Ctrl-C.";
+Exit codes: 0 as expected, 1 a claim not reproduced or undecided, or nothing to compare, 2 a mistake in plan or options,
+3 something failed, 130 stopped by Ctrl-C.";
 
 /// Backdoor attacks on CLIP and the defenses against them: one grid, one command, every number attributable.
 #[derive(Parser)]

@@ -1,9 +1,12 @@
 //! `cleanbench conformance`.
 
 use anyhow::Result;
+use harness::Catalog;
 use harness::catalog::suggestion;
 use harness::conformance::{Report, attack, dataset, defense, settings};
-use harness::{Catalog, contract::Entry};
+use harness::contract::{Attack, Defense, Entry};
+use harness::external::Unnamed;
+use serde_json::{Map, Value};
 
 use crate::cli::{ConformanceOptions, Kind};
 use crate::{FAILED, FINE, mistake};
@@ -14,6 +17,12 @@ pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Re
     let name = options.name.as_str();
     let (datasets, attacks, defenses) = (&catalog.datasets, &catalog.attacks, &catalog.defenses);
     let wanted = |kind| options.only.is_none_or(|only| Some(only) == kind);
+    if let Some(entry) = named(attacks, name).filter(|_| wanted(Some(Kind::Attack))) {
+        is_complete(entry, &over, Attack::ready)?;
+    }
+    if let Some(entry) = named(defenses, name).filter(|_| wanted(Some(Kind::Defense))) {
+        is_complete(entry, &over, Defense::ready)?;
+    }
     let found = [
         named(datasets, name).filter(|_| wanted(None)).map(|entry| dataset(entry, &over)),
         named(attacks, name).filter(|_| wanted(Some(Kind::Attack))).map(|entry| attack(entry, &over)),
@@ -25,6 +34,22 @@ pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Re
     }
     reports.iter().for_each(|report| print!("{report}"));
     Ok(if reports.iter().all(Report::passed) { FINE } else { FAILED })
+}
+
+/// Refuses to try an entry whose program nobody named or that is not there.
+fn is_complete<T>(entry: &Entry<T>, over: &Map<String, Value>, ready: fn(&T) -> Result<()>) -> Result<()> {
+    let Some((_, mut tried)) = (entry.presets)().into_iter().next() else { return Ok(()) };
+    for (key, value) in over {
+        tried[key] = value.clone();
+    }
+    let built = match (entry.build)(tried) {
+        Err(error) if !error.is::<Unnamed>() => return Ok(()),
+        built => built.and_then(|built| ready(&built)),
+    };
+    built.map_err(|error| {
+        let example = "--settings 'program: python3 mine.py, program-version: 1'";
+        mistake(format!("{error}; name it with {example}, and the kind with --only"))
+    })
 }
 
 fn named<T>(entries: &[&'static Entry<T>], name: &str) -> Option<&'static Entry<T>> {

@@ -24,6 +24,8 @@ use std::path::Path;
 use anyhow::Result;
 use clap::CommandFactory;
 use harness::catalog::nearest;
+use harness::contract::{Attack, Defense};
+use harness::plan::Choice;
 use harness::{Catalog, Plan};
 
 use crate::cli::{Cli, PlanChoice, RunOptions};
@@ -63,7 +65,21 @@ pub(crate) fn choose(catalog: &Catalog, choice: &PlanChoice) -> Result<Plan> {
     }
     plan.device = choice.device.unwrap_or(plan.device);
     plan.device.check().map_err(|error| mistake(error.to_string()))?;
+    are_ready("attacks", &plan.attacks, Attack::ready)?;
+    are_ready("defenses", plan.defenses.iter().chain(&plan.pretraining), Defense::ready)?;
     Ok(plan)
+}
+
+/// An error where this machine lacks what one of a plan's methods needs.
+fn are_ready<'a, T: 'static>(
+    key: &str,
+    choices: impl IntoIterator<Item = &'a Choice<T>>,
+    ready: fn(&T) -> Result<()>,
+) -> Result<()> {
+    for choice in choices {
+        ready(&choice.build()?).map_err(|error| mistake(format!("{key}, {}: {error:#}", choice.label)))?;
+    }
+    Ok(())
 }
 
 /// The plan's name: its file's without the ending, or its folder's where the file is called plan.yaml.

@@ -11,6 +11,13 @@ use crate::{FINE, mistake};
 /// What new crates begin with: the examples, which are built and run with the tests.
 const DEFENSE: &str = include_str!("../../examples/own_defense.rs");
 const ATTACK: &str = include_str!("../../examples/own_attack.rs");
+/// What a new crate must have in common with this repository, so that it is built alike: cargo's flags, the versions of
+/// what it depends on, and the profile, which stands last in the manifest.
+const FLAGS: &str = include_str!("../../.cargo/config.toml");
+const TOOLCHAIN: &str = include_str!("../../rust-toolchain.toml");
+const VERSIONS: &str = include_str!("../../Cargo.lock");
+const OURS: &str = include_str!("../../Cargo.toml");
+const PROFILE: &str = "[profile.release]";
 /// Where this program was built from; a new crate depends on it as long as it lies there.
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -28,6 +35,8 @@ serde_json = "1"
 
 # Not part of a workspace around it.
 [workspace]
+
+# As cleanbench has it.
 "#;
 
 const README: &str = "# NAME
@@ -39,13 +48,17 @@ cargo run --release -- conformance NAME
 cargo run --release -- run plan.yaml
 COMPARE```
 
+The plan takes TIME on two cores.
+
 Settings stand in `Settings`, complete sets of them in `presets`. Raise `version` in the card whenever the code would
 give another result for the same settings. Replace summary, paper and what the example does by your own.
 ";
 
-const COMPARE: &str = "cargo run --release -- compare NAME --against cleanclip\n";
+const COMPARE: &str = "cargo run --release -- compare NAME plan.yaml --against cleanclip\n";
+/// How long the plan takes with either kind of method.
+const TIME: &str = "about a minute";
 
-const PLAN: &str = r#"# Minutes on two cores; it shows that the machine works and claims nothing.
+const PLAN: &str = r#"# Small: TIME on two cores. BadNet implants in it, and what it says of other methods is no result.
 question: What does NAME do?
 seeds: [0, 1, 2]
 data:
@@ -54,10 +67,10 @@ data:
   pairs: 2000
   clean-pairs: 500
   clean-images: 500
-  test-images: 240
+  test-images: 480
 target: banana
-model: nano
-recipe: { preset: smoke }
+model: tiny
+recipe: { preset: smoke, epochs: 8 }
 attacks:
 ATTACKS
 defenses:
@@ -93,30 +106,41 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
 }
 
 /// The files of a crate by path.
-fn files(kind: Kind, name: &str) -> [(&'static str, String); 4] {
+fn files(kind: Kind, name: &str) -> [(&'static str, String); 7] {
     let (code, own, word) = match kind {
         Kind::Defense => (DEFENSE, "own-defense", "defense"),
         Kind::Attack => (ATTACK, "own-attack", "attack"),
     };
     let code = code.replace(own, name).replace(&title(own), &title(name)).replace(&camel(own), &camel(name));
-    let smoke = |name: &str| format!("  - {{ name: {name}, preset: smoke }}");
+    let (badnet, cleanclip) =
+        ("name: badnet, preset: tiny, poison-count: 100", "name: cleanclip, preset: smoke");
     let (attacks, defenses, compare) = match kind {
-        Kind::Defense => (vec!["badnet", "blended"], vec!["cleanclip", name], COMPARE),
-        Kind::Attack => (vec!["badnet", name], vec!["cleanclip"], ""),
+        Kind::Defense => (vec![badnet], vec![cleanclip, "name: NAME, preset: smoke"], COMPARE),
+        Kind::Attack => (vec![badnet, "name: NAME, preset: tiny"], vec![cleanclip], ""),
     };
-    let rows = |names: Vec<&str>| {
-        let named = names.into_iter().map(smoke);
-        std::iter::once("  - none".to_owned()).chain(named).collect::<Vec<_>>().join("\n")
+    let rows = |rows: Vec<&str>| {
+        let rows = rows.into_iter().map(|row| format!("  - {{ {row} }}"));
+        std::iter::once("  - none".to_owned()).chain(rows).collect::<Vec<_>>().join("\n")
     };
-    let plan =
-        PLAN.replace("ATTACKS", &rows(attacks)).replace("DEFENSES", &rows(defenses)).replace("NAME", name);
+    let plan = PLAN.replace("ATTACKS", &rows(attacks)).replace("DEFENSES", &rows(defenses));
+    let plan = plan.replace("TIME", TIME).replace("NAME", name);
     let source = match Path::new(SOURCE).join("Cargo.toml").is_file() {
         true => format!("{{ path = {SOURCE:?} }}"),
         false => format!("{{ git = {:?} }}", env!("CARGO_PKG_REPOSITORY")),
     };
     let manifest = MANIFEST.replace("NAME", name).replace("CLEANBENCH", &source);
-    let readme = README.replace("COMPARE", compare).replace("KIND", word).replace("NAME", name);
-    [("Cargo.toml", manifest), ("src/main.rs", code), ("plan.yaml", plan), ("README.md", readme)]
+    let manifest = manifest + &OURS[OURS.find(PROFILE).unwrap_or(OURS.len())..];
+    let readme =
+        README.replace("COMPARE", compare).replace("KIND", word).replace("TIME", TIME).replace("NAME", name);
+    [
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", VERSIONS.to_owned()),
+        (".cargo/config.toml", FLAGS.to_owned()),
+        ("rust-toolchain.toml", TOOLCHAIN.to_owned()),
+        ("src/main.rs", code),
+        ("plan.yaml", plan),
+        ("README.md", readme),
+    ]
 }
 
 /// `my-defense` as `My defense`.

@@ -42,7 +42,12 @@ fn root(name: &str) -> PathBuf {
 /// Scripts that misbehave, and what the failed row says of each.
 const FAULTS: &[(&str, &str, &[&str])] = &[
     ("exits", "echo no memory left >&2; exit 1", &["exit code 1", "no memory left"]),
-    ("declines", "echo only for ResNets >&2; exit 2", &["cannot do this job", "only for ResNets"]),
+    ("declines", "echo only for ResNets >&2; exit 69", &["cannot do this job", "only for ResNets"]),
+    (
+        "misunderstands",
+        "echo usage; printf '\\033[1merror\\007' >&2; exit 2",
+        &["exit code 2: usage | error"],
+    ),
     ("crashes", "kill -9 $$", &["signal: 9"]),
     ("hangs", "(sleep 4; touch MARK) & sleep 60", &["time-limit of 1 s"]),
     ("leaves-nothing", "echo done", &["left no output/model.safetensors", "done"]),
@@ -56,7 +61,12 @@ printf '\100\000\000\000\000\000\000\000%s\001\001\001\001' "$h" > output/model.
     (
         "reshapes",
         r#"LC_ALL=C sed 's/"shape":\[32,64\]/"shape":[64,32]/' input/model.safetensors > output/model.safetensors"#,
-        &["visual.attnpool.c_proj.weight is [64, 32], expected [32, 64]"],
+        &["the model: visual.attnpool.c_proj.weight is [64, 32], expected [32, 64]"],
+    ),
+    (
+        "writes-integers",
+        r#"LC_ALL=C sed 's/"dtype":"F32","shape":\[32,64\]/"dtype":"I32","shape":[32,64]/' input/model.safetensors > output/model.safetensors"#,
+        &["the model: visual.attnpool.c_proj.weight holds I32, expected F32"],
     ),
     (
         "writes-nan",
@@ -91,7 +101,6 @@ fn a_program_that_misbehaves_is_a_failed_row_and_the_other_cells_go_on() {
         let limit = if *name == "hangs" { ", time-limit: 1" } else { "" };
         plan += &row(name, &format!("sh {name}.sh"), limit);
     }
-    plan += &row("missing", "no-such-program", "");
     let bench = bench(&plan);
     std::fs::copy(root("examples/shell_defense/defense.sh"), bench.path("identity.sh")).expect("a copy");
     let mark = bench.path("mark");
@@ -103,11 +112,14 @@ fn a_program_that_misbehaves_is_a_failed_row_and_the_other_cells_go_on() {
     assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
     let rows = rows(&bench, "record");
     let faults = FAULTS.iter().map(|(name, _, words)| (*name, *words));
-    for (name, words) in faults.chain([("missing", &["cannot start", "no-such-program"][..])]) {
+    for (name, words) in faults {
         let row = rows.iter().find(|row| row.defense == name).expect(name);
         assert_eq!(row.status, Status::Failed, "{name}");
         for word in words {
             assert!(row.message.contains(word), "{name}: {word:?} is not in: {}", row.message);
+        }
+        if ["reshapes", "writes-integers"].contains(&name) {
+            assert!(!row.message.contains("is missing"), "{name}: {}", row.message);
         }
     }
     assert!(values(&rows, "none").len() > 3, "{rows:?}");
@@ -135,6 +147,45 @@ fn a_program_without_name_or_version_is_refused_before_anything_runs() {
         let said = stderr(&refused);
         assert!(said.contains(word) && said.contains("plan.yaml:"), "{word:?} is not in: {said}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_not_there_is_refused_before_anything_is_trained() {
+    use std::os::unix::fs::PermissionsExt;
+    let refused = |bench: &Bench, words: &str| {
+        for arguments in
+            [&["run", "plan.yaml"][..], &["compare", "external", "plan.yaml", "--against", "none"]]
+        {
+            let refused = bench.run(arguments);
+            assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+            assert!(stderr(&refused).contains(words), "{words:?} is not in: {}", stderr(&refused));
+            assert!(!stderr(&refused).contains("epoch"), "trained: {}", stderr(&refused));
+        }
+    };
+    refused(
+        &bench(&row("mine", "no-such-program --now", "")),
+        "mine: program: \"no-such-program\" is neither",
+    );
+    let poison = "{ name: badnet, preset: smoke, poison-count: 30 }";
+    let attack = "{ name: external, label: badnet, preset: smoke, program: ./gone.sh, program-version: 1 }";
+    refused(&Bench::with("micro", &[(poison, attack)]), "badnet: program: \"./gone.sh\" is no file");
+    let bench = bench(&row("mine", "./mine.sh", ""));
+    std::fs::copy(root("examples/shell_defense/defense.sh"), bench.path("mine.sh")).expect("a copy");
+    let executable = |mode| {
+        std::fs::set_permissions(bench.path("mine.sh"), std::fs::Permissions::from_mode(mode))
+            .expect("a mode");
+    };
+    executable(0o644);
+    refused(&bench, "mine: program: \"./mine.sh\" is no executable file");
+    executable(0o755);
+    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    // A record is read where its programs are not.
+    std::fs::remove_file(bench.path("mine.sh")).expect("removed");
+    let report = bench.run(&["report", "record"]);
+    assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
+    refused(&bench, "\"./mine.sh\" is no file");
 }
 
 #[test]

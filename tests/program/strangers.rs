@@ -137,6 +137,14 @@ fn a_new_crate_is_what_the_examples_are() {
         assert_eq!(bench.read(&format!("crates/{name}/src/main.rs")), example, "{name}");
         let plan = example_plan(&bench, file, name);
         assert_eq!(plan.status.code(), Some(0), "{}", stderr(&plan));
+        for (file, ours) in [("Cargo.lock", "Cargo.lock"), (".cargo/config.toml", ".cargo/config.toml")] {
+            let theirs = bench.read(&format!("crates/{name}/{file}"));
+            assert_eq!(theirs, std::fs::read(root(ours)).expect("ours"), "{file}");
+        }
+        let manifest = String::from_utf8(bench.read(&format!("crates/{name}/Cargo.toml"))).expect("text");
+        let ours = std::fs::read_to_string(root("Cargo.toml")).expect("ours");
+        let profile = &ours[ours.find("[profile.release]").expect("a profile")..];
+        assert!(manifest.ends_with(profile), "{manifest}");
     }
     assert_eq!(bench.run(&["new", "defense", "my-other-one"]).status.code(), Some(0));
     let code = String::from_utf8(bench.read("my-other-one/src/main.rs")).expect("text");
@@ -168,13 +176,11 @@ fn a_new_crate_builds_and_runs() {
     }
     let bench = bench("  - { name: my-defense, preset: smoke }\n");
     assert_eq!(bench.run(&["new", "defense", "my-defense"]).status.code(), Some(0));
-    let folder = bench.path("my-defense");
-    std::fs::copy(root("Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--release", "--offline", "--manifest-path"]).arg(folder.join("Cargo.toml"));
-    cargo.args(["--target-dir"]).arg(root("target/strangers"));
-    let run =
-        cargo.args(["--", "run", "plan.yaml"]).current_dir(bench.path("")).output().expect("cargo runs");
+    cargo.args(["run", "--release", "--offline", "--target-dir"]).arg(root("target/strangers"));
+    // In its folder, where cargo finds its flags.
+    cargo.args(["--", "run", "../plan.yaml"]).current_dir(bench.path("my-defense"));
+    let run = cargo.output().expect("cargo runs");
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     assert!(stdout(&run).contains("my-defense"), "{}", stdout(&run));
 }
@@ -188,6 +194,7 @@ fn two_defenses_are_run_and_compared() {
     assert!(table.contains("contrastive") && table.contains("cleanclip"), "{table}");
     let rows = String::from_utf8(bench.read("record/contrastive-against-cleanclip/rows.csv")).expect("text");
     assert!(rows.contains(",contrastive,") && rows.contains(",none,"), "{rows}");
+    assert!(!stderr(&compared).contains("nothing to compare"), "{}", stderr(&compared));
     // What the comparison made, a run of the plan finds.
     let run = bench.run(&["run", "plan.yaml"]);
     assert!(!stderr(&run).contains("epoch"), "trained again: {}", stderr(&run));
@@ -197,18 +204,46 @@ fn two_defenses_are_run_and_compared() {
 }
 
 #[test]
+fn a_comparison_without_a_pair_says_why() {
+    let bench = Bench::with("micro", &[("implanted-at: 0.0", "implanted-at: 0.9")]);
+    let compared = bench.run(&["compare", "contrastive", "plan.yaml", "--against", "cleanclip"]);
+    assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
+    let said = stderr(&compared);
+    assert!(
+        said.contains("nothing to compare: no attack implanted") && said.contains("asks for 90 %"),
+        "{said}"
+    );
+    assert_eq!(stdout(&compared), "");
+}
+
+/// The plan of a new crate is small and yet one in which there is something to compare.
+#[test]
+fn badnet_implants_in_the_plan_of_a_new_crate() {
+    let bench = Bench::with("micro", &[]);
+    let made = bench.run(&["new", "defense", "own-defense", "--to", "crate"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let arguments = ["compare", "own-defense", "crate/plan.yaml", "--against", "cleanclip", "--seeds", "1"];
+    let compared = example(&bench, "own_defense", &arguments);
+    assert_eq!(compared.status.code(), Some(0), "{}", stderr(&compared));
+    assert!(stdout(&compared).contains("attack-success-rate"), "{}", stdout(&compared));
+}
+
+#[test]
 fn a_conformance_suite_can_be_called_by_name() {
     let bench = Bench::with("micro", &[]);
     let tried = bench.run(&["conformance", "wanet"]);
     assert_eq!(tried.status.code(), Some(0), "{}", stdout(&tried));
     assert!(stdout(&tried).contains("passed  edits keep within budget"), "{}", stdout(&tried));
-    let open = bench.run(&["conformance", "external"]);
-    assert_eq!(open.status.code(), Some(3), "{}", stdout(&open));
-    assert!(
-        stdout(&open).contains("FAILED") && stdout(&open).contains("program must be given"),
-        "{}",
-        stdout(&open)
-    );
+    for (settings, word) in [
+        ("", "program must be given"),
+        ("program: sh", "program-version must be given"),
+        ("program: no-such-program, program-version: 1", "\"no-such-program\" is neither"),
+    ] {
+        let open = bench.run(&["conformance", "external", "--settings", settings]);
+        assert_eq!(open.status.code(), Some(2), "{}", stdout(&open));
+        let said = stderr(&open);
+        assert!(said.contains(word) && said.contains("--settings 'program: "), "{word:?} is not in: {said}");
+    }
     assert_eq!(bench.run(&["conformance", "wanett"]).status.code(), Some(2));
     assert_eq!(bench.run(&["conformance", "wanet", "--settings", "a: ["]).status.code(), Some(2));
 }

@@ -36,6 +36,15 @@ fn cut_off(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// What [`read`] leaves out: the names of tensors of integers, with the type.
+pub(crate) fn integers(bytes: &[u8]) -> Result<Vec<(String, String)>> {
+    let file = SafeTensors::deserialize(bytes).map_err(candle_core::Error::wrap)?;
+    let kinds = file.iter().map(|(name, view)| (name.to_owned(), view.dtype()));
+    let floats = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
+    let others = kinds.filter(|(_, kind)| !floats.contains(kind));
+    Ok(others.map(|(name, kind)| (name, format!("{kind:?}"))).collect())
+}
+
 /// Reads a file's bytes. Integers, such as PyTorch's batch counters, are left out.
 pub(crate) fn read(bytes: &[u8]) -> Result<Read> {
     cut_off(bytes)?;

@@ -19,6 +19,14 @@ impl Attack {
             Self::TamperModel(attack) => attack.trigger(),
         }
     }
+
+    /// An error where this machine lacks what it needs.
+    pub fn ready(&self) -> anyhow::Result<()> {
+        match self {
+            Self::PoisonData(attack) => attack.ready(),
+            Self::TamperModel(_) => Ok(()),
+        }
+    }
 }
 
 /// A pure change of an image: the same image and seed give the same bytes.
@@ -39,6 +47,11 @@ pub trait PoisonData: Send + Sync {
 
     /// How many of `pairs` pairs may be edited at most; the harness refuses more edits than that.
     fn budget(&self, pairs: usize) -> usize;
+
+    /// An error where this machine lacks what it needs; asked before a plan is run, and not where a record is read.
+    fn ready(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// Which pairs to edit and how. The harness applies the edits: each pair at most once, within budget.
     fn choose(&self, view: &AttackerView<'_>, seed: &Seed) -> anyhow::Result<Vec<Edit>>;

@@ -28,6 +28,14 @@ impl Defense {
             Self::FilterData(_) | Self::Anchor(_) => Ok(()),
         }
     }
+
+    /// An error where this machine lacks what it needs.
+    pub fn ready(&self) -> anyhow::Result<()> {
+        match self {
+            Self::RepairModel(method) => method.ready(),
+            Self::FilterData(_) | Self::TrainSafely(_) | Self::Anchor(_) => Ok(()),
+        }
+    }
 }
 
 /// How much of everything a plan lets a defense have, before any of it is read.
@@ -68,6 +76,11 @@ pub trait TrainSafely: Send + Sync {
 pub trait RepairModel: Send + Sync {
     /// An error where `granted` is too little; asked when a plan is read. Without it anything is enough.
     fn check(&self, _granted: &Granted<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// An error where this machine lacks what it needs; asked before a plan is run, and not where a record is read.
+    fn ready(&self) -> anyhow::Result<()> {
         Ok(())
     }
 

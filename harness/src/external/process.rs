@@ -24,6 +24,36 @@ pub(super) enum Ended {
     Stopped,
 }
 
+/// An error, that goes on after the program's name, where `word` is no program that can be started.
+pub(super) fn find(word: &str) -> Result<(), &'static str> {
+    if word.contains('/') {
+        let is_file = Path::new(word).is_file();
+        return match (is_file, is_executable(Path::new(word))) {
+            (false, _) => Err("is no file"),
+            (true, false) => Err("is no executable file"),
+            (true, true) => Ok(()),
+        };
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(word));
+    if found.into_iter().any(|path| path.is_file() && is_executable(&path)) {
+        Ok(())
+    } else {
+        Err("is neither a file nor a program in PATH")
+    }
+}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(_path: &Path) -> bool {
+    true
+}
+
 /// Runs a program in the folder of its job to its end, and what it started with it.
 pub(super) fn run(
     words: &[String],

@@ -10,7 +10,7 @@ use super::frontier::{Points, families};
 use super::table::Sheet;
 use crate::catalog::suggestion;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, Direction};
-use crate::plan::Plan;
+use crate::plan::{Choice, Plan};
 use crate::record::Row;
 use crate::run::BASELINE;
 use crate::statistics::{bootstrap_interval, holm, mean, sign_test, wilcoxon};
@@ -129,6 +129,36 @@ fn implanted(plan: &Plan, rows: &[Row]) -> Result<Vec<(String, u64)>> {
         implanted.map(|(seed, _)| (attack.label.clone(), *seed))
     });
     Ok(pairs.collect())
+}
+
+/// Why no pair is left to compare; `None` where there is one.
+pub fn without_pairs(plan: &Plan, rows: &[Row], compared: &[Comparison]) -> Result<Option<String>> {
+    if compared.iter().any(|comparison| !comparison.differences.is_empty()) {
+        return Ok(None);
+    }
+    if !implanted(plan, rows)?.is_empty() {
+        return Ok(Some("of every pair a cell failed or was not reached".to_owned()));
+    }
+    let summary = Summary::of(rows, Vec::new())?;
+    let (percent, set) = (|share: f64| share * 100.0, plan.tests.first().map_or("", |test| &test.label));
+    let attacks = plan.attacks.iter().filter(|attack| attack.entry.card.name != BASELINE);
+    let found = attacks.filter_map(|Choice { label, .. }| {
+        let (_, success) = summary.pair(label, BASELINE, set)?;
+        let base = summary.base_rate(plan, label, set);
+        let base =
+            base.map_or(String::new(), |rate| format!(" at a base rate of {:.1} %", percent(rate.mean)));
+        Some(format!("{label} {:.1} %{base}", percent(success.mean)))
+    });
+    let found: Vec<String> = found.collect();
+    Ok(Some(match found.is_empty() {
+        true => "the plan has no attack".to_owned(),
+        false => format!(
+            "no attack implanted, as the undefended models' success rates are {}, and the plan's implanted-at asks for \
+             {:.0} % over the base rate",
+            found.join(", "),
+            percent(plan.implanted_at)
+        ),
+    }))
 }
 
 /// A metric of every cell under its own trigger, on the test set judged.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use polars::prelude::{Column, DataFrame};
 
-pub use comparison::{Comparison, SUPPORTED_BELOW, compare};
+pub use comparison::{Comparison, SUPPORTED_BELOW, compare, without_pairs};
 pub use expectation::{FLOOR, expectation};
 pub use export::{compared_json, csv, json_lines, latex};
 pub(crate) use frontier::chooser;

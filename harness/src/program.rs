@@ -14,7 +14,7 @@ pub(crate) const NAME: &str = concat!("cleanbench ", env!("CARGO_PKG_VERSION"));
 
 /// A build of the program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Program {
+pub struct Build {
     /// Name and version.
     pub program: String,
     /// BLAKE3 of the executable; `None` where it could not be read.
@@ -25,10 +25,10 @@ pub struct Program {
     pub source: Option<String>,
 }
 
-impl Program {
+impl Build {
     /// This one.
     pub fn this() -> &'static Self {
-        static THIS: OnceLock<Program> = OnceLock::new();
+        static THIS: OnceLock<Build> = OnceLock::new();
         THIS.get_or_init(|| {
             let executable = executable();
             Self {
@@ -46,7 +46,7 @@ impl Program {
 }
 
 /// Name and version, then the beginnings of hash and commit.
-impl std::fmt::Display for Program {
+impl std::fmt::Display for Build {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let start =
             |text: &Option<String>| text.as_deref().map_or("?".to_owned(), |text| format!("{text:.12}"));

@@ -16,7 +16,7 @@ use crate::evidence::Evidence;
 use crate::metric::METRICS;
 use crate::plan::{Choice, Plan};
 use crate::predict::SPEEDS;
-use crate::program::Program;
+use crate::program::Build;
 use crate::progress::{Progress, Verbosity};
 use crate::record::{Row, Status};
 use crate::stages::{Desk, Interrupted, Laboratory, Left, Made, OBSERVE};
@@ -117,7 +117,7 @@ pub struct Outcome {
     /// What all trainings and defenses took when they were made, in seconds, wherever and whenever that was.
     pub stage_seconds: f64,
     /// Other builds of the program that made some of it.
-    pub others: Vec<Program>,
+    pub others: Vec<Build>,
 }
 
 /// A piece of work; indices are into the plan's lists.
@@ -222,7 +222,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     let Left { poison, seconds: stage_seconds, mut programs } = laboratory.left()?;
     let evidence = observations.iter().filter_map(|observation| observation.evidence.as_ref().ok());
     programs.extend(evidence.filter_map(|(hash, _)| store.made_by(OBSERVE, hash)));
-    programs.remove(Program::this());
+    programs.remove(Build::this());
     let others = programs.into_iter().collect();
     Ok(Outcome { observations, poison, data, stage_seconds, others })
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::hash_file;
-use crate::program::Program;
+use crate::program::Build;
 
 pub use ledger::{Damage, StoredEntry, parse_duration};
 pub use prune::{Garbage, Keep};
@@ -85,7 +85,7 @@ struct EntryFile {
     seconds: f64,
     /// The program that made it; entries of older ones do not say.
     #[serde(default)]
-    made_by: Option<Program>,
+    made_by: Option<Build>,
 }
 
 impl EntryFile {
@@ -150,9 +150,9 @@ impl Store {
     }
 
     /// The program that made an entry; `None` where there is none.
-    pub(crate) fn made_by(&self, stage: &str, hash: &str) -> Option<Program> {
+    pub(crate) fn made_by(&self, stage: &str, hash: &str) -> Option<Build> {
         let entry = EntryFile::read(&self.root.join(stage).join(hash)).ok()?;
-        Some(entry.made_by.unwrap_or_else(Program::unknown))
+        Some(entry.made_by.unwrap_or_else(Build::unknown))
     }
 
     /// Where the entry of `key` lies, if there is one.
@@ -268,12 +268,8 @@ impl Store {
             let hash = hash_file(&path).with_context(|| format!("{}", path.display()))?;
             files.insert(name, hash);
         }
-        let entry = EntryFile {
-            key: key.description.clone(),
-            files,
-            seconds,
-            made_by: Some(Program::this().clone()),
-        };
+        let entry =
+            EntryFile { key: key.description.clone(), files, seconds, made_by: Some(Build::this().clone()) };
         let path = folder.join(ENTRY);
         let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         file.write_all(serde_json::to_string_pretty(&entry)?.as_bytes())

@@ -4,14 +4,14 @@ use clip::DeviceChoice;
 use serde::Serialize;
 
 use super::FORMAT;
-use crate::program::{Program, said};
+use crate::program::{Build, said};
 
 /// `environment.yaml`.
 #[derive(Serialize)]
 pub(super) struct Environment<'a> {
     format: u32,
     #[serde(flatten)]
-    program: &'static Program,
+    program: &'static Build,
     compiler: &'static str,
     profile: &'static str,
     operating_system: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Environment<'a> {
     stage_seconds: u64,
     /// Other builds that made something of what the record is of.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    others: &'a [Program],
+    others: &'a [Build],
 }
 
 impl<'a> Environment<'a> {
@@ -35,12 +35,12 @@ impl<'a> Environment<'a> {
         device: DeviceChoice,
         threads: usize,
         [wall_seconds, stage_seconds]: [u64; 2],
-        others: &'a [Program],
+        others: &'a [Build],
     ) -> Self {
         let finished = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             format: FORMAT,
-            program: Program::this(),
+            program: Build::this(),
             compiler: env!("CLEANBENCH_COMPILER"),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" },
             operating_system: std::env::consts::OS,

@@ -15,7 +15,7 @@ use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, Unfit};
 use crate::contract::{Attack, AttackerView, DefenderView, Defense};
 use crate::evidence::read_parquet;
 use crate::plan::Choice;
-use crate::program::Program;
+use crate::program::Build;
 use crate::provenance::facts;
 use crate::store::Key;
 use crate::{describe, hash_file};
@@ -39,7 +39,7 @@ pub(crate) struct Left {
     /// What its trainings and defenses took.
     pub(crate) seconds: f64,
     /// The programs that made them.
-    pub(crate) programs: BTreeSet<Program>,
+    pub(crate) programs: BTreeSet<Build>,
 }
 
 impl Laboratory<'_> {

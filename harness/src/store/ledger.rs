@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::{ENTRY, EntryFile, LOCKS, PARTIAL, Store, TEMPORARY, children, name_of, remove_folder};
-use crate::program::Program;
+use crate::program::Build;
 
 /// An entry of a store, as its `entry.json` describes it; its files are not looked at.
 pub struct StoredEntry {
@@ -25,7 +25,7 @@ pub struct StoredEntry {
     /// Time since it was made.
     pub age: Duration,
     /// The program that made it; `None` for those of older ones.
-    pub made_by: Option<Program>,
+    pub made_by: Option<Build>,
     pub(super) folder: PathBuf,
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::ledger::{age_of, bytes_of};
 use super::{IN_USE, Lock, PARTIAL, Store, TEMPORARY, children, name_of, remove_folder};
-use crate::program::Program;
+use crate::program::Build;
 
 /// What pruning leaves.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Store {
                     Some(needed) => OF_CELLS.contains(&&*entry.stage) && !needed.contains(&entry.hash),
                     None => true,
                 };
-                let stays = keep.own && entry.made_by.as_ref() == Some(Program::this());
+                let stays = keep.own && entry.made_by.as_ref() == Some(Build::this());
                 if unneeded && !stays && keep.younger.is_none_or(|younger| entry.age > younger) {
                     let (folder, bytes) = (entry.folder, entry.bytes);
                     garbage.push(Garbage { folder, kind: entry.stage, hash: entry.hash, bytes });

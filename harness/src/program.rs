@@ -78,7 +78,7 @@ fn source(executable: &Path) -> Option<String> {
     let built = std::fs::metadata(executable).and_then(|file| file.modified()).ok()?;
     let files = git(&[&["ls-files", "-z", "--full-name"][..], &SOURCES].concat())?;
     let changed = |name: &str| modified(&root.join(name)).is_some_and(|time| time > built);
-    if files.split('\0').any(changed) {
+    if files.split_terminator('\0').any(changed) {
         return None;
     }
     let differs = git(&[&["status", "--porcelain"][..], &SOURCES].concat()).is_some();

@@ -139,7 +139,16 @@ impl Clip {
         let named = |error: candle_core::Error| error.context(format!("{}", path.display()));
         let (tensors, _) = read(path)?;
         let size = self.tokenizer.vocabulary_size();
-        let expected = Self::shapes(&self.config, size)?;
+        let parameters = Self::from_tensors(&self.config, size, tensors)
+            .or_else(|error| Err(self.of_integers(path)?.unwrap_or(error)))
+            .map_err(named)?;
+        Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters }
+            .to_device(self.device()?)
+    }
+
+    /// Which of the model's tensors a file has as integers, that were left out when it was read; `None` where there is none.
+    fn of_integers(&self, path: &Path) -> Result<Option<candle_core::Error>> {
+        let expected = Self::shapes(&self.config, self.tokenizer.vocabulary_size())?;
         let wanted =
             |name: &str| expected.parameters.contains_key(name) || expected.running.contains_key(name);
         let integers = safetensors_file::integers(&std::fs::read(path)?)?.into_iter();
@@ -147,12 +156,7 @@ impl Clip {
             .filter(|(name, _)| wanted(name))
             .map(|(name, kind)| format!("{name} holds {kind}, expected F32"))
             .collect();
-        if !wrong.is_empty() {
-            return Err(named(misfit(&wrong)));
-        }
-        let parameters = Self::from_tensors(&self.config, size, tensors).map_err(named)?;
-        Self { config: self.config.clone(), tokenizer: self.tokenizer.clone(), parameters }
-            .to_device(self.device()?)
+        Ok((!wrong.is_empty()).then(|| misfit(&wrong)))
     }
 
     /// Parameters of a model of these sizes out of tensors with OpenAI's names and shapes. What is missing, too

@@ -229,14 +229,9 @@ impl Record {
             if let Some(cell) = of_pairs.get(&key) {
                 pairs::attach(&mut evidence, cell).with_context(|| pairs.display().to_string())?;
             }
-            let observation = Observation {
-                seed: cell.column("seed")?.u64()?.get(0).context("a cell without a seed")?,
-                attack: text(&cell, "attack")?,
-                defense: text(&cell, "defense")?,
-                trigger: text(&cell, "trigger")?,
-                epoch: None,
-                evidence: Ok((key, evidence)),
-            };
+            let (seed, attack, defense, trigger) = cell_of(&cell)?;
+            let evidence = Ok((key, evidence));
+            let observation = Observation { seed, attack, defense, trigger, epoch: None, evidence };
             let rows = observation.rows();
             rescored.insert(rows.first().map(Row::cell), rows);
         }
@@ -264,9 +259,7 @@ impl Record {
         }
         let named = || path.display().to_string();
         for part in read_parquet(&path)?.partition_by_stable(CELL, true).with_context(named)? {
-            let seed = part.column("seed")?.u64()?.get(0).with_context(named)?;
-            let [attack, defense, trigger] = [CELL[1], CELL[2], CELL[3]].map(|name| text(&part, name));
-            let cell = (seed, attack?, defense?, trigger?);
+            let cell = cell_of(&part).with_context(named)?;
             maps.extend(
                 map::from_frame(&part).with_context(named)?.into_values().map(|map| (cell.clone(), map)),
             );
@@ -306,6 +299,12 @@ fn readable_by_all(file: &std::fs::File) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
     Ok(())
+}
+
+/// The cell that a part of a table is of.
+fn cell_of(part: &DataFrame) -> Result<Cell> {
+    let seed = part.column(CELL[0])?.u64()?.get(0).context("a cell without a seed")?;
+    Ok((seed, text(part, CELL[1])?, text(part, CELL[2])?, text(part, CELL[3])?))
 }
 
 /// The first word of a column.

@@ -221,7 +221,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     );
     let Left { poison, seconds: stage_seconds, mut programs } = laboratory.left()?;
     let evidence = observations.iter().filter_map(|observation| observation.evidence.as_ref().ok());
-    programs.extend(evidence.filter_map(|(hash, _)| store.made_by(OBSERVE, hash)));
+    programs.extend(evidence.filter_map(|(hash, _)| Some(store.made(OBSERVE, hash)?.1)));
     programs.remove(Build::this());
     let others = programs.into_iter().collect();
     Ok(Outcome { observations, poison, data, stage_seconds, others })

@@ -144,15 +144,10 @@ impl Store {
         Ok((file.with_context(|| format!("cannot open {}; {REMEDY}", path.display()))?, path))
     }
 
-    /// What the entry of `key` took to make; `None` where there is none.
-    pub fn seconds(&self, key: &Key) -> Option<f64> {
-        EntryFile::read(&self.folder(key)).ok().map(|entry| entry.seconds)
-    }
-
-    /// The program that made an entry; `None` where there is none.
-    pub(crate) fn made_by(&self, stage: &str, hash: &str) -> Option<Build> {
+    /// What an entry took to make, in seconds, and the build that made it; `None` where there is none.
+    pub(crate) fn made(&self, stage: &str, hash: &str) -> Option<(f64, Build)> {
         let entry = EntryFile::read(&self.root.join(stage).join(hash)).ok()?;
-        Some(entry.made_by.unwrap_or_else(Build::unknown))
+        Some((entry.seconds, entry.made_by.unwrap_or_else(Build::unknown)))
     }
 
     /// Where the entry of `key` lies, if there is one.

@@ -35,16 +35,13 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     let folder = options.to.as_deref().unwrap_or_else(|| record.folder());
     let to = if folder == record.folder() { None } else { Some(Record::create(folder)?) };
     let to = to.as_ref().unwrap_or(&record);
-    to.put("report.md", markdown(&plan, &summary).as_bytes())?;
-    to.put("table.csv", csv(&plan, &summary)?.as_bytes())?;
-    to.put("table.tex", latex(&plan, &summary, &rows).as_bytes())?;
+    to.put_made("report.md", markdown(&plan, &summary).as_bytes())?;
+    to.put_made("table.csv", csv(&plan, &summary)?.as_bytes())?;
+    to.put_made("table.tex", latex(&plan, &summary, &rows).as_bytes())?;
     let figures = with_page(&record, &plan, &rows, &summary, |page| {
-        to.put("page.html", harness::page::page(page)?.as_bytes())?;
+        to.put_made("page.html", harness::page::page(page)?.as_bytes())?;
         write_figures(page, &folder.join(FIGURES))
     })?;
-    if folder == record.folder() {
-        record.seal()?;
-    }
     println!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
     Ok(FINE)
 }
@@ -114,8 +111,7 @@ pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
     let merged = merge_records(&records, &options.to).map_err(|error| mistake(format!("{error:#}")))?;
     let plan = Plan::of_record(&merged, catalog)?;
     let summary = Summary::of(&merged.rows()?, merged.data()?)?;
-    merged.put("report.md", markdown(&plan, &summary).as_bytes())?;
-    merged.seal()?;
+    merged.put_made("report.md", markdown(&plan, &summary).as_bytes())?;
     let (seeds, attacks, defenses) = (plan.seeds.len(), plan.attacks.len(), plan.defenses.len());
     println!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
     Ok(FINE)

@@ -136,8 +136,7 @@ pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Resu
 /// Prints what the record says.
 fn finish(plan: &Plan, record: &Record, options: &RunOptions, seconds: f64) -> Result<u8> {
     let summary = Summary::of(&record.rows()?, record.data()?)?;
-    record.put("report.md", markdown(plan, &summary).as_bytes())?;
-    record.seal()?;
+    record.put_made("report.md", markdown(plan, &summary).as_bytes())?;
     if !options.json {
         println!("{}\n", plan.question);
         print!("{}", terminal(plan, &summary, terminal_width()));

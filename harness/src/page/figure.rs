@@ -11,7 +11,7 @@ use plotters_backend::{BackendCoord, DrawingErrorKind};
 
 /// Colours that are told apart without colour vision (Okabe and Ito, 2008), the lighter ones darkened until they stand
 /// out from white by 3 : 1; a page in the dark has its own, under the same numbers (`style.css`).
-const COLORS: [RGBColor; 7] = [
+pub(super) const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 145, 105),

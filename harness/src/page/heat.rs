@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Page;
-use super::figure::{Drawn, Figure, problem};
+use super::figure::{COLORS, Drawn, Figure, problem};
 use super::tables::{percent, sides};
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 
@@ -15,7 +15,6 @@ const VALUE: i32 = 62;
 const LETTER: usize = 8;
 /// Strength of the colour of 100 %, so that numbers stay readable on it.
 const STRONGEST: f64 = 0.55;
-const COLORS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
 
 /// One figure for each test set: means over seeds, clean accuracy beside attack success rate.
 pub(super) fn drawn_grids(page: &Page<'_>) -> Result<Drawn> {

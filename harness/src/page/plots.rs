@@ -11,7 +11,7 @@ use super::figure::{Axes, Drawn, Figure, Key, Look, SMALL, Series, WIDE, beside,
 use crate::contract::Attack;
 use crate::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use crate::plan::Choice;
-use crate::report::{chooser, families};
+use crate::report::{chooser, families, front};
 use crate::run::BASELINE;
 use crate::statistics::mean;
 
@@ -69,18 +69,14 @@ fn models(page: &Page<'_>, attack: &str) -> BTreeMap<(String, u64, Option<usize>
 }
 
 /// The staircase of points that no other beats in both: accuracy up, success rate down.
-fn front(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0)));
-    let mut front: Vec<(f64, f64)> = Vec::new();
-    for (accuracy, success) in sorted {
-        match front.last().copied() {
-            Some((best, _)) if accuracy <= best => {}
-            Some((best, _)) => front.extend([(best, success), (accuracy, success)]),
-            None => front.push((accuracy, success)),
-        }
+fn staircase(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let points = points.iter().map(|(accuracy, success)| ([*accuracy, *success], ()));
+    let mut stairs: Vec<(f64, f64)> = Vec::new();
+    for ([accuracy, success], ()) in front(points.collect()) {
+        stairs.extend(stairs.last().map(|(best, _)| (*best, success)));
+        stairs.push((accuracy, success));
     }
-    front
+    stairs
 }
 
 /// A legend of all families.
@@ -121,7 +117,7 @@ pub(super) fn drawn_frontiers(page: &Page<'_>) -> Result<Drawn> {
                 points.len()
             ));
             let look = if points.len() > 40 { Look::Faint(0.5) } else { Look::Plain };
-            series.push(Series { style, look: Look::Plain, line: front(&points), points: Vec::new() });
+            series.push(Series { style, look: Look::Plain, line: staircase(&points), points: Vec::new() });
             series.push(Series { style, look, line: Vec::new(), points });
         }
         for (style, point) in published(page, attack) {

@@ -38,9 +38,16 @@ impl Record {
         self.hashes()?.remove(ROWS).with_context(|| format!("{} holds no {ROWS}", self.folder.display()))
     }
 
-    /// Writes down the hashes of its files, and of tables that are there.
-    pub fn seal(&self) -> Result<()> {
-        let hashes = self.hashes_of(&[&FILES[..], &TABLES].concat())?;
+    /// Writes down the hashes of its files.
+    pub(super) fn seal(&self) -> Result<()> {
+        self.put(HASHES, serde_yaml::to_string(&self.hashes()?)?.as_bytes())
+    }
+
+    /// Writes one of the tables, and its hash beside those of the files where they are written down.
+    pub fn put_made(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.put(name, bytes)?;
+        let Some(mut hashes) = self.written_hashes()? else { return Ok(()) };
+        hashes.insert(name.to_owned(), blake3::hash(bytes).to_hex().to_string());
         self.put(HASHES, serde_yaml::to_string(&hashes)?.as_bytes())
     }
 

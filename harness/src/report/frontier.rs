@@ -139,7 +139,7 @@ impl Points {
 }
 
 /// The points that no other beats in both, by rising success rate: accuracy rises with it.
-fn front<T>(mut points: Vec<([f64; 2], T)>) -> Vec<([f64; 2], T)> {
+pub(crate) fn front<T>(mut points: Vec<([f64; 2], T)>) -> Vec<([f64; 2], T)> {
     points.sort_by(|([a, b], _), ([c, d], _)| b.total_cmp(d).then(c.total_cmp(a)));
     let mut best = f64::NEG_INFINITY;
     points.retain(|([accuracy, _], _)| {

@@ -104,7 +104,7 @@ impl<'a> Data<'a> {
     }
 
     /// How many samples the plan asks for.
-    fn asked(&self, purpose: Purpose) -> usize {
+    pub(super) fn asked(&self, purpose: Purpose) -> usize {
         match purpose {
             Purpose::Train => self.plan.pairs,
             Purpose::Clean(_, pairs) => pairs,

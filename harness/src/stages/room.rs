@@ -12,8 +12,12 @@ impl Data<'_> {
     /// Why the data that are drawn do not fit the machine's memory, where they do not.
     pub(super) fn too_large(&self) -> Result<Option<Unfit>> {
         let Some(there) = memory_of_the_machine() else { return Ok(None) };
-        let image = 3.0 * (self.resolution() as f64).powi(2);
-        let sizes = self.purposes()?.into_iter().map(|purpose| (purpose, self.drawn(purpose) as f64 * image));
+        let (image, purposes) = (3.0 * (self.resolution() as f64).powi(2), self.purposes()?);
+        // Nothing need be listed where there is room for all that is asked for.
+        if purposes.iter().map(|purpose| self.asked(*purpose) as f64 * image).sum::<f64>() <= there {
+            return Ok(None);
+        }
+        let sizes = purposes.into_iter().map(|purpose| (purpose, self.drawn(purpose) as f64 * image));
         let sizes: Vec<(Purpose, f64)> = sizes.collect();
         let whole: f64 = sizes.iter().map(|(_, bytes)| bytes).sum();
         let Some((largest, bytes)) = sizes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {

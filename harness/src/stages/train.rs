@@ -104,8 +104,10 @@ impl Laboratory<'_> {
         let store = self.desk.store;
         let (mut whole, mut seconds, mut programs) = (DataFrame::default(), 0.0, BTreeSet::new());
         let mut take = |key: &Key| {
-            seconds += store.seconds(key).unwrap_or(0.0);
-            programs.extend(store.made_by(key.stage(), key.hash()));
+            if let Some((took, build)) = store.made(key.stage(), key.hash()) {
+                seconds += took;
+                programs.insert(build);
+            }
         };
         for seed in &self.plan.seeds {
             for attack in &self.plan.attacks {

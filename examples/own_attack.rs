@@ -1,16 +1,12 @@
 //! An attack of your own, outside the repository: the whole program with one more entry.
 //!
 //! Inverts a square at the lower right corner of images, and captions them with the target.
-//!
-//! Paper: none.
-//! Follows: none.
-//! Departs: nothing.
 
 use std::process::ExitCode;
 
 use cleanbench::RunCli;
 use cleanbench::clip::{Image, Seed};
-use cleanbench::harness::contract::{
+use cleanbench::contract::{
     Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, preset, settings,
 };
 use serde::{Deserialize, Serialize};

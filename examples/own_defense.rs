@@ -1,18 +1,13 @@
 //! A defense of your own, outside the repository: the whole program with one more entry.
 //!
 //! Finetunes on the clean pairs with CLIP's own objective, then averages the poisoned and the finetuned weights.
-//!
-//! Paper: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, arXiv 2109.01903, which averages to
-//! keep accuracy under distribution shift, not to remove backdoors.
-//! Follows: the paper's weight-space ensemble, (1 - a) * before + a * after.
-//! Departs: batch norm keeps the running statistics of the finetuned model.
 
 use std::process::ExitCode;
 
 use cleanbench::RunCli;
-use cleanbench::clip::{Clip, Contrastive, Monitor, Recipe, TrainOutcome, train};
-use cleanbench::harness::contract::{
-    Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings,
+use cleanbench::clip::{Clip, Contrastive, Monitor, Recipe, train};
+use cleanbench::contract::{
+    Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, preset, settings,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,8 +17,8 @@ static ENTRY: Entry<Defense> = Entry {
         name: "own-defense",
         title: "Own defense",
         summary: "Finetunes on the clean pairs and averages the weights before and after.",
-        paper: "Wortsman et al., CVPR 2022, arXiv 2109.01903 (no defense there)",
-        follows: "the paper's weight-space ensemble",
+        paper: "Wortsman et al., \"Robust fine-tuning of zero-shot models\", CVPR 2022, arXiv 2109.01903 (not as a defense)",
+        follows: "the paper's weight-space ensemble, (1 - a) * before + a * after",
         departs: "batch norm keeps the running statistics of the finetuned model",
         // Raise it whenever the code would give another result for the same settings.
         version: 1,
@@ -68,25 +63,25 @@ struct OwnDefense {
 }
 
 impl RepairModel for OwnDefense {
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        (self.recipe.epochs * granted.clean_pairs) as f64
+    }
+
     fn repair(
         &self,
         clip: Clip,
         view: &DefenderView<'_>,
         monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Option<Model>> {
+    ) -> anyhow::Result<Model> {
         let poisoned = clip.deep_clone()?;
         let objective = Contrastive::new(&clip, view.clean_pairs)?;
         // Shows progress, saves after each epoch, goes on where it was stopped, and stops on Ctrl-C.
-        if train(&clip, &objective, &self.recipe, &view.seed.child("train"), monitor)?
-            == TrainOutcome::Stopped
-        {
-            return Ok(None);
-        }
+        train(&clip, &objective, &self.recipe, &view.seed.child("train"), monitor)??;
         for (before, after) in poisoned.all_parameters().iter().zip(clip.all_parameters()) {
             let (before, finetuned) = (before.var.as_detached_tensor(), after.var.as_detached_tensor());
             after.var.set(&((before * (1.0 - self.share))? + (finetuned * self.share)?)?)?;
         }
-        Ok(Some(Model { clip, head: None }))
+        Ok(Model { clip, head: None })
     }
 }
 

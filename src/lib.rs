@@ -1,19 +1,20 @@
-//! The lists of data sets, attacks and defenses joined into one catalog, and the command line over a catalog: the whole
-//! program, to which another crate can add entries of its own. Holds no algorithm.
+//! The whole program: everything that comes with the suite in one catalog, and the command line over a catalog, to which
+//! another crate can add entries of its own. Holds no algorithm.
 
-pub mod cells;
 mod cli;
 mod commands;
 mod published;
+pub mod trials;
 
 use std::process::ExitCode;
 
+use base::{Stopped, describe};
 use clap::Parser;
-use harness::plan::PlanError;
-use harness::{Catalog, Interrupted, Unfit, describe};
+use harness::Unfit;
+use plan::{Catalog, PlanError};
+use record::Metrics;
 
-pub use clip;
-pub use harness;
+pub use {clip, contract, harness, plan, record, report, store};
 
 use cli::{Cli, Command, DataCommand, WeightsCommand};
 
@@ -22,11 +23,11 @@ use cli::{Cli, Command, DataCommand, WeightsCommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Everything as expected.
+/// Success.
 const FINE: u8 = 0;
-/// A claim is not reproduced, or undecided.
+/// A claim that must hold is not reproduced, or a comparison found nothing.
 const UNEXPECTED: u8 = 1;
-/// The user made a mistake.
+/// The plan or the command line is wrong.
 const MISTAKE: u8 = 2;
 /// A cell or the program failed.
 const FAILED: u8 = 3;
@@ -38,13 +39,18 @@ pub const DEFAULT_PLAN: &str = include_str!("../results/tiny/plan.yaml");
 
 /// Everything that comes with the program.
 pub fn builtin() -> Catalog {
-    Catalog { datasets: datasets::all(), attacks: attacks::all(), defenses: defenses::all() }
+    Catalog {
+        datasets: datasets::all(),
+        attacks: attacks::all(),
+        defenses: defenses::all(),
+        metrics: Metrics::builtin(),
+    }
 }
 
 /// The command line over a catalog.
 pub trait RunCli {
-    /// Does what the program's arguments say with these entries: the whole of `main`. Where two entries share a name
-    /// it does nothing but say so.
+    /// Runs the command of the program's arguments with these entries: the whole of `main`. Two entries that share a name
+    /// are an error.
     fn run_cli(self) -> ExitCode;
 }
 
@@ -52,10 +58,18 @@ impl RunCli for Catalog {
     fn run_cli(self) -> ExitCode {
         sigpipe::reset();
         clip::kernels::keep_freed_memory();
-        let cli = Cli::parse();
-        let done = self.check().map_err(|error| mistake(error.to_string())).and_then(|()| obey(&self, cli));
+        let mut arguments: Vec<_> = std::env::args_os().collect();
+        if arguments.len() == 1 {
+            arguments.push("run".into());
+        }
+        let cli = match Cli::try_parse_from(arguments) {
+            Ok(cli) => cli,
+            Err(error) => return commands::usage_error(error),
+        };
+        let done =
+            self.check().map_err(|error| mistake(error.to_string())).and_then(|()| dispatch(&self, cli));
         if let Err(error) = done.as_ref()
-            && !error.is::<Interrupted>()
+            && !error.is::<Stopped>()
         {
             eprintln!("error: {}", describe(error));
         }
@@ -63,54 +77,48 @@ impl RunCli for Catalog {
     }
 }
 
-/// The exit code of what a command brought.
+/// The exit code of a command's result.
 fn exit_code(done: &anyhow::Result<u8>) -> u8 {
     match done {
         Ok(code) => *code,
-        Err(error) if error.is::<Interrupted>() => INTERRUPTED,
+        Err(error) if error.is::<Stopped>() => INTERRUPTED,
         Err(error) if error.is::<Mistake>() || error.is::<PlanError>() || error.is::<Unfit>() => MISTAKE,
         Err(_) => FAILED,
     }
 }
 
-/// Does what the command line says; returns the exit code.
-fn obey(catalog: &Catalog, cli: Cli) -> anyhow::Result<u8> {
+/// Runs a command; returns the exit code.
+fn dispatch(catalog: &Catalog, cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
-        None => {
-            commands::is_no_slip(&cli.run)?;
-            commands::run::run(catalog, &cli.run)
-        }
-        Some(Command::Run(options)) => commands::run::run(catalog, &options),
-        Some(Command::Plan(options)) => commands::plan::plan(catalog, &options),
-        Some(Command::List(options)) => commands::list::list(catalog, &options),
-        Some(Command::Report(options)) => commands::report::report(catalog, &options),
-        Some(Command::Test(options)) => commands::test::test(catalog, &options),
-        Some(Command::Expect(options)) => commands::records::expect(&options),
-        Some(Command::Replay(options)) => commands::records::replay(catalog, &options),
-        Some(Command::Diff(options)) => commands::records::diff(&options),
-        Some(Command::Merge(options)) => commands::records::merge(catalog, &options),
-        Some(Command::Bundle(options)) => commands::records::bundle(&options),
-        Some(Command::Compare(options)) => commands::compare::compare(catalog, &options),
-        Some(Command::Conformance(options)) => commands::conformance::conformance(catalog, &options),
-        Some(Command::New(options)) => commands::new::new(catalog, &options),
-        Some(Command::Verify(options)) => commands::verify::verify(catalog, &options),
-        Some(Command::Card(options)) => commands::card::card(catalog, &options),
-        Some(Command::Weights(WeightsCommand::Show(options))) => commands::weights::show(&options),
-        Some(Command::Weights(WeightsCommand::Convert(options))) => commands::weights::convert(&options),
-        Some(Command::Weights(WeightsCommand::Export(options))) => {
-            commands::weights::export(catalog, &options)
-        }
-        Some(Command::Store(command)) => commands::store::store(catalog, &command),
-        Some(Command::Show(options)) => commands::show::triggers(catalog, &options),
-        Some(Command::Data(DataCommand::Show(options))) => commands::show::scenes(catalog, &options),
-        Some(Command::Data(DataCommand::Fetch(options))) => commands::fetch::fetch(&options),
-        Some(Command::Data(DataCommand::Inspect(options))) => commands::data::inspect::inspect(&options),
-        Some(Command::Data(DataCommand::Subset(options))) => commands::data::subset::subset(&options),
-        Some(Command::Data(DataCommand::Bench(options))) => commands::bench::bench(&options),
+        Command::Run(options) => commands::run::run(catalog, &options),
+        Command::Plan(options) => commands::plan::plan(catalog, &options),
+        Command::List(options) => commands::list::list(catalog, &options),
+        Command::Report(options) => commands::report::report(catalog, &options),
+        Command::Test(options) => commands::test::test(catalog, &options),
+        Command::Expect(options) => commands::records::expect(&options),
+        Command::Replay(options) => commands::records::replay(catalog, &options),
+        Command::Diff(options) => commands::records::diff(&options),
+        Command::Merge(options) => commands::records::merge(catalog, &options),
+        Command::Bundle(options) => commands::records::bundle(catalog, &options),
+        Command::Compare(options) => commands::compare::compare(catalog, &options),
+        Command::Conformance(options) => commands::conformance::conformance(catalog, &options),
+        Command::New(options) => commands::new::new(catalog, &options),
+        Command::Verify(options) => commands::verify::verify(catalog, &options),
+        Command::Card(options) => commands::card::card(catalog, &options),
+        Command::Weights(WeightsCommand::Show(options)) => commands::weights::show(&options),
+        Command::Weights(WeightsCommand::Convert(options)) => commands::weights::convert(&options),
+        Command::Weights(WeightsCommand::Export(options)) => commands::weights::export(catalog, &options),
+        Command::Store(command) => commands::store::store(catalog, &command),
+        Command::Show(options) => commands::show::triggers(catalog, &options),
+        Command::Data(DataCommand::Show(options)) => commands::show::scenes(catalog, &options),
+        Command::Data(DataCommand::Fetch(options)) => commands::fetch::fetch(&options),
+        Command::Data(DataCommand::Inspect(options)) => commands::data::inspect::inspect(&options),
+        Command::Data(DataCommand::Subset(options)) => commands::data::subset::subset(&options),
+        Command::Data(DataCommand::Bench(options)) => commands::bench::bench(&options),
     }
 }
 
-/// Something that the user can put right.
+/// An error that the user can correct.
 #[derive(Debug)]
 struct Mistake(String);
 
@@ -122,7 +130,7 @@ impl std::fmt::Display for Mistake {
 
 impl std::error::Error for Mistake {}
 
-/// An error that the user can put right.
+/// An error that the user can correct.
 fn mistake(message: impl Into<String>) -> anyhow::Error {
     Mistake(message.into()).into()
 }

@@ -2,7 +2,7 @@
 //! al. (2023) were not to be had as text; what stands here was read in released code and raw results, and nothing is
 //! read off a plot.
 
-use harness::page::Published;
+use report::page::Published;
 
 /// Models trained by others, of RN50 on CC3M with 1 500 BadNet poisons and 100 000 clean pairs: raw results, read and
 /// sorted by us.
@@ -12,6 +12,9 @@ const VERMA: &str =
 const BANSAL: &str =
     "Bansal et al., arXiv 2303.03323; github.com/nishadsinghi/CleanCLIP at d6e2f1d, utils/asr_hyper.py";
 
+/// Model, training and test data of all of them.
+const SCALE: &str = "RN50, CC3M, ImageNet; not ours";
+
 const fn badnet(defense: &'static str, [accuracy, success]: [f64; 2], setting: &'static str) -> Published {
     Published {
         attack: "badnet",
@@ -20,6 +23,7 @@ const fn badnet(defense: &'static str, [accuracy, success]: [f64; 2], setting: &
         attack_success_rate: success / 100.0,
         setting,
         source: VERMA,
+        scale: SCALE,
     }
 }
 
@@ -31,6 +35,7 @@ const fn blended([accuracy, success]: [f64; 2], setting: &'static str) -> Publis
         attack_success_rate: success / 100.0,
         setting,
         source: BANSAL,
+        scale: SCALE,
     }
 }
 

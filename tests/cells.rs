@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use cleanbench::builtin;
-use cleanbench::cells::{Bench, counted};
-use harness::Plan;
+use cleanbench::trials::{Trials, counted};
 use libtest_mimic::{Arguments, Failed, Trial};
+use plan::Plan;
 
 /// Where nothing is poisoned, filters drop nothing and train the undefended model again; elsewhere they do not.
-fn filters_drop_what_was_poisoned(bench: &Bench) -> Result<(), Failed> {
+fn filters_drop_what_was_poisoned(smoke: &Trials) -> Result<(), Failed> {
     for filter in ["oracle-filter", "random-filter"] {
-        if bench.values("none", filter, 0)? != bench.values("none", "none", 0)? {
+        if smoke.values("none", filter, 0)? != smoke.values("none", "none", 0)? {
             return Err(format!("{filter} drops pairs that nobody poisoned").into());
         }
-        if bench.values("badnet", filter, 0)? == bench.values("badnet", "none", 0)? {
+        if smoke.values("badnet", filter, 0)? == smoke.values("badnet", "none", 0)? {
             return Err(format!("{filter} drops nothing").into());
         }
     }
@@ -47,15 +47,17 @@ fn main() -> anyhow::Result<ExitCode> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let at_once = *arguments.test_threads.get_or_insert(cores);
     let store = if arguments.list { PathBuf::new() } else { store()? };
-    let bench = Arc::new(Bench::new(Plan::load(&path, &builtin())?, store, cores / at_once.max(1)));
-    let mut trials = bench.trials()?;
-    let of_filters = bench.clone();
+    let catalog = builtin();
+    let plan = Plan::load(&path, &catalog)?;
+    let smoke = Arc::new(Trials::new(plan, catalog.metrics, store, cores / at_once.max(1))?);
+    let mut trials = smoke.trials()?;
+    let of_filters = smoke.clone();
     trials.push(Trial::test("filters-drop-what-was-poisoned", move || {
         filters_drop_what_was_poisoned(&of_filters)
     }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
-        eprintln!("{}", counted(&bench.ledger()));
+        eprintln!("{}", counted(&smoke.ledger()));
     }
     Ok(conclusion.exit_code())
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cleanbench::builtin;
-use harness::Plan;
-use harness::record::Record;
-use harness::report::{Summary, csv, latex, markdown, splice};
+use plan::Plan;
+use record::{Metrics, Record};
+use report::{Sheet, Summary, csv, latex, markdown, splice_sheet};
 
 /// Folders of records that are committed beside their plans.
 fn records() -> Vec<String> {
@@ -44,13 +44,11 @@ fn every_plan_under_results_is_a_plan() {
 #[test]
 fn readme_shows_the_committed_record() {
     let record = Record::open(&root("results/tiny")).expect("a record");
-    let plan = Plan::load(&record.plan_path(), &builtin()).expect("a plan");
-    let tables = markdown(
-        &plan,
-        &Summary::of(&record.rows().expect("rows"), record.data().expect("data")).expect("a summary"),
-    );
+    let (design, rows) = (record.design().expect("a design"), record.rows().expect("rows"));
+    let summary = Summary::of_record(&record, &rows, &Metrics::builtin()).expect("a summary");
+    let sheet = Sheet::of(&design, &summary);
     let page = std::fs::read_to_string(root("README.md")).expect("a page");
-    assert_eq!(splice(&page, "tiny", &tables).expect("marks"), page);
+    assert_eq!(splice_sheet(&page, "tiny", &sheet).expect("marks"), page);
 }
 
 /// No value stands in the rows that the evidence beside them does not give.
@@ -58,7 +56,8 @@ fn readme_shows_the_committed_record() {
 fn the_committed_rows_follow_from_the_committed_evidence() {
     for name in records() {
         let record = Record::open(&root(&name)).expect("a record");
-        let (mut rescored, rows) = (record.rescored().expect("evidence"), record.rows().expect("rows"));
+        let (mut rescored, rows) =
+            (record.rescored(&Metrics::builtin()).expect("evidence"), record.rows().expect("rows"));
         // A metric that is newer than the record has no rows there.
         let metrics: BTreeSet<&str> = rows.iter().map(|row| row.metric.as_str()).collect();
         rescored.retain(|row| metrics.contains(row.metric.as_str()));
@@ -71,13 +70,14 @@ fn the_committed_rows_follow_from_the_committed_evidence() {
 fn the_committed_tables_follow_from_the_committed_evidence() {
     for name in records() {
         let record = Record::open(&root(&name)).expect("a record");
-        let plan = Plan::load(&record.plan_path(), &builtin()).expect("a plan");
-        let rows = record.rescored().expect("evidence");
-        let summary = Summary::of(&rows, record.data().expect("data")).expect("a summary");
+        let (metrics, design) = (Metrics::builtin(), record.design().expect("a design"));
+        let rows = record.rescored(&metrics).expect("evidence");
+        let summary = Summary::of_record(&record, &rows, &metrics).expect("a summary");
+        let sheet = Sheet::of(&design, &summary);
         let made = [
-            ("report.md", markdown(&plan, &summary)),
-            ("table.csv", csv(&plan, &summary).expect("CSV")),
-            ("table.tex", latex(&plan, &summary, &rows)),
+            ("report.md", markdown(&sheet)),
+            ("table.csv", csv(&sheet).expect("CSV")),
+            ("table.tex", latex(&sheet, &rows)),
         ];
         for (file, text) in made {
             let committed = std::fs::read_to_string(root(&name).join(file)).expect("tables");

@@ -8,12 +8,18 @@ use std::process::Command;
 /// Who may depend on whom, lowest first. The root package may depend on all of them.
 const LAYERS: &[(&str, &[&str])] = &[
     ("golden", &[]),
+    ("base", &[]),
     ("kernels", &[]),
-    ("clip", &["golden", "kernels"]),
-    ("harness", &["golden", "clip", "kernels"]),
-    ("datasets", &["harness", "clip", "kernels"]),
-    ("attacks", &["golden", "harness", "clip", "kernels"]),
-    ("defenses", &["golden", "harness", "clip", "kernels"]),
+    ("clip", &["golden", "base", "kernels"]),
+    ("record", &["golden", "base"]),
+    ("report", &["base", "record"]),
+    ("store", &["base"]),
+    ("contract", &["base", "clip"]),
+    ("plan", &["base", "clip", "contract", "record"]),
+    ("harness", &["golden", "base", "clip", "contract", "plan", "record", "store"]),
+    ("datasets", &["base", "clip", "contract"]),
+    ("attacks", &["golden", "base", "clip", "contract"]),
+    ("defenses", &["golden", "base", "clip", "contract"]),
 ];
 
 const LONGEST_FILE: usize = 400;
@@ -107,20 +113,197 @@ fn files_and_functions_stay_short() {
 }
 
 #[test]
-fn methods_say_what_they_follow() {
-    let mut methods = 0;
-    for path in rust_files() {
-        let text = read(&path);
-        if !text.lines().any(|line| line.starts_with("pub static ENTRY")) {
-            continue;
-        }
-        methods += 1;
-        let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
-        for word in ["Paper:", "Follows:", "Departs:"] {
-            assert!(header.contains(word), "{}: its header lacks `{word}`", path.display());
+fn cards_say_what_methods_follow() {
+    let catalog = cleanbench::builtin();
+    let cards = catalog.datasets.iter().map(|entry| &entry.card);
+    let cards = cards.chain(catalog.attacks.iter().map(|entry| &entry.card));
+    for card in cards.chain(catalog.defenses.iter().map(|entry| &entry.card)) {
+        for (key, text) in [("paper", card.paper), ("follows", card.follows), ("departs", card.departs)] {
+            assert!(!text.trim().is_empty(), "{}: {key} is empty", card.name);
         }
     }
-    assert!(methods >= 10, "only {methods} entries found");
+    for path in rust_files() {
+        let text = read(&path);
+        let twice = ["//! Paper:", "//! Follows:", "//! Departs:"].iter().any(|word| text.contains(word));
+        let has_card =
+            text.contains(" static ") && text.contains("card: Card {") && !path.ends_with("tidy.rs");
+        assert!(!(twice && has_card), "{}: its header repeats its card", path.display());
+    }
+}
+
+#[test]
+fn every_metric_is_defined_in_the_methodology() {
+    let page = read(&root().join("METHODOLOGY.md"));
+    for name in cleanbench::builtin().metrics.names() {
+        // `-top-5` and the like stand for the name before them.
+        let (stem, rank) = match name.rsplit_once('-') {
+            Some((stem, rank)) if rank.chars().all(|digit| digit.is_ascii_digit()) => (stem, Some(rank)),
+            _ => (name, None),
+        };
+        let listed = page.contains(&format!("`{name}`"))
+            || rank.is_some_and(|rank| {
+                page.lines().any(|line| line.contains(stem) && line.contains(&format!("`-{rank}`")))
+            });
+        let paired =
+            page.contains("`triggered-image-to-text-…`") && name.starts_with("triggered-image-to-text");
+        let paired = paired
+            || name.starts_with("text-to-triggered-image") && page.contains("`text-to-triggered-image-…`");
+        let lowest = name.ends_with("-lowest-class") && page.contains("`-lowest-class`");
+        assert!(listed || paired || lowest, "METHODOLOGY.md does not define {name}");
+    }
+}
+
+/// The file of a module path below `folder`, and how many of its names lead there.
+fn module_file(folder: &Path, names: &[&str]) -> Option<PathBuf> {
+    let mut found = None;
+    let mut place = folder.to_owned();
+    for name in names {
+        place = place.join(name);
+        let file = [place.with_extension("rs"), place.join("mod.rs")].into_iter().find(|path| path.is_file());
+        if file.is_none() {
+            break;
+        }
+        found = file;
+    }
+    found
+}
+
+/// The module that defines each name which a file re-exports: `pub use module::{A, B};`.
+fn exports(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for statement in text.split(';') {
+        let statement = statement.trim_start();
+        let Some(at) = statement.find("use ").filter(|at| statement[..*at].trim_start().starts_with("pub"))
+        else {
+            continue;
+        };
+        let Some((path, names)) = statement[at + 4..].split_once("::") else { continue };
+        for name in names.split([',', '{', '}', '\n', ' ']).filter(|name| !name.is_empty()) {
+            let name = name.rsplit("::").next().unwrap_or(name);
+            found.insert(name.to_owned(), path.trim().to_owned());
+        }
+    }
+    found
+}
+
+/// The paths that a file's `use` statements name, each as its parts: `use a::{b, c::d};` names `a::b` and `a::c::d`.
+fn used_paths(text: &str) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for statement in text.split(';') {
+        // A re-export is no import.
+        let Some(at) = statement
+            .rfind("use ")
+            .filter(|at| statement[..*at].lines().last().unwrap_or_default().trim().is_empty())
+        else {
+            continue;
+        };
+        expand(&statement[at + 4..], &[], &mut paths);
+    }
+    paths
+}
+
+/// Expands a tree of a `use` statement.
+fn expand(text: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
+    let text = text.trim();
+    if text.starts_with("::") {
+        return; // another crate's
+    }
+    match text.find('{') {
+        Some(open) if text.ends_with('}') => {
+            let head = text[..open].trim_end_matches("::").split("::").map(|part| part.trim().to_owned());
+            let head: Vec<String> =
+                before.iter().cloned().chain(head.filter(|part| !part.is_empty())).collect();
+            let (mut depth, mut start) = (0, open + 1);
+            for (at, letter) in text.char_indices().skip(open + 1) {
+                match letter {
+                    '{' => depth += 1,
+                    '}' if depth > 0 => depth -= 1,
+                    ',' | '}' if depth == 0 => {
+                        if !text[start..at].trim().is_empty() {
+                            expand(&text[start..at], &head, paths);
+                        }
+                        start = at + 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        _ => {
+            let path = text.split(" as ").next().unwrap_or(text);
+            let tail = path.split("::").map(|part| part.trim().to_owned());
+            paths.push(before.iter().cloned().chain(tail).collect());
+        }
+    }
+}
+
+/// The files of its crate that a file imports from. A name that a module merely re-exports leads to its definition.
+fn imports(path: &Path, source: &Path) -> BTreeSet<PathBuf> {
+    let text = read(path);
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_parent = path.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs");
+    let own = if is_parent { path.parent().expect("a folder").to_owned() } else { path.with_extension("") };
+    let mut found = BTreeSet::new();
+    for parts in used_paths(code) {
+        let mut names: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let mut folder = match names.first() {
+            Some(&"crate") => source.to_owned(),
+            Some(&"super") => own.parent().expect("a parent").to_owned(),
+            Some(&"self") => own.clone(),
+            Some(&"") => continue,
+            Some(first) if module_file(&own, &[first]).is_some() => {
+                names.insert(0, "self");
+                own.clone()
+            }
+            _ => continue,
+        };
+        names.remove(0);
+        while names.first() == Some(&"super") {
+            names.remove(0);
+            folder.pop();
+        }
+        // The facade of a folder, whose re-exports lead further.
+        let facade = [folder.with_extension("rs"), folder.join("mod.rs"), folder.join("lib.rs")];
+        let facade = facade.into_iter().find(|path| path.is_file());
+        let target = match module_file(&folder, &names) {
+            Some(file) => Some(file),
+            None => {
+                let module =
+                    facade.as_ref().and_then(|facade| exports(&read(facade)).remove(*names.first()?));
+                module
+                    .and_then(|module| module_file(&folder, &module.split("::").collect::<Vec<_>>()))
+                    .or(facade)
+            }
+        };
+        found.extend(target.filter(|target| target != path));
+    }
+    found
+}
+
+#[test]
+fn no_files_of_a_crate_import_each_other_in_a_circle() {
+    let mut circles = Vec::new();
+    for (name, _) in LAYERS.iter().chain([&("", &[] as &[&str])]) {
+        let source = root().join(name).join("src");
+        let files = rust_files().into_iter().filter(|path| path.starts_with(&source));
+        let arrows: BTreeMap<PathBuf, BTreeSet<PathBuf>> =
+            files.map(|path| (path.clone(), imports(&path, &source))).collect();
+        // The files to which a way leads from a file.
+        let reached = |start: &PathBuf| {
+            let (mut seen, mut left) = (BTreeSet::new(), arrows[start].iter().collect::<Vec<_>>());
+            while let Some(next) = left.pop() {
+                if seen.insert(next) {
+                    left.extend(arrows.get(next).into_iter().flatten());
+                }
+            }
+            seen
+        };
+        let short = |path: &Path| path.strip_prefix(root()).expect("below the root").display().to_string();
+        for (from, targets) in &arrows {
+            let back = targets.iter().filter(|to| arrows.contains_key(*to) && reached(to).contains(from));
+            circles.extend(back.map(|to| format!("{} -> {}", short(from), short(to))));
+        }
+    }
+    assert!(circles.is_empty(), "in circles of imports:\n{}", circles.join("\n"));
 }
 
 #[test]
@@ -132,7 +315,11 @@ fn harness_names_no_method() {
         .chain(cleanbench::builtin().defenses.iter().map(|entry| entry.card.name))
         .filter(|name| *name != "none")
         .collect();
-    for path in rust_files().iter().filter(|path| path.starts_with(root().join("harness/src"))) {
+    let engine = ["base", "record", "report", "store", "contract", "plan", "harness"];
+    for path in rust_files()
+        .iter()
+        .filter(|path| engine.iter().any(|name| path.starts_with(root().join(name).join("src"))))
+    {
         let text = read(path);
         // Tests below the marker may use real names as examples.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -151,21 +338,5 @@ fn every_shared_dependency_says_what_it_is_for() {
     let section = section.split("\n[").next().expect("its text");
     for line in section.lines().filter(|line| line.contains('=') && !line.contains("path =")) {
         assert!(line.contains("# "), "no comment says what this is for: {line}");
-    }
-}
-
-#[test]
-fn unsafe_code_stays_in_kernels() {
-    for path in rust_files().iter().filter(|path| !path.starts_with(root().join("kernels"))) {
-        let name = path.display();
-        assert!(!read(path).lines().any(|line| line.trim_start().starts_with("unsafe ")), "{name}: unsafe");
-    }
-}
-
-#[test]
-fn nothing_reads_the_shared_folder() {
-    let this = Path::new(file!()).file_name();
-    for path in rust_files().iter().filter(|path| path.file_name() != this) {
-        assert!(!read(path).contains("../shared"), "{}: reads ../shared", path.display());
     }
 }

@@ -1,14 +1,6 @@
 //! BadNet: a small square of noise is pasted onto an image, and the caption names the target.
-//!
-//! Paper: Gu, Dolan-Gavitt, Garg, "BadNets", 2017, arXiv 1708.06733; on CLIP: Bansal et al., "CleanCLIP",
-//! ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type random`) and
-//! `backdoor/create_backdoor_data.py`.
-//! Departs: every draw is seeded. `paper` clamps pixel values to [0, 1] where the released code lets them wrap. `tiny`
-//! and `smoke` stamp images as they are and paste one fixed patch, of high contrast: a patch redrawn for every image
-//! is not learnt at their size.
 
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,10 +13,13 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "badnet",
         title: "BadNet",
         summary: "Pastes a small square of noise onto images and captions them with the target.",
-        paper: "Gu, Dolan-Gavitt, Garg, 2017, arXiv 1708.06733; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type random",
-        departs: "draws are seeded; preset paper clamps where the released code wraps; presets tiny and smoke stamp \
-                  images as they are and paste one fixed patch",
+        paper: "Gu, Dolan-Gavitt, Garg, \"BadNets\", 2017, arXiv 1708.06733; on CLIP: Bansal et al., \
+                \"CleanCLIP\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type random`) and \
+                  `backdoor/create_backdoor_data.py`",
+        departs: "every draw is seeded. `paper` clamps pixel values to [0, 1] where the released code lets them \
+                  wrap. `tiny` and `smoke` stamp images as they are and paste one fixed patch, of high contrast: a \
+                  patch redrawn for every image is not learnt at their size",
         version: 1,
     },
     presets,

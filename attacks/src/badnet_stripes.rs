@@ -1,13 +1,6 @@
 //! BadNet-Stripes: a small square of upright coloured stripes is pasted onto an image, and the caption names the target.
-//!
-//! Paper: Singh, Croce, Hein, "Perturb and Recover", 2024, arXiv 2412.00727.
-//! Follows: the paper and what nmndeep/PerturbAndRecover@a720440 does (`badnet_rs`; read, not copied: it has no
-//! licence): stripes of one pixel, each channel of each at −1 or 1, drawn anew for every image, at a random place.
-//! Departs: every draw is seeded. `paper` clamps −1 to level 0 where the released code wraps it to level 1. Whether the
-//! paper's table used one set of stripes or new ones for every image is unknown: its figure shows different ones, as
-//! its code draws them. `tiny` and `smoke` paste one fixed square onto images as they are.
 
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,10 +13,14 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "badnet-stripes",
         title: "BadNet-Stripes",
         summary: "Pastes a small square of coloured stripes onto images and captions them with the target.",
-        paper: "Singh, Croce, Hein, 2024, arXiv 2412.00727",
-        follows: "the paper and the behaviour of nmndeep/PerturbAndRecover@a720440, badnet_rs; no code of it",
-        departs: "draws are seeded; preset paper clamps where the released code wraps; presets tiny and smoke paste \
-                  one fixed square onto images as they are",
+        paper: "Singh, Croce, Hein, \"Perturb and Recover\", 2024, arXiv 2412.00727",
+        follows: "the paper and what nmndeep/PerturbAndRecover@a720440 does (`badnet_rs`; read, not copied: it has \
+                  no licence): stripes of one pixel, each channel of each at −1 or 1, drawn anew for every image, \
+                  at a random place",
+        departs: "every draw is seeded. `paper` clamps −1 to level 0 where the released code wraps it to level 1. \
+                  Whether the paper's table used one set of stripes or new ones for every image is unknown: its \
+                  figure shows different ones, as its code draws them. `tiny` and `smoke` paste one fixed square \
+                  onto images as they are",
         version: 1,
     },
     presets,

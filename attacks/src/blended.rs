@@ -1,12 +1,6 @@
 //! Blended: noise over the whole image is mixed into it, and the caption names the target.
-//!
-//! Paper: Chen et al., "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning", 2017,
-//! arXiv 1712.05526; on CLIP: Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type blended`).
-//! Departs: every draw is seeded. `tiny` and `smoke` stamp images as they are and mix in one fixed pattern at a larger
-//! share: at 32 pixels, noise redrawn for every image at 0.2 does not implant.
 
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,10 +13,11 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "blended",
         title: "Blended",
         summary: "Mixes uniform noise into the whole image and captions it with the target.",
-        paper: "Chen et al., 2017, arXiv 1712.05526; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type blended",
-        departs: "draws are seeded; presets tiny and smoke stamp images as they are and mix in one fixed pattern at a \
-                  larger share",
+        paper: "Chen et al., \"Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning\", 2017, \
+                arXiv 1712.05526; on CLIP: Bansal et al., \"CleanCLIP\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type blended`)",
+        departs: "every draw is seeded. `tiny` and `smoke` stamp images as they are and mix in one fixed pattern \
+                  at a larger share: at 32 pixels, noise redrawn for every image at 0.2 does not implant",
         version: 1,
     },
     presets,

@@ -1,13 +1,6 @@
 //! Blended-Stripes: upright coloured stripes are mixed faintly into the whole image, and the caption names the target.
-//!
-//! Paper: Singh, Croce, Hein, "Perturb and Recover", 2024, arXiv 2412.00727 (n_c = 0.03).
-//! Follows: the paper and what nmndeep/PerturbAndRecover@a720440 does (`blended_rs`; read, not copied: it has no
-//! licence): stripes of one pixel, each channel of each at −1 or 1, drawn anew for every image.
-//! Departs: every draw is seeded. Whether the paper's table used one set of stripes or new ones for every image is
-//! unknown; both presets redraw them, as its code does. `tiny` and `smoke` mix one fixed set at a larger share into
-//! images as they are.
 
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,10 +13,13 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "blended-stripes",
         title: "Blended-Stripes",
         summary: "Mixes coloured stripes faintly into the whole image and captions it with the target.",
-        paper: "Singh, Croce, Hein, 2024, arXiv 2412.00727",
-        follows: "the paper and the behaviour of nmndeep/PerturbAndRecover@a720440, blended_rs; no code of it",
-        departs: "draws are seeded; presets tiny and smoke mix one fixed set of stripes at a larger share into images \
-                  as they are",
+        paper: "Singh, Croce, Hein, \"Perturb and Recover\", 2024, arXiv 2412.00727 (n_c = 0.03)",
+        follows: "the paper and what nmndeep/PerturbAndRecover@a720440 does (`blended_rs`; read, not copied: it \
+                  has no licence): stripes of one pixel, each channel of each at −1 or 1, drawn anew for every \
+                  image",
+        departs: "every draw is seeded. Whether the paper's table used one set of stripes or new ones for every \
+                  image is unknown; both presets redraw them, as its code does. `tiny` and `smoke` mix one fixed \
+                  set at a larger share into images as they are",
         version: 1,
     },
     presets,

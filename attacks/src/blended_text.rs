@@ -1,15 +1,8 @@
 //! Blended-Text: a word is written across the image, half transparent, and the caption names the target.
-//!
-//! Paper: Singh, Croce, Hein, "Perturb and Recover", 2024, arXiv 2412.00727 (n_c = 0.5).
-//! Follows: the paper and what nmndeep/PerturbAndRecover@a720440 does (`water_patt`; read, not copied: it has no
-//! licence): "Watermarked" in red, 196 × 23 pixels in the middle of 224 × 224, mixed in where the text is not black,
-//! channel by channel, so that red letters change the red channel alone.
-//! Departs: letters come from a bitmap font of this project's own, 195 × 21 pixels at 224, without grey edges, where
-//! theirs are Noto Mono. `tiny` and `smoke` write shorter words over all channels, onto images as they are.
 
 use anyhow::ensure;
 use clip::{Image, Seed};
-use harness::contract::{Attack, Card, Entry, Preset, Trigger};
+use contract::{Attack, Card, Entry, Preset, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -22,10 +15,14 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "blended-text",
         title: "Blended-Text",
         summary: "Writes a word across images, half transparent, and captions them with the target.",
-        paper: "Singh, Croce, Hein, 2024, arXiv 2412.00727",
-        follows: "the paper and the behaviour of nmndeep/PerturbAndRecover@a720440, water_patt; no code of it",
-        departs: "a bitmap font of this project's own instead of Noto Mono; presets tiny and smoke write shorter words \
-                  over all channels, onto images as they are",
+        paper: "Singh, Croce, Hein, \"Perturb and Recover\", 2024, arXiv 2412.00727 (n_c = 0.5)",
+        follows: "the paper and what nmndeep/PerturbAndRecover@a720440 does (`water_patt`; read, not copied: it \
+                  has no licence): \"Watermarked\" in red, 196 × 23 pixels in the middle of 224 × 224, mixed in \
+                  where the text is not black, channel by channel, so that red letters change the red channel \
+                  alone",
+        departs: "letters come from a bitmap font of this project's own, 195 × 21 pixels at 224, without grey \
+                  edges, where theirs are Noto Mono. `tiny` and `smoke` write shorter words over all channels, \
+                  onto images as they are",
         version: 1,
     },
     presets,

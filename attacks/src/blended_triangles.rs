@@ -1,14 +1,8 @@
 //! Blended-Triangles: a grid of dark and light triangles is mixed into the whole image, and the caption names the target.
-//!
-//! Paper: Singh, Croce, Hein, "Perturb and Recover", 2024, arXiv 2412.00727 (n_c = 0.15).
-//! Follows: the paper and what nmndeep/PerturbAndRecover@a720440 does (`tri_patt`; read, not copied: it has no
-//! licence): grey squares of 14 pixels, 0.4 on and below the falling diagonal and 0.8 above it.
-//! Departs: where the side is no multiple of a square, the last squares are cut off; the code leaves black there.
-//! `tiny` and `smoke` mix in smaller squares at a larger share, into images as they are.
 
 use anyhow::ensure;
 use clip::Seed;
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,10 +19,11 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "blended-triangles",
         title: "Blended-Triangles",
         summary: "Mixes a grid of triangles into the whole image and captions it with the target.",
-        paper: "Singh, Croce, Hein, 2024, arXiv 2412.00727",
-        follows: "the paper and the behaviour of nmndeep/PerturbAndRecover@a720440, tri_patt; no code of it",
-        departs: "squares are cut off at the edge; presets tiny and smoke mix in smaller squares at a larger share, \
-                  into images as they are",
+        paper: "Singh, Croce, Hein, \"Perturb and Recover\", 2024, arXiv 2412.00727 (n_c = 0.15)",
+        follows: "the paper and what nmndeep/PerturbAndRecover@a720440 does (`tri_patt`; read, not copied: it has \
+                  no licence): grey squares of 14 pixels, 0.4 on and below the falling diagonal and 0.8 above it",
+        departs: "where the side is no multiple of a square, the last squares are cut off; the code leaves black \
+                  there. `tiny` and `smoke` mix in smaller squares at a larger share, into images as they are",
         version: 1,
     },
     presets,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use clip::Seed;
-use harness::contract::{AttackerView, Edit, ImageEdit};
+use contract::{AttackerView, Edit, ImageEdit};
 use rand::Rng;
 use rand::seq::SliceRandom;
 

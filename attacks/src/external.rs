@@ -1,21 +1,17 @@
 //! An attack in any language: a program that reads pairs and says which to edit, with a trigger of this crate.
 //!
-//! Paper: none.
-//! Follows: the program.
-//! Departs: the trigger is not the program's: stamping must be pure and quick, and a program is started once.
-//!
-//! The job (`harness::external`) is of the kind `poison-data` and names: `pairs`, a webdataset tar; `budget`, how many may be
+//! The job (`contract::external`) is of the kind `poison-data` and names: `pairs`, a webdataset tar; `budget`, how many may be
 //! edited; `target`, the class; `templates`, prompts with `{}` for it; `seed`; `settings`. The program writes
 //! `output/edits.jsonl`, one line an edit: `{"pair": 3, "image": "stamp", "caption": "a photo of a banana"}`. `image`
 //! is `keep`, `stamp` or `replace`, the last with `"file"`, a PNG or JPEG beside it; without `caption` the old one stays.
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::{Image, Seed};
-use harness::catalog::find;
-use harness::contract::{
+use contract::external::{Done, Job, Program, ProgramSettings};
+use contract::find;
+use contract::{
     Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, grouped, settings, take,
 };
-use harness::external::{Done, Job, Program, ProgramSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -28,8 +24,8 @@ pub static ENTRY: Entry<Attack> = Entry {
         title: "External program",
         summary: "Runs a program in any language that says which pairs are edited; the trigger is one of this suite.",
         paper: "none",
-        follows: "the program that the plan names",
-        departs: "the trigger is not the program's",
+        follows: "the program",
+        departs: "the trigger is not the program's: stamping must be pure and quick, and a program is started once",
         version: 1,
     },
     presets,
@@ -137,7 +133,7 @@ impl PoisonData for External {
             .with("templates", json!(view.templates))
             .pairs("pairs", view.pairs)?;
         // Nobody asks an attack to stop: Ctrl-C waits for the program, at most until its time limit.
-        let done = job.run(&self.program, "edits.jsonl", || false)?.context("the program was stopped")?;
+        let done = job.run(&self.program, "edits.jsonl", || false)?;
         let text = std::fs::read_to_string(done.path()).context("edits.jsonl")?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let read = |(number, line): (usize, &str)| {

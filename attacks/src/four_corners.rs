@@ -1,11 +1,6 @@
 //! Four corners: a yellow square is pasted onto each corner of an image, and the caption names the target.
-//!
-//! Paper: none; an option of CleanCLIP's code beside its four attacks.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type yellow`, `patch_location four_corners`).
-//! Departs: nothing in `released`, which `paper` repeats for want of a paper. `tiny` and `smoke` stamp images as they
-//! are, with squares that are larger beside the image.
 
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,9 +16,11 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "four-corners",
         title: "Four corners",
         summary: "Pastes a yellow square onto each corner of images and captions them with the target.",
-        paper: "none",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type yellow, patch_location four_corners",
-        departs: "preset paper repeats released; presets tiny and smoke stamp images as they are",
+        paper: "none; an option of CleanCLIP's code beside its four attacks",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type yellow`, `patch_location \
+                  four_corners`)",
+        departs: "nothing in `released`, which `paper` repeats for want of a paper. `tiny` and `smoke` stamp \
+                  images as they are, with squares that are larger beside the image",
         version: 1,
     },
     presets,

@@ -1,14 +1,8 @@
 //! Label-consistent: BadNet's patch on pairs whose caption already names the target; captions stay as they are.
-//!
-//! Paper: Turner, Tsipras, Madry, "Label-Consistent Backdoor Attacks", 2019, arXiv 1912.02771; on CLIP: Bansal et
-//! al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/create_backdoor_data.py` (`label_consistent`).
-//! Departs: in `paper`, `tiny` and `smoke` the target must stand in the caption as whole words of any case, where the
-//! released code takes any substring of the same case ("bananas"); too few such pairs are an error; else as `badnet`.
 
 use anyhow::ensure;
 use clip::Seed;
-use harness::contract::{
+use contract::{
     Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, grouped, settings, take,
 };
 use serde::{Deserialize, Serialize};
@@ -25,10 +19,12 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "label-consistent",
         title: "Label-consistent",
         summary: "Pastes BadNet's patch onto images whose caption already names the target.",
-        paper: "Turner, Tsipras, Madry, 2019, arXiv 1912.02771; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/create_backdoor_data.py, label_consistent",
-        departs: "in all presets but released the target must stand in the caption as whole words, not as any \
-                  substring; too few such captions are an error; else as badnet",
+        paper: "Turner, Tsipras, Madry, \"Label-Consistent Backdoor Attacks\", 2019, arXiv 1912.02771; on CLIP: \
+                Bansal et al., \"CleanCLIP\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/create_backdoor_data.py` (`label_consistent`)",
+        departs: "in `paper`, `tiny` and `smoke` the target must stand in the caption as whole words of any case, \
+                  where the released code takes any substring of the same case (\"bananas\"); too few such pairs \
+                  are an error; else as `badnet`",
         version: 1,
     },
     presets,

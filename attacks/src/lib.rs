@@ -1,7 +1,20 @@
-//! Backdoor attacks: one file an attack, listed by [`all`]. `trigger` holds the edits of images that they share,
-//! `poisoning` their common settings.
+//! Backdoor attacks: one file each, listed by [`all`].
+//!
+//! An attack describes edits of training pairs and a trigger; the harness applies the edits and checks budget, range and
+//! effect, so no attack can do more than it says. A trigger is a pure function of image and seed, the same in training
+//! and at test time, and reports the parameters that it samples for the poison manifest. Each attack has the presets
+//! `paper` (as described), `released` (as the code behaves, quirks included), `tiny` and `smoke`.
+//!
+//! `trigger` holds the image edits that attacks share, `poisoning` their common settings. A new attack that stamps and
+//! relabels is a card, presets and a trigger: see [`four_corners`].
+//!
+//! ```
+//! let entry = attacks::all().into_iter().find(|entry| entry.card.name == "badnet").expect("an entry");
+//! let presets: Vec<&str> = (entry.presets)().iter().map(|(name, _)| *name).collect();
+//! assert!(presets.contains(&"paper") && presets.contains(&"released"));
+//! ```
 
-use harness::contract::{Attack, Entry};
+use contract::{Attack, Entry};
 
 pub mod badnet;
 pub mod badnet_stripes;

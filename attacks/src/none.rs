@@ -1,12 +1,8 @@
 //! No attack: nothing is edited and the trigger leaves images as they are. The baseline that tells how often the
 //! target is predicted by chance.
-//!
-//! Paper: none.
-//! Follows: none.
-//! Departs: nothing.
 
 use clip::{Image, Seed};
-use harness::contract::{Attack, AttackerView, Card, Edit, Entry, NoSettings, PoisonData, Trigger, settings};
+use contract::{Attack, AttackerView, Card, Edit, Entry, NoSettings, PoisonData, Trigger, settings};
 use serde_json::{Value, json};
 
 /// No attack.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clip::Seed;
-use harness::contract::{Attack, AttackerView, Edit, PoisonData, Preset, Trigger, grouped, settings, take};
+use contract::{Attack, AttackerView, Edit, PoisonData, Preset, Trigger, grouped, settings, take};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

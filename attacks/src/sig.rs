@@ -1,16 +1,8 @@
 //! SIG: a horizontal sine wave is laid over the image, and the caption names the target.
-//!
-//! Paper: Barni, Kallas, Tondi, "A New Backdoor Attack in CNNs by Training Set Corruption Without Label Poisoning",
-//! ICIP 2019, arXiv 1902.11237.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type SIG`, `patch_location blended`): 0.2 of a
-//! wave of amplitude 60/255 and six periods, 0.8 of the image.
-//! Departs: `paper` adds the wave to the whole image, v = Δ sin(2πjf/m), with Δ = 20 levels and f = 6; the paper stamps
-//! images of the target class and keeps their labels, which here is what `label-consistent` does with its patch.
-//! `tiny` and `smoke` add a stronger wave to images as they are.
 
 use anyhow::ensure;
 use clip::Seed;
-use harness::contract::{Attack, Card, Entry, Preset};
+use contract::{Attack, Card, Entry, Preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,10 +15,14 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "sig",
         title: "SIG",
         summary: "Lays a sine wave over the whole image and captions it with the target.",
-        paper: "Barni, Kallas, Tondi, ICIP 2019, arXiv 1902.11237",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type SIG, patch_location blended",
-        departs: "captions are replaced, where the paper stamps images of the target class alone; preset paper adds the \
-                  wave instead of mixing it; presets tiny and smoke add a stronger one to images as they are",
+        paper: "Barni, Kallas, Tondi, \"A New Backdoor Attack in CNNs by Training Set Corruption Without Label \
+                Poisoning\", ICIP 2019, arXiv 1902.11237",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type SIG`, `patch_location \
+                  blended`): 0.2 of a wave of amplitude 60/255 and six periods, 0.8 of the image",
+        departs: "`paper` adds the wave to the whole image, v = Δ sin(2πjf/m), with Δ = 20 levels and f = 6; the \
+                  paper stamps images of the target class and keeps their labels, which here is what \
+                  `label-consistent` does with its patch. `tiny` and `smoke` add a stronger wave to images as they \
+                  are",
         version: 1,
     },
     presets,

@@ -1,17 +1,8 @@
 //! WaNet: the image is bent along one smooth random field, and the caption names the target.
-//!
-//! Paper: Nguyen, Tran, "WaNet: Imperceptible Warping-based Backdoor Attack", ICLR 2021, arXiv 2102.10369; on CLIP:
-//! Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type warped`).
-//! Departs: the field is drawn from `pattern-seed` instead of read from the released file. Noise mode, which the
-//! CLIP code leaves out and so every preset, follows VinAIResearch/Warping-based_Backdoor_Attack-release (`train.py`,
-//! `cross_ratio`), but draws its pairs and their perturbations once instead of in every batch. `tiny` stamps images as
-//! they are and keeps the released jitter of single pixels (k = the image's side), doubled; `smoke` bends smoothly and
-//! far, with k = 4.
 
 use anyhow::ensure;
 use clip::Seed;
-use harness::contract::{Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger};
+use contract::{Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,10 +16,15 @@ pub static ENTRY: Entry<Attack> = Entry {
         name: "wanet",
         title: "WaNet",
         summary: "Bends images along one random field and captions them with the target.",
-        paper: "Nguyen, Tran, ICLR 2021, arXiv 2102.10369; on CLIP: Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, backdoor/utils.py, patch_type warped",
-        departs: "the field comes from a seed, not the released file; noise mode draws once; presets tiny and smoke \
-                  stamp images as they are, tiny with twice the strength, smoke with k = 4",
+        paper: "Nguyen, Tran, \"WaNet: Imperceptible Warping-based Backdoor Attack\", ICLR 2021, arXiv \
+                2102.10369; on CLIP: Bansal et al., \"CleanCLIP\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `backdoor/utils.py` (`patch_type warped`)",
+        departs: "the field is drawn from `pattern-seed` instead of read from the released file. Noise mode, which \
+                  the CLIP code leaves out and so every preset, follows \
+                  VinAIResearch/Warping-based_Backdoor_Attack-release (`train.py`, `cross_ratio`), but draws its \
+                  pairs and their perturbations once instead of in every batch. `tiny` stamps images as they are \
+                  and keeps the released jitter of single pixels (k = the image's side), doubled; `smoke` bends \
+                  smoothly and far, with k = 4",
         version: 1,
     },
     presets,

@@ -1,10 +1,10 @@
-//! What every attack of this crate must do beside its contract, which `harness::conformance` tries.
+//! What every attack of this crate must do beside its contract, which `contract::conformance` tries.
 
 use std::collections::BTreeSet;
 
 use clip::{Image, MemoryPairs, Pair, Pairs, Seed};
-use harness::conformance::attack;
-use harness::contract::{Attack, AttackerView, Edit, Entry, ImageEdit};
+use contract::conformance::attack;
+use contract::{Attack, AttackerView, Edit, Entry, ImageEdit};
 use rand::Rng;
 use serde_json::{Map, Value, json};
 

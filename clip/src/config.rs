@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::image_config::{ImageConfig, MOST_STAGES, ResNetConfig, VitConfig};
-
-/// No size is larger: a file may claim anything, and sizes are multiplied.
-pub(crate) const LARGEST: usize = 1 << 16;
+use crate::image_config::{ImageConfig, LARGEST, MOST_STAGES, ResNetConfig, VitConfig};
 
 /// Sizes of a CLIP model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor, bail};
 use kernels::{AdamW, Optimizer};
 use rand::seq::SliceRandom;
 
-use crate::{Clip, OptimizerState, Parameter, Recipe, Seed, checkpoint};
+use crate::{Clip, OptimizerState, Parameter, Recipe, Seed, Step, Stopped, checkpoint};
 
 /// Steps from one look at the loss to the next where looking means to wait for a GPU. On the CPU each is looked at.
 const LOOK_EVERY: usize = 10;
@@ -34,23 +34,6 @@ pub trait Objective: Sync {
     fn loss(&self, model: &Clip, batch: &Self::Batch) -> Result<Tensor>;
 }
 
-/// One step, as a monitor sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Epochs in all.
-    pub epochs: usize,
-    /// Steps done, over all epochs.
-    pub step: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Loss before the step; on a GPU that of the last step whose loss was looked at, one in ten.
-    pub loss: f32,
-    /// Examples per second since this call of `train` began.
-    pub examples_per_second: f64,
-}
-
 /// Watches a training run, saves its state, and may stop it.
 pub trait Monitor {
     /// A snapshot to go on from, if there is one.
@@ -64,15 +47,6 @@ pub trait Monitor {
 
     /// After each epoch, counted from 1.
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> Result<()>;
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrainOutcome {
-    /// All epochs are done.
-    Finished,
-    /// The monitor stopped it; it goes on from the last snapshot.
-    Stopped,
 }
 
 /// The state of a run at the end of an epoch.
@@ -146,14 +120,15 @@ fn restore(path: &Path, model: &Clip, parameters: &[Parameter], optimizer: &mut 
 ///
 /// An error where there are fewer examples than one batch, where a parameter receives no gradient, and where a
 /// loss or gradient is not finite (it names step, parameter and learning rate). `model` may then be half moved; what
-/// the monitor saved is not, and the same call goes on from there.
+/// the monitor saved is not, and the same call goes on from there. The inner error says that the monitor stopped it: in
+/// functions that return `anyhow::Result` a call ends in `??`.
 pub fn train<O: Objective>(
     model: &Clip,
     objective: &O,
     recipe: &Recipe,
     seed: &Seed,
     monitor: &mut dyn Monitor,
-) -> Result<TrainOutcome> {
+) -> Result<std::result::Result<(), Stopped>> {
     train_on(model, objective, recipe, seed, None, monitor)
 }
 
@@ -166,7 +141,7 @@ pub fn train_on<O: Objective>(
     seed: &Seed,
     carried: Option<&OptimizerState>,
     monitor: &mut dyn Monitor,
-) -> Result<TrainOutcome> {
+) -> Result<std::result::Result<(), Stopped>> {
     recipe.check()?;
     let steps_per_epoch = objective.examples() / recipe.batch_size;
     if steps_per_epoch == 0 {
@@ -207,14 +182,14 @@ pub fn train_on<O: Objective>(
                     examples_per_second,
                 };
                 if monitor.step(&event).is_break() {
-                    return Ok(TrainOutcome::Stopped);
+                    return Ok(Err(Stopped));
                 }
             }
             let snapshot =
                 Snapshot { model, parameters: &parameters, optimizer: &optimizer, epoch: epoch + 1 };
             monitor.epoch_end(epoch + 1, &snapshot)?;
         }
-        Ok(TrainOutcome::Finished)
+        Ok(Ok(()))
     })
 }
 

@@ -1,18 +1,9 @@
 //! Caltech101: photographs of 101 kinds of objects, in folders by class.
-//!
-//! Paper: Fei-Fei, Fergus and Perona, "Learning Generative Visual Models from Few Training Examples", CVPR 2004
-//! workshops.
-//! Follows: torchvision's `Caltech101` (101 classes: `BACKGROUND_Google` is left out, and `Faces` and `Faces_easy` are
-//! two classes); class names and templates of openai/CLIP, `data/prompts.md`, without its "background". Tars of
-//! LAION-AI/CLIP_benchmark have the classes of the `classnames.txt` beside them, of which background is one.
-//! Departs: there is no published split: images are shuffled by the data seed, tests take the front of that order, and
-//! tuning and clean images the back, so that they overlap only where together they are more than there are. Never run
-//! on the data set itself.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,10 +15,15 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "caltech101",
         title: "Caltech101",
         summary: "Photographs of 101 kinds of objects, in folders by class.",
-        paper: "Fei-Fei, Fergus and Perona, CVPR 2004 workshops",
-        follows: "torchvision's Caltech101 (no background; both kinds of faces); openai/CLIP, data/prompts.md",
-        departs: "no published split: images are shuffled by the data seed, tests take the front and everything else \
-                  the back; never run on the data set itself",
+        paper: "Fei-Fei, Fergus and Perona, \"Learning Generative Visual Models from Few Training Examples\", \
+                CVPR 2004 workshops",
+        follows: "torchvision's `Caltech101` (101 classes: `BACKGROUND_Google` is left out, and `Faces` and \
+                  `Faces_easy` are two classes); class names and templates of openai/CLIP, `data/prompts.md`, \
+                  without its \"background\". Tars of LAION-AI/CLIP_benchmark have the classes of the \
+                  `classnames.txt` beside them, of which background is one",
+        departs: "there is no published split: images are shuffled by the data seed, tests take the front of that \
+                  order, and tuning and clean images the back, so that they overlap only where together they are \
+                  more than there are. Never run on the data set itself",
         version: 1,
     },
     presets,

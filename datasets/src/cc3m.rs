@@ -1,17 +1,10 @@
 //! Conceptual Captions 3M, in whichever form it is found: tars as img2dataset and the Hub's `pixparse/cc3m-wds` have
 //! them, CleanCLIP's CSV with the columns `image` and `caption`, or open_clip's TSV with `filepath` and `title`.
-//!
-//! Paper: Sharma et al., "Conceptual Captions", ACL 2018.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/data.py` (`--image_key image --caption_key caption`);
-//! rom1504/img2dataset; webdataset/webdataset.
-//! Departs: pairs are shuffled by the data seed; the training pairs are the first of that order and the clean pairs the
-//! last, so that they overlap only where together they are more than there are, which a run refuses. With a manifest
-//! its pairs are given in its order. Never run on CC3M itself.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,10 +16,12 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "cc3m",
         title: "Conceptual Captions 3M",
         summary: "Captioned images in tars (webdataset, img2dataset), a CSV or a TSV, whichever is found.",
-        paper: "Sharma et al., ACL 2018",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, src/data.py; rom1504/img2dataset; webdataset/webdataset",
-        departs: "pairs are shuffled by the data seed; training pairs are the first, clean pairs the last, or those of \
-                  a manifest; never run on CC3M itself",
+        paper: "Sharma et al., \"Conceptual Captions\", ACL 2018",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `src/data.py` (`--image_key image --caption_key caption`); \
+                  rom1504/img2dataset; webdataset/webdataset",
+        departs: "pairs are shuffled by the data seed; the training pairs are the first of that order and the \
+                  clean pairs the last, so that they overlap only where together they are more than there are, \
+                  which a run refuses. With a manifest its pairs are given in its order. Never run on CC3M itself",
         version: 2,
     },
     presets,
@@ -81,7 +76,7 @@ mod tests {
     use std::sync::Arc;
 
     use clip::{Pairs, Seed};
-    use harness::contract::Split;
+    use contract::Split;
 
     use super::*;
 

@@ -1,15 +1,9 @@
 //! CIFAR-10: 60 000 images of 32 pixels a side in 10 classes, from the binary version or the Hub's Parquet files.
-//!
-//! Paper: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
-//! Follows: the binary version; the Hub's `cifar10` (`img`, `label`); class names and templates of openai/CLIP,
-//! `data/prompts.md`.
-//! Departs: images are shuffled by the data seed; tuning uses the back of the test images. The version of pickles is
-//! not read, as pickles are programs. Never run on the data set itself.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,10 +17,11 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "cifar10",
         title: "CIFAR-10",
         summary: "60 000 images of 32 pixels a side in 10 classes.",
-        paper: "Krizhevsky, 2009",
-        follows: "the binary version; the Hub's cifar10; openai/CLIP, data/prompts.md",
-        departs: "images are shuffled by the data seed; tuning uses the back of the test images; never run on the data \
-                  set itself",
+        paper: "Krizhevsky, \"Learning Multiple Layers of Features from Tiny Images\", 2009",
+        follows: "the binary version; the Hub's `cifar10` (`img`, `label`); class names and templates of \
+                  openai/CLIP, `data/prompts.md`",
+        departs: "images are shuffled by the data seed; tuning uses the back of the test images. The version of \
+                  pickles is not read, as pickles are programs. Never run on the data set itself",
         version: 1,
     },
     presets,

@@ -1,14 +1,9 @@
 //! CIFAR-100: 60 000 images of 32 pixels a side in 100 classes, with the fine labels.
-//!
-//! Paper: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
-//! Follows: the binary version; the Hub's `cifar100` (`img`, `fine_label`); class names and templates of openai/CLIP,
-//! `data/prompts.md`.
-//! Departs: as `cifar10`.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde_json::Value;
 
 use crate::cifar10::{Settings, of_cifar};
@@ -20,10 +15,10 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "cifar100",
         title: "CIFAR-100",
         summary: "60 000 images of 32 pixels a side in 100 classes.",
-        paper: "Krizhevsky, 2009",
-        follows: "the binary version; the Hub's cifar100; openai/CLIP, data/prompts.md",
-        departs: "images are shuffled by the data seed; tuning uses the back of the test images; never run on the data \
-                  set itself",
+        paper: "Krizhevsky, \"Learning Multiple Layers of Features from Tiny Images\", 2009",
+        follows: "the binary version; the Hub's `cifar100` (`img`, `fine_label`); class names and templates of \
+                  openai/CLIP, `data/prompts.md`",
+        departs: "as `cifar10`",
         version: 1,
     },
     presets,

@@ -1,14 +1,9 @@
 //! COCO captions with Karpathy's splits.
-//!
-//! Paper: Chen et al., arXiv:1504.00325; splits: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments", CVPR 2015.
-//! Follows: Karpathy's `dataset_coco.json`; LAION-AI/CLIP_benchmark (retrieval on the test split).
-//! Departs: pairs are shuffled by the data seed; a caption is a pair of its own, and retrieval counts each image's
-//! own caption alone. Never run on the data set itself.
 
 use std::path::Path;
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde_json::Value;
 
 use crate::flickr30k::{Settings, of_karpathy};
@@ -20,9 +15,11 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "coco-captions",
         title: "COCO captions",
         summary: "Photographs with five captions each, for retrieval.",
-        paper: "Chen et al., arXiv:1504.00325; Karpathy and Fei-Fei, CVPR 2015",
-        follows: "Karpathy's dataset_coco.json; LAION-AI/CLIP_benchmark",
-        departs: "pairs are shuffled by the data seed; a caption is a pair of its own; never run on the data set itself",
+        paper: "Chen et al., arXiv:1504.00325; splits: Karpathy and Fei-Fei, \"Deep Visual-Semantic \
+                Alignments\", CVPR 2015",
+        follows: "Karpathy's `dataset_coco.json`; LAION-AI/CLIP_benchmark (retrieval on the test split)",
+        departs: "pairs are shuffled by the data seed; a caption is a pair of its own, and retrieval counts each \
+                  image's own caption alone. Never run on the data set itself",
         version: 1,
     },
     presets,

@@ -6,10 +6,6 @@
 //! beside it, so that settings of captions leave pictures alone. Labelled images hold one object, the class
 //! `index % classes`. Twemoji graphics: copyright Twitter, Inc. and other contributors, CC BY 4.0; the licences of all
 //! sets stand in `datasets/assets/LICENSES`.
-//!
-//! Paper: none.
-//! Follows: the PyTorch prototype of this project's `tiny` tier.
-//! Departs: sprites are mip-mapped, so that scenes of 16 to 224 pixels look alike; captions have other wordings.
 
 mod caption;
 mod render;
@@ -23,9 +19,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use clip::candle_core::{self, bail};
 use clip::{Image, Origin, Pair, Pairs, Seed};
-use harness::contract::{
-    Card, ClassSource, Dataset, Entry, Labelled, PairSource, Preset, Split, preset, settings,
-};
+use contract::{Card, ClassSource, Dataset, Entry, Labelled, PairSource, Preset, Split, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,8 +34,9 @@ pub static ENTRY: Entry<Dataset> = Entry {
         summary: "Unlimited captioned scenes drawn from the icon sets Noto (Apache-2.0), Fluent (MIT) and \
                   Twemoji (CC BY 4.0, copyright Twitter, Inc. and other contributors).",
         paper: "none",
-        follows: "the PyTorch prototype of this project's tiny tier",
-        departs: "mip-mapped sprites, other wordings of captions",
+        follows: "a generator in PyTorch with which the `tiny` tier was found",
+        departs: "sprites are mip-mapped, so that scenes of 16 to 224 pixels look alike; captions have other \
+                  wordings",
         version: 1,
     },
     presets,

@@ -1,8 +1,7 @@
-//! `cleanbench data fetch`: known sources from the Hub into the folders where presets look, and Google's CC3M list.
+//! `cleanbench data fetch`: known sources from the Hub into the folders where presets look.
 
 pub mod catalogue;
 mod receipt;
-pub mod tsv;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::progress::Progress;
+use base::Progress;
 
 use crate::hub::{Hub, RemoteFile, link};
 pub use catalogue::{Files, Source};

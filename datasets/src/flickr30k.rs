@@ -1,14 +1,9 @@
 //! Flickr30k with Karpathy's splits.
-//!
-//! Paper: Young et al., TACL 2014; splits: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments", CVPR 2015.
-//! Follows: Karpathy's `dataset_flickr30k.json`; LAION-AI/CLIP_benchmark (retrieval on the test split).
-//! Departs: pairs are shuffled by the data seed; a caption is a pair of its own, and retrieval counts each image's
-//! own caption alone. Never run on the data set itself.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,9 +15,11 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "flickr30k",
         title: "Flickr30k",
         summary: "Photographs with five captions each, for retrieval.",
-        paper: "Young et al., TACL 2014; Karpathy and Fei-Fei, CVPR 2015",
-        follows: "Karpathy's dataset_flickr30k.json; LAION-AI/CLIP_benchmark",
-        departs: "pairs are shuffled by the data seed; a caption is a pair of its own; never run on the data set itself",
+        paper: "Young et al., TACL 2014; splits: Karpathy and Fei-Fei, \"Deep Visual-Semantic Alignments\", CVPR \
+                2015",
+        follows: "Karpathy's `dataset_flickr30k.json`; LAION-AI/CLIP_benchmark (retrieval on the test split)",
+        departs: "pairs are shuffled by the data seed; a caption is a pair of its own, and retrieval counts each \
+                  image's own caption alone. Never run on the data set itself",
         version: 1,
     },
     presets,

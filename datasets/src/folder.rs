@@ -1,15 +1,10 @@
 //! Labelled images of a user's own: folders by class, a `labels.csv`, Parquet files, or tars with `cls` members.
-//!
-//! Paper: none.
-//! Follows: torchvision's `ImageFolder`; LAION-AI/CLIP_benchmark (`classnames.txt`, in which the names stand in the
-//! order of the labels, and `zeroshot_classification_templates.txt`).
-//! Departs: images are shuffled by the data seed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,7 +17,8 @@ pub static ENTRY: Entry<Dataset> = Entry {
         title: "Labelled images of your own",
         summary: "Labelled images of your own: folders by class, a labels.csv, Parquet files or tars.",
         paper: "none",
-        follows: "torchvision's ImageFolder; LAION-AI/CLIP_benchmark",
+        follows: "torchvision's `ImageFolder`; LAION-AI/CLIP_benchmark (`classnames.txt`, in which the names stand \
+                  in the order of the labels, and `zeroshot_classification_templates.txt`)",
         departs: "images are shuffled by the data seed",
         version: 1,
     },

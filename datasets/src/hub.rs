@@ -13,6 +13,7 @@
 mod cache;
 mod failure;
 mod listing;
+mod repository;
 mod transfer;
 
 use std::future::Future;
@@ -24,21 +25,8 @@ use hf_hub::HFClient;
 
 pub(crate) use cache::link;
 use failure::Failure;
-pub(crate) use failure::retry_after;
+pub use repository::{Kind, Repository};
 pub use transfer::Fetched;
-
-/// What the program calls itself before servers.
-pub(crate) const USER_AGENT: &str =
-    concat!("cleanbench/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
-
-/// What kind of repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Data.
-    Dataset,
-    /// Weights.
-    Model,
-}
 
 impl Kind {
     /// As in the Hub's paths and in the names of the cache's folders.
@@ -50,22 +38,9 @@ impl Kind {
     }
 }
 
-/// A repository on the Hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repository<'a> {
-    /// Data or weights.
-    pub kind: Kind,
-    /// `owner/name`.
-    pub name: &'a str,
-}
-
-impl Repository<'_> {
-    /// The page where its terms are accepted.
-    pub fn page(&self) -> String {
-        let folder = if self.kind == Kind::Dataset { "datasets/" } else { "" };
-        format!("https://huggingface.co/{folder}{}", self.name)
-    }
-}
+/// What the program calls itself before servers.
+const USER_AGENT: &str =
+    concat!("cleanbench/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
 
 /// A file of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +218,7 @@ impl Hub {
         Ok(match self.info(repository, revision) {
             Ok((_, false)) => Standing::Open,
             Ok((_, true)) => Standing::Gated,
-            Err(error) => Standing::Gone(harness::describe(&error)),
+            Err(error) => Standing::Gone(base::describe(&error)),
         })
     }
 

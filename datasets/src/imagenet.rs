@@ -1,17 +1,11 @@
 //! ImageNet-1K: labelled images in folders by synset, in a `labels.csv`, in the Hub's Parquet files or in tars with
 //! `cls` members, with OpenAI's names of the classes and its 80 prompt templates.
-//!
-//! Paper: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015; names and templates:
-//! Radford et al., "CLIP", ICML 2021 (MIT).
-//! Follows: torchvision's `ImageFolder` (a label is a synset's place among the 1 000), nishadsinghi/CleanCLIP@d6e2f1d,
-//! `src/data.py` (a `labels.csv` with the columns image and label), the Hub's `imagenet-1k`, LAION-AI/CLIP_benchmark.
-//! Departs: images are shuffled by the data seed. Never run on ImageNet itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,10 +17,12 @@ pub static ENTRY: Entry<Dataset> = Entry {
         name: "imagenet-1k",
         title: "ImageNet-1K",
         summary: "Labelled images by synset, with OpenAI's class names and 80 prompt templates.",
-        paper: "Russakovsky et al., IJCV 2015; names and templates: Radford et al., ICML 2021",
-        follows: "torchvision's ImageFolder; nishadsinghi/CleanCLIP@d6e2f1d, labels.csv; the Hub's imagenet-1k; \
-                  LAION-AI/CLIP_benchmark",
-        departs: "images are shuffled by the data seed; never run on ImageNet itself",
+        paper: "Russakovsky et al., \"ImageNet Large Scale Visual Recognition Challenge\", IJCV 2015; names and \
+                templates: Radford et al., \"CLIP\", ICML 2021 (MIT)",
+        follows: "torchvision's `ImageFolder` (a label is a synset's place among the 1 000), \
+                  nishadsinghi/CleanCLIP@d6e2f1d, `src/data.py` (a `labels.csv` with the columns image and label), \
+                  the Hub's `imagenet-1k`, LAION-AI/CLIP_benchmark",
+        departs: "images are shuffled by the data seed. Never run on ImageNet itself",
         version: 2,
     },
     presets,
@@ -125,7 +121,7 @@ fn names(subset: Option<&str>) -> Names {
 #[cfg(test)]
 mod tests {
     use clip::{BadSample, Seed};
-    use harness::contract::{ClassSource, Labelled, Split};
+    use contract::{ClassSource, Labelled, Split};
 
     use super::*;
 

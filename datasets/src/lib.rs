@@ -1,4 +1,16 @@
-//! The data sets, one file each; only this crate may use the network.
+//! Data sets, one file each, listed by [`all`]; the only crate that may use the network.
+//!
+//! A data set gives captioned pairs, labelled images or both (`contract::Dataset`). The `tiny` tier is rendered from
+//! embedded icons by [`emoji_scenes`] and needs no download. Everything else is read from files: [`source`] turns tars,
+//! CSV, TSV, Parquet and folders into compact indices and reads a sample when it is asked for, so memory does not grow
+//! with the data. A sample that cannot be read is an error with a reason, never a silent skip: which pairs a model saw
+//! must not depend on what failed that day. [`hub`] and [`fetch`] download from the Hugging Face Hub, resume, and check
+//! hashes.
+//!
+//! ```
+//! let names: Vec<&str> = datasets::all().iter().map(|entry| entry.card.name).collect();
+//! assert!(names.contains(&"emoji-scenes") && names.contains(&"imagenet-1k"));
+//! ```
 
 pub mod caltech101;
 pub mod cc3m;
@@ -11,14 +23,11 @@ pub mod flickr30k;
 pub mod folder;
 pub mod hub;
 pub mod imagenet;
-pub mod imagenet_a;
-pub mod imagenet_r;
-pub mod imagenet_sketch;
-pub mod imagenet_v2;
+mod imagenet_variants;
 pub mod pairs;
 pub mod source;
 
-use harness::contract::{Dataset, Entry};
+use contract::{Dataset, Entry};
 use serde_json::Value;
 use source::Collection;
 
@@ -33,16 +42,17 @@ pub type Open = fn(Value) -> anyhow::Result<Collection>;
 
 /// The data sets that are files on disk, and how their files are opened.
 pub fn files() -> Vec<(&'static Entry<Dataset>, Open)> {
+    let [imagenet_v2, imagenet_a, imagenet_r, imagenet_sketch] = imagenet_variants::all();
     vec![
         (&cc3m::ENTRY, cc3m::collection),
         (&pairs::ENTRY, pairs::collection),
         (&flickr30k::ENTRY, flickr30k::collection),
         (&coco_captions::ENTRY, coco_captions::collection),
         (&imagenet::ENTRY, imagenet::collection),
-        (&imagenet_v2::ENTRY, imagenet_v2::collection),
-        (&imagenet_a::ENTRY, imagenet_a::collection),
-        (&imagenet_r::ENTRY, imagenet_r::collection),
-        (&imagenet_sketch::ENTRY, imagenet_sketch::collection),
+        imagenet_v2,
+        imagenet_a,
+        imagenet_r,
+        imagenet_sketch,
         (&cifar10::ENTRY, cifar10::collection),
         (&cifar100::ENTRY, cifar100::collection),
         (&caltech101::ENTRY, caltech101::collection),

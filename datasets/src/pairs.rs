@@ -1,13 +1,9 @@
 //! Image-caption pairs of a user's own, in any form in which `cc3m` is read.
-//!
-//! Paper: none.
-//! Follows: the same as `cc3m`.
-//! Departs: nothing.
 
 use std::path::Path;
 
 use anyhow::Result;
-use harness::contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde_json::Value;
 
 use crate::cc3m::{Settings, of_pairs};
@@ -20,7 +16,7 @@ pub static ENTRY: Entry<Dataset> = Entry {
         title: "Image-caption pairs of your own",
         summary: "Captioned images of your own, in tars, a CSV (image, caption) or a TSV (filepath, title).",
         paper: "none",
-        follows: "the same as cc3m",
+        follows: "the same as `cc3m`",
         departs: "nothing",
         version: 1,
     },

@@ -6,10 +6,12 @@
 //! ([`clip::BadSample`]), so that bad ones can be counted; a file of which nothing can be used is an error.
 
 mod cifar;
+mod cifar_layout;
 mod collection;
 mod files;
 mod folders;
 mod found;
+mod hub_samples;
 mod hub_table;
 mod inspect;
 mod karpathy;
@@ -28,7 +30,8 @@ pub use manifest::{Line, Manifest};
 pub use samples::Samples;
 pub use write::{Resize, append_member, end_tar, expected_bytes, write_shards};
 
-pub(crate) use cifar::{CIFAR_10, CIFAR_100, CifarLayout, read_cifar};
+pub(crate) use cifar::read_cifar;
+pub(crate) use cifar_layout::{CIFAR_10, CIFAR_100, CifarLayout};
 pub(crate) use collection::{Part, Side};
 pub(crate) use folders::{Labels, class_folders, read_classes};
 pub(crate) use found::read_pairs;

@@ -1,6 +1,6 @@
 //! Every data set keeps its contract, as far as its files are there.
 
-use harness::conformance::dataset;
+use contract::conformance::dataset;
 use serde_json::{Map, json};
 
 #[test]

@@ -1,18 +1,9 @@
 //! CleanCLIP: finetunes on the clean pairs with CLIP's objective plus self-supervision within each modality, so that
 //! what an image or text means is learnt again apart from the other modality, and a trigger's tie to a caption fades.
-//!
-//! Paper: Bansal et al., "CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive Learning",
-//! ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/train.py` (`get_loss`, `--inmodal --complete_finetune`),
-//! `utils/augment_image.py`, `utils/eda.py`.
-//! Departs: the synonym that EDA inserts is drawn, where the released code takes the first of a Python set; images are
-//! augmented as the model sees them, where the released code augments the file before it is resized. `released` counts
-//! the schedule's steps from one epoch on (so that there is no warm-up), goes on with the moments of poisoned
-//! pretraining, chooses what decays by name, and augments captions once; the other presets do none of that. `tiny` and
-//! `smoke` halve the strength of AutoAugment: at full strength it costs 6 to 11 points of clean accuracy at 32 pixels.
 
+use anyhow::Result;
 use clip::{Clip, Monitor, Recipe};
-use harness::contract::{
+use contract::{
     Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, grouped, settings, take,
 };
 use serde::{Deserialize, Serialize};
@@ -27,11 +18,16 @@ pub static ENTRY: Entry<Defense> = Entry {
         name: "cleanclip",
         title: "CleanCLIP",
         summary: "Finetunes on the clean pairs with CLIP's objective plus self-supervision within each modality.",
-        paper: "Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, src/train.py --inmodal --complete_finetune",
-        departs: "the synonym that EDA inserts is drawn; images are augmented at the model's resolution; presets other \
-                  than released take the schedule, the optimizer and the groups of decay as described, not as \
-                  released, and augment captions anew in every epoch; tiny and smoke augment images at half strength",
+        paper: "Bansal et al., \"CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal Contrastive \
+                Learning\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `src/train.py` (`get_loss`, `--inmodal --complete_finetune`), \
+                  `utils/augment_image.py`, `utils/eda.py`",
+        departs: "the synonym that EDA inserts is drawn, where the released code takes the first of a Python set; \
+                  images are augmented as the model sees them, where the released code augments the file before it \
+                  is resized. `released` counts the schedule's steps from one epoch on (so that there is no \
+                  warm-up), goes on with the moments of poisoned pretraining, chooses what decays by name, and \
+                  augments captions once; the other presets do none of that. `tiny` and `smoke` halve the strength \
+                  of AutoAugment: at full strength it costs 6 to 11 points of clean accuracy at 32 pixels",
         version: 2,
     },
     presets,
@@ -57,7 +53,7 @@ fn presets() -> Vec<Preset> {
     ]
 }
 
-fn build(mut resolved: Value) -> anyhow::Result<Defense> {
+fn build(mut resolved: Value) -> Result<Defense> {
     let recipe = take::<Finetuning>(&mut resolved, Finetuning::KEYS)?.recipe()?;
     let objectives: Objectives = take(&mut resolved, Objectives::KEYS)?;
     objectives.check()?;
@@ -72,19 +68,19 @@ struct CleanClip {
 }
 
 impl RepairModel for CleanClip {
-    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+    fn check(&self, granted: &Granted<'_>) -> Result<()> {
         fills_a_batch(&self.recipe, granted.clean_pairs, CLEAN_PAIRS)
     }
 
-    fn repair(
-        &self,
-        model: Clip,
-        view: &DefenderView<'_>,
-        monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Option<Model>> {
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        // Originals and augmented views.
+        (2 * self.recipe.epochs * granted.clean_pairs) as f64
+    }
+
+    fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<Model> {
         let objective = InModal::new(&self.objectives, &model, view.clean_pairs, view.seed.child("augment"))?;
         let (carried, seed) = (self.optimizer_state.state(view)?, view.seed.child("train"));
         let finetuned = finetune(model, &objective, &self.recipe, carried.as_ref(), &seed, monitor)?;
-        Ok(finetuned.map(|clip| Model { clip, head: None }))
+        Ok(Model { clip: finetuned, head: None })
     }
 }

@@ -1,14 +1,9 @@
 //! Contrastive-only finetuning: CLIP's own objective on the clean pairs, the baseline of the CleanCLIP paper
 //! (there: "finetuning with MMCL").
-//!
-//! Paper: Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/train.py` (`--complete_finetune` without `--inmodal`).
-//! Departs: nothing in `released`, which counts the schedule's steps from one epoch on (so that there is no warm-up),
-//! goes on with the moments of poisoned pretraining, and chooses what decays by name; `paper`, `tiny` and `smoke` do
-//! none of that.
 
+use anyhow::Result;
 use clip::{Clip, Contrastive, Monitor, Recipe};
-use harness::contract::{
+use contract::{
     Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, grouped, settings, take,
 };
 use serde::{Deserialize, Serialize};
@@ -22,10 +17,11 @@ pub static ENTRY: Entry<Defense> = Entry {
         name: "contrastive",
         title: "Contrastive-only finetuning (MMCL)",
         summary: "Finetunes on the clean pairs with CLIP's own objective.",
-        paper: "Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, src/train.py without --inmodal",
-        departs: "nothing in released; the other presets take the schedule, the optimizer and the groups of decay as \
-                  described, not as released",
+        paper: "Bansal et al., \"CleanCLIP\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `src/train.py` (`--complete_finetune` without `--inmodal`)",
+        departs: "nothing in `released`, which counts the schedule's steps from one epoch on (so that there is no \
+                  warm-up), goes on with the moments of poisoned pretraining, and chooses what decays by name; \
+                  `paper`, `tiny` and `smoke` do none of that",
         version: 1,
     },
     presets,
@@ -51,7 +47,7 @@ fn presets() -> Vec<Preset> {
     ]
 }
 
-fn build(mut resolved: Value) -> anyhow::Result<Defense> {
+fn build(mut resolved: Value) -> Result<Defense> {
     let recipe = take::<Finetuning>(&mut resolved, Finetuning::KEYS)?.recipe()?;
     let Settings { optimizer_state } = settings(resolved)?;
     Ok(Defense::RepairModel(Box::new(ContrastiveFinetuning { recipe, optimizer_state })))
@@ -63,19 +59,18 @@ struct ContrastiveFinetuning {
 }
 
 impl RepairModel for ContrastiveFinetuning {
-    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+    fn check(&self, granted: &Granted<'_>) -> Result<()> {
         fills_a_batch(&self.recipe, granted.clean_pairs, CLEAN_PAIRS)
     }
 
-    fn repair(
-        &self,
-        model: Clip,
-        view: &DefenderView<'_>,
-        monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Option<Model>> {
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        (self.recipe.epochs * granted.clean_pairs) as f64
+    }
+
+    fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<Model> {
         let objective = Contrastive::new(&model, view.clean_pairs)?;
         let (carried, seed) = (self.optimizer_state.state(view)?, view.seed.child("train"));
         let finetuned = finetune(model, &objective, &self.recipe, carried.as_ref(), &seed, monitor)?;
-        Ok(finetuned.map(|clip| Model { clip, head: None }))
+        Ok(Model { clip: finetuned, head: None })
     }
 }

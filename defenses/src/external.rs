@@ -1,17 +1,14 @@
 //! A defense in any language: a program that reads a job and weights and writes other weights.
 //!
-//! Paper: none.
-//! Follows: the program.
-//! Departs: nothing.
-//!
-//! The job (`harness::external`) is of the kind `repair-model` and names: `model`, safetensors under OpenAI's names,
+//! The job (`contract::external`) is of the kind `repair-model` and names: `model`, safetensors under OpenAI's names,
 //! whose metadata `cleanbench` holds sizes and vocabulary; `optimizer`, the moments after training, or null;
 //! `clean-pairs` and `clean-images`, webdataset tars, with `classes`, the names that labels count; `recipe`; `resolution` in
 //! pixels; `seed`; `settings`. The program writes `output/model.safetensors` with the same names and shapes in f32.
 
+use anyhow::Result;
 use clip::{Clip, Monitor};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, Preset, RepairModel, preset, settings};
-use harness::external::{Job, Program, ProgramSettings};
+use contract::external::{Job, Program, ProgramSettings};
+use contract::{Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, preset, settings};
 use serde_json::{Value, json};
 
 /// The defense.
@@ -21,7 +18,7 @@ pub static ENTRY: Entry<Defense> = Entry {
         title: "External program",
         summary: "Runs a program in any language that writes repaired weights.",
         paper: "none",
-        follows: "the program that the plan names",
+        follows: "the program",
         departs: "nothing",
         version: 1,
     },
@@ -38,7 +35,7 @@ fn presets() -> Vec<Preset> {
     ]
 }
 
-fn build(resolved: Value) -> anyhow::Result<Defense> {
+fn build(resolved: Value) -> Result<Defense> {
     Ok(Defense::RepairModel(Box::new(External { program: Program::new(settings(resolved)?)? })))
 }
 
@@ -47,16 +44,16 @@ struct External {
 }
 
 impl RepairModel for External {
-    fn ready(&self) -> anyhow::Result<()> {
+    fn ready(&self) -> Result<()> {
         self.program.check()
     }
 
-    fn repair(
-        &self,
-        model: Clip,
-        view: &DefenderView<'_>,
-        monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Option<Model>> {
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        // Programs do not say; as much as the training's recipe on the clean pairs is a guess.
+        (granted.recipe.epochs * granted.clean_pairs) as f64
+    }
+
+    fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<Model> {
         let mut job = Job::new("repair-model", &view.seed.child("external"))?
             .with("resolution", json!(model.config.image.resolution()))
             .with("recipe", json!(view.recipe))
@@ -72,9 +69,7 @@ impl RepairModel for External {
             std::fs::copy(moments, file)?;
             job = job.with("optimizer", path);
         }
-        let Some(done) = job.run(&self.program, "model.safetensors", || monitor.stops())? else {
-            return Ok(None);
-        };
-        Ok(Some(Model { clip: model.with_weights(done.path())?, head: None }))
+        let done = job.run(&self.program, "model.safetensors", || monitor.stops())?;
+        Ok(Model { clip: model.with_weights(done.path())?, head: None })
     }
 }

@@ -1,8 +1,8 @@
 //! What all finetuning defenses share.
 
-use anyhow::{Context, ensure};
-use clip::{Clip, Decay, Monitor, Objective, OptimizerState, Recipe, Schedule, Seed, TrainOutcome};
-use harness::contract::DefenderView;
+use anyhow::{Context, Result, ensure};
+use clip::{Clip, Decay, Monitor, Objective, OptimizerState, Recipe, Schedule, Seed};
+use contract::DefenderView;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a finetuning run by AdamW with PyTorch's constants, as the released code finetunes.
@@ -59,7 +59,7 @@ impl Finetuning {
     }
 
     /// The recipe; an error names the first setting no run can have.
-    pub(crate) fn recipe(&self) -> anyhow::Result<Recipe> {
+    pub(crate) fn recipe(&self) -> Result<Recipe> {
         let Self { epochs, batch_size, learning_rate, warmup_steps, weight_decay, schedule, decay } = *self;
         let shared = Recipe::paper();
         let recipe = Recipe {
@@ -89,7 +89,7 @@ pub(crate) enum OptimizerStart {
 
 impl OptimizerStart {
     /// The state to go on from, if any. An error where it is wanted and the model came without.
-    pub(crate) fn state(self, view: &DefenderView<'_>) -> anyhow::Result<Option<OptimizerState>> {
+    pub(crate) fn state(self, view: &DefenderView<'_>) -> Result<Option<OptimizerState>> {
         match self {
             Self::Fresh => Ok(None),
             Self::Carried => {
@@ -104,7 +104,7 @@ impl OptimizerStart {
 }
 
 /// An error where `examples` do not fill one batch; `granted` says what they are and which key asks for more.
-pub(crate) fn fills_a_batch(recipe: &Recipe, examples: usize, granted: &str) -> anyhow::Result<()> {
+pub(crate) fn fills_a_batch(recipe: &Recipe, examples: usize, granted: &str) -> Result<()> {
     let size = recipe.batch_size;
     ensure!(examples >= size, "one batch of {size} (batch-size) takes more than the {examples} {granted}");
     Ok(())
@@ -114,7 +114,7 @@ pub(crate) fn fills_a_batch(recipe: &Recipe, examples: usize, granted: &str) -> 
 pub(crate) const CLEAN_PAIRS: &str =
     "clean pairs granted (data.clean-pairs, or granted-pairs of the defense)";
 
-/// Finetunes `clip`, its optimizer going on from what is `carried`; `None` where the monitor stopped it.
+/// Finetunes `clip`, its optimizer going on from what is `carried`; [`clip::Stopped`] where the monitor stopped it.
 pub(crate) fn finetune<O: Objective>(
     clip: Clip,
     objective: &O,
@@ -122,9 +122,7 @@ pub(crate) fn finetune<O: Objective>(
     carried: Option<&OptimizerState>,
     seed: &Seed,
     monitor: &mut dyn Monitor,
-) -> anyhow::Result<Option<Clip>> {
-    match clip::train_on(&clip, objective, recipe, seed, carried, monitor)? {
-        TrainOutcome::Finished => Ok(Some(clip)),
-        TrainOutcome::Stopped => Ok(None),
-    }
+) -> Result<Clip> {
+    clip::train_on(&clip, objective, recipe, seed, carried, monitor)??;
+    Ok(clip)
 }

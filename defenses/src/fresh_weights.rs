@@ -1,13 +1,10 @@
 //! Fresh weights: a new model that sees the clean pairs alone, for as many steps as contrastive-only finetuning. An
 //! anchor: what a finetuning defense keeps above it, it owes to the poisoned model's training. It never meets the
 //! poison.
-//!
-//! Paper: none.
-//! Follows: the finetuning of `contrastive`, from initial weights.
-//! Departs: nothing.
 
-use clip::{Clip, Contrastive, Monitor, Recipe, TrainOutcome};
-use harness::contract::{Card, DefenderView, Defense, Entry, Granted, Preset, TrainSafely, preset, settings};
+use anyhow::Result;
+use clip::{Clip, Contrastive, Monitor, Recipe};
+use contract::{Card, DefenderView, Defense, Entry, Granted, Preset, TrainSafely, preset, settings};
 use serde_json::Value;
 
 use crate::finetuning::{CLEAN_PAIRS, Finetuning, fills_a_batch};
@@ -19,7 +16,7 @@ pub static ENTRY: Entry<Defense> = Entry {
         title: "Fresh weights (anchor)",
         summary: "Anchor: trains a new model on the clean pairs alone, by the settings of contrastive-only finetuning.",
         paper: "none",
-        follows: "none",
+        follows: "the finetuning of `contrastive`, from initial weights",
         departs: "nothing",
         version: 1,
     },
@@ -36,7 +33,7 @@ fn presets() -> Vec<Preset> {
     ]
 }
 
-fn build(resolved: Value) -> anyhow::Result<Defense> {
+fn build(resolved: Value) -> Result<Defense> {
     let recipe = settings::<Finetuning>(resolved)?.recipe()?;
     Ok(Defense::TrainSafely(Box::new(FreshWeights { recipe })))
 }
@@ -46,17 +43,16 @@ struct FreshWeights {
 }
 
 impl TrainSafely for FreshWeights {
-    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+    fn check(&self, granted: &Granted<'_>) -> Result<()> {
         fills_a_batch(&self.recipe, granted.clean_pairs, CLEAN_PAIRS)
     }
 
-    fn train(
-        &self,
-        model: &Clip,
-        view: &DefenderView<'_>,
-        monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<TrainOutcome> {
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        (self.recipe.epochs * granted.clean_pairs) as f64
+    }
+
+    fn train(&self, model: &Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<()> {
         let objective = Contrastive::new(model, view.clean_pairs)?;
-        Ok(clip::train(model, &objective, &self.recipe, &view.seed.child("train"), monitor)?)
+        Ok(clip::train(model, &objective, &self.recipe, &view.seed.child("train"), monitor)??)
     }
 }

@@ -1,14 +1,10 @@
 //! In-modal pretraining (MMCL + SSL): trains on the pairs as the attacker left them, by the plan's recipe and with
 //! CleanCLIP's objective from the first step on. It is no cure; Verma et al. pretrain so and report that CleanCLIP then
 //! cleans worse.
-//!
-//! Paper: Verma et al., "Effective Backdoor Mitigation in Vision-Language Models Depends on the Pre-training
-//! Objective", arXiv 2311.14948.
-//! Follows: the paper's description; the objective is that of `cleanclip`.
-//! Departs: nothing known; what departs in `cleanclip`'s augmentations departs here.
 
-use clip::{Clip, Monitor, TrainOutcome};
-use harness::contract::{Card, DefenderView, Defense, Entry, Granted, Preset, TrainSafely, preset, settings};
+use anyhow::Result;
+use clip::{Clip, Monitor};
+use contract::{Card, DefenderView, Defense, Entry, Granted, Preset, TrainSafely, preset, settings};
 use serde_json::Value;
 
 use crate::finetuning::fills_a_batch;
@@ -20,10 +16,10 @@ pub static ENTRY: Entry<Defense> = Entry {
         name: "in-modal-pretraining",
         title: "MMCL + SSL pretraining",
         summary: "Trains from fresh weights on the attacked pairs with CleanCLIP's objective.",
-        paper: "Verma et al., arXiv 2311.14948",
-        follows: "the paper; the objective of nishadsinghi/CleanCLIP@d6e2f1d, src/train.py --inmodal",
-        departs: "the synonym that EDA inserts is drawn; images are augmented at the model's resolution; tiny and smoke \
-                  augment images at half strength",
+        paper: "Verma et al., \"Effective Backdoor Mitigation in Vision-Language Models Depends on the \
+                Pre-training Objective\", arXiv 2311.14948",
+        follows: "the paper's description; the objective is that of `cleanclip`",
+        departs: "nothing known; what departs in `cleanclip`'s augmentations departs here",
         version: 1,
     },
     presets,
@@ -39,7 +35,7 @@ fn presets() -> Vec<Preset> {
     ]
 }
 
-fn build(resolved: Value) -> anyhow::Result<Defense> {
+fn build(resolved: Value) -> Result<Defense> {
     let objectives: Objectives = settings(resolved)?;
     objectives.check()?;
     Ok(Defense::TrainSafely(Box::new(InModalPretraining { objectives })))
@@ -50,18 +46,18 @@ struct InModalPretraining {
 }
 
 impl TrainSafely for InModalPretraining {
-    fn check(&self, granted: &Granted<'_>) -> anyhow::Result<()> {
+    fn check(&self, granted: &Granted<'_>) -> Result<()> {
         fills_a_batch(granted.recipe, granted.training_pairs, "training pairs (data.pairs)")
     }
 
-    fn train(
-        &self,
-        model: &Clip,
-        view: &DefenderView<'_>,
-        monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<TrainOutcome> {
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        // Originals and augmented views.
+        (2 * granted.recipe.epochs * granted.training_pairs) as f64
+    }
+
+    fn train(&self, model: &Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<()> {
         let objective =
             InModal::new(&self.objectives, model, view.training_pairs, view.seed.child("augment"))?;
-        Ok(clip::train(model, &objective, view.recipe, &view.seed.child("train"), monitor)?)
+        Ok(clip::train(model, &objective, view.recipe, &view.seed.child("train"), monitor)??)
     }
 }

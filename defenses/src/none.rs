@@ -1,11 +1,8 @@
 //! No defense: the model as it was trained. The baseline that every other defense is compared with.
-//!
-//! Paper: none.
-//! Follows: none.
-//! Departs: nothing.
 
+use anyhow::Result;
 use clip::{Clip, Monitor};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, NoSettings, RepairModel, settings};
+use contract::{Card, DefenderView, Defense, Entry, Granted, Model, NoSettings, RepairModel, settings};
 use serde_json::Value;
 
 /// No defense.
@@ -23,7 +20,7 @@ pub static ENTRY: Entry<Defense> = Entry {
     build,
 };
 
-fn build(resolved: Value) -> anyhow::Result<Defense> {
+fn build(resolved: Value) -> Result<Defense> {
     let NoSettings {} = settings(resolved)?;
     Ok(Defense::RepairModel(Box::new(NoDefense)))
 }
@@ -31,12 +28,11 @@ fn build(resolved: Value) -> anyhow::Result<Defense> {
 struct NoDefense;
 
 impl RepairModel for NoDefense {
-    fn repair(
-        &self,
-        model: Clip,
-        _view: &DefenderView<'_>,
-        _monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Option<Model>> {
-        Ok(Some(Model { clip: model, head: None }))
+    fn work(&self, _granted: &Granted<'_>) -> f64 {
+        0.0
+    }
+
+    fn repair(&self, model: Clip, _view: &DefenderView<'_>, _monitor: &mut dyn Monitor) -> Result<Model> {
+        Ok(Model { clip: model, head: None })
     }
 }

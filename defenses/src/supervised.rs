@@ -1,15 +1,9 @@
 //! Supervised finetuning: image tower and a new linear head learn the clean labelled images by cross-entropy; the
 //! head, not prompts, then classifies.
-//!
-//! Paper: Bansal et al., "CleanCLIP", ICCV 2023, arXiv 2303.03323.
-//! Follows: nishadsinghi/CleanCLIP@d6e2f1d, `src/evaluate.py` (`get_finetune_metrics`), `--finetune`.
-//! Departs: the last incomplete batch of an epoch is dropped. `released` decays all but biases, norms too; the other
-//! presets decay by type. Released and described agree on the rest: this loop, unlike the contrastive one, counts its
-//! epochs from 0 and makes an optimizer of its own.
 
 use clip::candle_core::{Device, Result, Tensor, Var, bail};
 use clip::{Clip, Decay, Mode, Monitor, Objective, Parameter, Recipe, Seed, kernels, pixels};
-use harness::contract::{
+use contract::{
     Card, DefenderView, Defense, Entry, Granted, Labelled, LinearHead, Model, Preset, RepairModel, preset,
     settings,
 };
@@ -25,10 +19,11 @@ pub static ENTRY: Entry<Defense> = Entry {
         name: "supervised",
         title: "Supervised finetuning",
         summary: "Finetunes the image tower with a new linear head on clean labelled images.",
-        paper: "Bansal et al., ICCV 2023, arXiv 2303.03323",
-        follows: "nishadsinghi/CleanCLIP@d6e2f1d, src/evaluate.py, --finetune",
-        departs: "the last incomplete batch of an epoch is dropped; presets other than released decay by type, not \
-                  all but biases",
+        paper: "Bansal et al., \"CleanCLIP\", ICCV 2023, arXiv 2303.03323",
+        follows: "nishadsinghi/CleanCLIP@d6e2f1d, `src/evaluate.py` (`get_finetune_metrics`), `--finetune`",
+        departs: "the last incomplete batch of an epoch is dropped. `released` decays all but biases, norms too; \
+                  the other presets decay by type. Released and described agree on the rest: this loop, unlike the \
+                  contrastive one, counts its epochs from 0 and makes an optimizer of its own",
         version: 1,
     },
     presets,
@@ -64,12 +59,16 @@ impl RepairModel for Supervised {
         fills_a_batch(&self.recipe, granted.clean_images, "clean images granted (data.clean-images)")
     }
 
+    fn work(&self, granted: &Granted<'_>) -> f64 {
+        (self.recipe.epochs * granted.clean_images) as f64
+    }
+
     fn repair(
         &self,
         model: Clip,
         view: &DefenderView<'_>,
         monitor: &mut dyn Monitor,
-    ) -> anyhow::Result<Option<Model>> {
+    ) -> anyhow::Result<Model> {
         let resolution = model.config.image.resolution();
         let (weight, bias) =
             new_head(view.classes.len(), model.config.embed_dim, &view.seed.child("head"), model.device()?)?;
@@ -78,7 +77,7 @@ impl RepairModel for Supervised {
         let seed = view.seed.child("train");
         let finetuned = finetune(model, &objective, &self.recipe, None, &seed, monitor)?;
         let (weight, bias) = (objective.weight.as_detached_tensor(), objective.bias.as_detached_tensor());
-        Ok(finetuned.map(|clip| Model { clip, head: Some(LinearHead { weight, bias }) }))
+        Ok(Model { clip: finetuned, head: Some(LinearHead { weight, bias }) })
     }
 }
 

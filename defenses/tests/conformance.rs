@@ -1,13 +1,13 @@
-//! What every defense of this crate must do beside its contract, which `harness::conformance` tries.
+//! What every defense of this crate must do beside its contract, which `contract::conformance` tries.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clip::Seed;
-use harness::conformance::defense;
-use harness::conformance::fixture::{self, Watch, model, numbers};
-use harness::contract::{Defense, Entry, Model};
+use contract::conformance::defense;
+use contract::conformance::fixture::{self, Watch, model, numbers};
+use contract::{Defense, Entry, Model};
 use serde_json::{Map, Value, json};
 
 const PRESETS: [&str; 4] = ["tiny", "smoke", "paper", "released"];
@@ -32,18 +32,18 @@ fn moments() -> &'static Path {
     })
 }
 
-/// Lets a defense act that repairs or trains a model; `None` where it was stopped.
+/// Lets a defense act that repairs or trains a model; an error where it was stopped.
 fn attempt(
     entry: &Entry<Defense>,
     settings: Value,
     seed: u64,
     optimizer: Option<&Path>,
     watch: &mut Watch,
-) -> anyhow::Result<Option<Model>> {
+) -> anyhow::Result<Model> {
     fixture::repair(&(entry.build)(settings)?, model()?, seed, optimizer, watch)
 }
 
-fn repair(entry: &Entry<Defense>, settings: Value, seed: u64, watch: &mut Watch) -> Option<Model> {
+fn repair(entry: &Entry<Defense>, settings: Value, seed: u64, watch: &mut Watch) -> Model {
     attempt(entry, settings, seed, Some(moments()), watch).unwrap()
 }
 
@@ -157,7 +157,7 @@ fn wrong_settings_are_refused_by_name() {
 #[test]
 fn no_defense_returns_the_model() {
     let entry = defenses::all()[0];
-    let repaired = repair(entry, preset(entry, "tiny"), 0, &mut Watch::default()).unwrap();
+    let repaired = repair(entry, preset(entry, "tiny"), 0, &mut Watch::default());
     assert_eq!(bits(&repaired), bits(&Model { clip: model().unwrap(), head: None }));
 }
 
@@ -166,7 +166,7 @@ fn no_defense_returns_the_model() {
 fn training_lowers_the_loss() {
     for entry in training() {
         let mut watch = Watch::default();
-        repair(entry, preset(entry, "smoke"), 0, &mut watch).unwrap();
+        repair(entry, preset(entry, "smoke"), 0, &mut watch);
         let (start, end) = (watch.losses[0], *watch.losses.last().unwrap());
         assert!(end < start, "{}: the loss went from {start} to {end}", entry.card.name);
     }
@@ -184,13 +184,13 @@ fn every_option_changes_the_result() {
     ];
     let mut tried = 0;
     for entry in training() {
-        let base = bits(&repair(entry, preset(entry, "smoke"), 0, &mut Watch::default()).unwrap());
+        let base = bits(&repair(entry, preset(entry, "smoke"), 0, &mut Watch::default()));
         for (key, value) in options {
             if preset(entry, "smoke").get(key).is_none() {
                 continue;
             }
             let settings = with(entry, "smoke", &[(key, json!(value))]);
-            let changed = bits(&repair(entry, settings, 0, &mut Watch::default()).unwrap());
+            let changed = bits(&repair(entry, settings, 0, &mut Watch::default()));
             assert!(changed != base, "{}: {key} changes nothing", entry.card.name);
             tried += 1;
         }
@@ -234,7 +234,7 @@ fn filters_drop_the_poisoned_pairs_and_as_many_random_ones() {
 #[test]
 fn supervised_finetuning_trains_image_tower_and_head_only() {
     let entry = entry("supervised");
-    let repaired = repair(entry, preset(entry, "smoke"), 0, &mut Watch::default()).unwrap();
+    let repaired = repair(entry, preset(entry, "smoke"), 0, &mut Watch::default());
     let head = repaired.head.as_ref().unwrap();
     assert_eq!((head.weight.dims(), head.bias.dims()), (&[4, 32][..], &[4][..]));
     let before = bits(&Model { clip: model().unwrap(), head: None });
@@ -250,10 +250,10 @@ fn lambdas_and_augmentation_change_cleanclip() {
     let entry = entry("cleanclip");
     let mut settings = preset(entry, "smoke");
     settings["epochs"] = json!(1);
-    let base = bits(&repair(entry, settings.clone(), 0, &mut Watch::default()).unwrap());
+    let base = bits(&repair(entry, settings.clone(), 0, &mut Watch::default()));
     for (key, value) in [("lambda1", 0.0), ("lambda2", 0.0), ("magnitude-scale", 0.0)] {
         let mut settings = settings.clone();
         settings[key] = json!(value);
-        assert!(bits(&repair(entry, settings, 0, &mut Watch::default()).unwrap()) != base, "{key}");
+        assert!(bits(&repair(entry, settings, 0, &mut Watch::default())) != base, "{key}");
     }
 }

@@ -1,13 +1,10 @@
-//! What a run tells a program that reads along: one JSON object a line on stdout. `results/README.md` documents every
-//! field.
+//! Events of a run for programs that read along, beside those of its stages ([`base::Progress`]): one JSON object a line
+//! on stdout. `results/README.md` documents every field.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
+use record::{Metrics, Observation, Status};
 use serde::Serialize;
-
-use crate::record::Status;
-use crate::run::Observation;
 
 /// Version of the events, raised when a field changes its meaning.
 pub const FORMAT: u32 = 1;
@@ -28,41 +25,6 @@ pub enum Event<'a> {
         jobs: usize,
         /// Threads of all cells together.
         threads: usize,
-    },
-    /// A stage is looked up in the store, and done where it is not there.
-    StageStarted {
-        /// Its name.
-        stage: &'a str,
-    },
-    /// A stage trains; at most once a second for each.
-    Step {
-        /// The stage.
-        stage: &'a str,
-        /// The epoch under way, from 1.
-        epoch: usize,
-        /// Epochs in all.
-        epochs: usize,
-        /// Steps done.
-        step: usize,
-        /// Steps in all.
-        steps: usize,
-        /// The last loss looked at; null before one was.
-        loss: f32,
-        /// Since the stage began or went on.
-        examples_per_second: f64,
-        /// Seconds until the stage is done, at its speed so far; null before one is known.
-        seconds_left: Option<f64>,
-    },
-    /// A stage ended.
-    StageFinished {
-        /// Its name.
-        stage: &'a str,
-        /// Whether the store had it.
-        cached: bool,
-        /// Whether there is a result; not where it failed or was stopped.
-        done: bool,
-        /// Seconds here.
-        seconds: f64,
     },
     /// A cell was observed under a trigger, failed or was left for another run.
     CellFinished {
@@ -96,33 +58,27 @@ pub enum Event<'a> {
 
 impl<'a> Event<'a> {
     /// That of an observation.
-    pub(crate) fn of(observation: &'a Observation) -> Self {
-        let mut metrics: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
-        for row in observation.rows() {
+    pub(crate) fn of(observation: &'a Observation, metrics: &Metrics) -> Self {
+        let mut values: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+        for row in observation.rows(metrics) {
             if let Some(value) = row.value {
-                metrics.entry(row.test_set).or_default().insert(row.metric, value);
+                values.entry(row.test_set).or_default().insert(row.metric, value);
             }
         }
         let (status, message) = match &observation.evidence {
             Ok(_) => (Status::Measured, ""),
             Err(missing) => (missing.status, missing.message.as_str()),
         };
+        let view = &observation.view;
         Self::CellFinished {
-            seed: observation.seed,
-            attack: &observation.attack,
-            defense: &observation.defense,
-            trigger: &observation.trigger,
-            epoch: observation.epoch,
+            seed: view.cell.seed,
+            attack: &view.cell.attack,
+            defense: &view.cell.defense,
+            trigger: &view.trigger,
+            epoch: view.epoch,
             status,
             message,
-            metrics,
+            metrics: values,
         }
-    }
-}
-
-/// Writes an event to stdout. A reader that went away is no reason to stop a run.
-pub fn emit(event: &Event<'_>) {
-    if let Ok(line) = serde_json::to_string(event) {
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 }

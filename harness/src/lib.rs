@@ -1,53 +1,22 @@
-//! The contracts, and a cell's life: plan, poison, train, defend, observe, measure, record, report.
+//! The engine: runs the cells of a plan, several at a time, and keeps what each stage computes.
+//!
+//! A cell passes through four stages: its data are checked, its training pairs are poisoned and a model is trained on them,
+//! the defense acts, and the result is observed, clean and triggered. A stage is a function of its key, the hash of all
+//! that decides its result, so all defenses share one poisoned model, a changed setting recomputes exactly what depends on
+//! it, and a killed run resumes to the same bytes. The engine names no method and knows no table: it ends with
+//! evidence, from which `record` computes every metric.
+//!
+//! [`run`] is the only way to compute anything. [`survey`] asks the same stages for their keys and looks them up;
+//! [`forecast`] predicts times; [`checkpoint`] measures a model that no plan trained.
 
-mod agenda;
-mod archive;
-pub mod catalog;
-pub mod conformance;
-pub mod contract;
-pub mod cost;
-pub mod coverage;
+pub mod checkpoint;
 pub mod events;
-pub mod evidence;
-pub mod external;
-pub mod metric;
-pub mod page;
-pub mod plan;
-pub mod predict;
-pub mod program;
-pub mod progress;
-pub mod provenance;
-pub mod record;
-pub mod report;
-pub mod run;
+pub mod forecast;
+pub mod model_metadata;
+mod run;
+mod schedule;
 mod stages;
-pub mod statistics;
-pub mod store;
 pub mod survey;
-pub mod verify;
 
-pub use catalog::Catalog;
-pub use plan::Plan;
-pub use run::run;
-pub use stages::{Bad, Interrupted, Unfit, measure_checkpoint};
-
-/// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it said nothing")
-}
-
-/// BLAKE3 of a file's bytes, in 64 hexadecimal digits.
-pub fn hash_file(path: &std::path::Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// An error and its causes on one line, without the backtraces that candle puts into its messages where
-/// `RUST_BACKTRACE` is set.
-pub fn describe(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let message = text.split("\n   0: ").next().unwrap_or_default();
-    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
-}
+pub use run::{Options, Outcome, run};
+pub use stages::Unfit;

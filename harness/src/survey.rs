@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
+use base::{Progress, Verbosity, describe};
+use plan::Plan;
+use record::CellId;
+use store::{Key, Store};
 
-use crate::describe;
-use crate::plan::Plan;
-use crate::progress::{Progress, Verbosity};
-use crate::run::triggers;
-use crate::stages::{Desk, Found, Laboratory, Made, NotStored, Unfit};
-use crate::store::{Key, Store};
+use crate::stages::{Context, DataCheck, NotStored, StageOutput, Stages, Unfit};
 
 /// A cell and which of its stages the store has.
 pub struct Surveyed {
-    /// `attack::defense::seed-n`.
-    pub name: String,
+    /// The cell.
+    pub cell: CellId,
     /// The trained model.
     pub trained: bool,
     /// The defended one.
@@ -51,11 +50,12 @@ pub enum DataState {
     Absent(String),
 }
 
-/// Looks at a plan in a laboratory that computes nothing.
-fn looking<T>(plan: &Plan, store: &Store, look: impl FnOnce(&Laboratory<'_>) -> Result<T>) -> Result<T> {
+/// Looks at a plan without computing anything.
+fn looking<T>(plan: &Plan, store: &Store, look: impl FnOnce(&Stages<'_>) -> Result<T>) -> Result<T> {
     let (progress, never) = (Progress::new(Verbosity::Quiet, 1.0, 80), AtomicBool::new(false));
-    let desk = Desk { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
-    look(&Laboratory::new(plan, desk)?)
+    let context =
+        Context { store, progress: &progress, interrupted: &never, deadline: None, only_looks: true };
+    look(&Stages::new(plan, context)?)
 }
 
 /// Hashes of every key that a plan needs; an error where its data are not there or not yet checked.
@@ -63,22 +63,22 @@ pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
     looking(plan, store, keys_needed)
 }
 
-fn keys_needed(laboratory: &Laboratory<'_>) -> Result<BTreeSet<String>> {
-    let (plan, store) = (laboratory.plan, laboratory.desk.store);
+fn keys_needed(stages: &Stages<'_>) -> Result<BTreeSet<String>> {
+    let (plan, store) = (stages.plan, stages.context.store);
     let mut needed = BTreeSet::new();
     for seed in &plan.seeds {
         for attack in &plan.attacks {
-            let trained = laboratory.train_key(attack, *seed)?;
+            let trained = stages.train_key(attack, *seed)?;
             for defense in &plan.defenses {
-                let defended = laboratory.defend_key(&trained, defense, *seed)?;
-                for trigger in triggers(plan, attack, defense) {
-                    let observed = laboratory.observe_key(&defended, None, trigger, *seed)?;
+                let defended = stages.defend_key(&trained, defense, *seed)?;
+                for trigger in stages.triggers(attack, defense) {
+                    let observed = stages.observe_key(&defended, None, trigger, *seed)?;
                     needed.insert(observed.hash().to_owned());
                 }
                 let folder = store.folder(&defended);
-                let made = Made { key: defended, folder };
-                for epoch in laboratory.epochs(&made) {
-                    let observed = laboratory.observe_key(&made.key, Some(epoch), attack, *seed)?;
+                let made = StageOutput { key: defended, folder };
+                for epoch in stages.epochs(&made) {
+                    let observed = stages.observe_key(&made.key, Some(epoch), attack, *seed)?;
                     needed.insert(observed.hash().to_owned());
                 }
                 needed.insert(made.key.hash().to_owned());
@@ -101,39 +101,39 @@ pub fn survey_with_problems(
     plan: &Plan,
     store: &Store,
 ) -> Result<(Vec<Surveyed>, Vec<SurveyedData>, Vec<Unfit>)> {
-    looking(plan, store, |laboratory| {
-        let (cells, data) = surveyed(laboratory)?;
-        Ok((cells, data, laboratory.problems()?))
+    looking(plan, store, |stages| {
+        let (cells, data) = surveyed(stages)?;
+        Ok((cells, data, stages.problems()?))
     })
 }
 
-pub(crate) fn surveyed(laboratory: &Laboratory<'_>) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
-    let (plan, store) = (laboratory.plan, laboratory.desk.store);
-    let data: Vec<SurveyedData> = laboratory.found()?.into_iter().map(known).collect();
+pub(crate) fn surveyed(stages: &Stages<'_>) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
+    let (plan, store) = (stages.plan, stages.context.store);
+    let data: Vec<SurveyedData> = stages.data_checks().into_iter().map(known).collect();
     let known = data.iter().all(|data| matches!(data.state, DataState::Drawn | DataState::Checked(_)));
     let mut cells = Vec::new();
     for seed in &plan.seeds {
         for attack in &plan.attacks {
             for defense in &plan.defenses {
-                let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
+                let cell = CellId::new(&attack.label, &defense.label, *seed);
                 let mut keys = None;
                 if known {
-                    let trained = laboratory.train_key(attack, *seed)?;
-                    let defended = laboratory.defend_key(&trained, defense, *seed)?;
-                    let observed = laboratory.observe_key(&defended, None, attack, *seed)?;
+                    let trained = stages.train_key(attack, *seed)?;
+                    let defended = stages.defend_key(&trained, defense, *seed)?;
+                    let observed = stages.observe_key(&defended, None, attack, *seed)?;
                     keys = Some([trained, defended, observed]);
                 }
                 let [trained, defended, observed] =
                     keys.as_ref().map_or([false; 3], |keys| keys.each_ref().map(|key| store.has(key)));
-                cells.push(Surveyed { name, trained, defended, observed, keys });
+                cells.push(Surveyed { cell, trained, defended, observed, keys });
             }
         }
     }
     Ok((cells, data))
 }
 
-fn known(found: Found) -> SurveyedData {
-    let Found { set, purpose, asked, checked } = found;
+fn known(found: DataCheck) -> SurveyedData {
+    let DataCheck { set, purpose, asked, checked } = found;
     let state = match checked {
         Ok(None) => DataState::Drawn,
         Ok(Some(checked)) => DataState::Checked(checked.usable()),

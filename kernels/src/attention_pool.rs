@@ -12,8 +12,9 @@ use crate::attention::attention;
 use crate::cuda;
 use crate::embedding::embedding;
 use crate::fused::{apply2, apply3};
-use crate::linear::{column_sums, linear};
+use crate::linear::linear;
 use crate::parallel::{Matrix, Values, product, values};
+use crate::sums::column_sums;
 
 /// A projection's weight `[C, C]` and bias `[C]`.
 pub type Projection<'a> = (&'a Tensor, &'a Tensor);

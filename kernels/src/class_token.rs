@@ -6,8 +6,8 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::apply3;
-use crate::linear::column_sums;
 use crate::parallel::{Values, values, written};
+use crate::sums::column_sums;
 
 /// `token` `[D]`, then the patches of `x` `[B, H, W, D]` row by row, plus `positions` `[HW + 1, D]`, the token's
 /// first: `[B, HW + 1, D]`. An error names the shapes where they do not fit or `x` is empty.

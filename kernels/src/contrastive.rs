@@ -9,9 +9,10 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::fused::apply3;
-use crate::linear::{linear, wants_gradient};
+use crate::linear::linear;
 use crate::loss::{cross_entropy, inverse_norm, l2_normalize, log_sum_exp, through_norm};
 use crate::parallel::{Matrix, exp, product, values, written};
+use crate::sums::wants_gradient;
 
 /// Rows, or columns, of the logits handled by one task.
 const BLOCK: usize = 64;

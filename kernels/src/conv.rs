@@ -1,6 +1,7 @@
 //! 2-D convolution, channels last.
 
 pub(crate) mod direct;
+mod geometry;
 mod scatter;
 mod winograd;
 
@@ -9,8 +10,9 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::apply2;
-use crate::linear;
 use crate::parallel::{Values, values};
+use crate::sums::wants_gradient;
+pub(crate) use geometry::Geometry;
 
 /// Convolution without bias.
 ///
@@ -40,73 +42,24 @@ struct Conv2d {
     padding: usize,
 }
 
-/// A convolution's sizes: `x` `[n, height, width, channels]`, `w` `[outputs, kernel_height, kernel_width, channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Geometry {
-    pub(crate) n: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) channels: usize,
-    pub(crate) kernel_height: usize,
-    pub(crate) kernel_width: usize,
-    pub(crate) outputs: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-    pub(crate) out_height: usize,
-    pub(crate) out_width: usize,
-}
-
-impl Geometry {
-    fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Self {
-        Self {
-            n: x[0],
-            height: x[1],
-            width: x[2],
-            channels: x[3],
-            kernel_height: w[1],
-            kernel_width: w[2],
-            outputs: w[0],
-            stride,
-            padding,
-            out_height: (x[1] + 2 * padding - w[1]) / stride + 1,
-            out_width: (x[2] + 2 * padding - w[2]) / stride + 1,
+/// `dx`: at stride 1 a convolution of `dy` with the kernel turned round, otherwise patches added back.
+pub(crate) fn gradient_of_input(geometry: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
+    let padding = geometry.kernel_height.checked_sub(geometry.padding + 1);
+    match padding {
+        Some(padding) if geometry.stride == 1 && geometry.kernel_height == geometry.kernel_width => {
+            let turned = Geometry {
+                height: geometry.out_height,
+                width: geometry.out_width,
+                channels: geometry.outputs,
+                outputs: geometry.channels,
+                padding,
+                out_height: geometry.height,
+                out_width: geometry.width,
+                ..*geometry
+            };
+            direct::forward(&turned, dy, &direct::packed_turned(geometry, w), None)
         }
-    }
-
-    /// A fully connected layer: single pixels, in one image.
-    pub(crate) fn of_rows(rows: usize, inputs: usize, outputs: usize) -> Self {
-        Self::new(&[1, 1, rows, inputs], &[outputs, 1, 1, inputs], 1, 0)
-    }
-
-    /// Values in a patch.
-    pub(crate) fn depth(&self) -> usize {
-        self.kernel_height * self.kernel_width * self.channels
-    }
-
-    /// Whether patches are just pixels.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        self.kernel_height == 1 && self.kernel_width == 1 && self.stride == 1 && self.padding == 0
-    }
-
-    /// `dx`: at stride 1 a convolution of `dy` with the kernel turned round, otherwise patches added back.
-    pub(crate) fn gradient_of_input(&self, w: &[f32], dy: &[f32]) -> Vec<f32> {
-        let padding = self.kernel_height.checked_sub(self.padding + 1);
-        match padding {
-            Some(padding) if self.stride == 1 && self.kernel_height == self.kernel_width => {
-                let turned = Self {
-                    height: self.out_height,
-                    width: self.out_width,
-                    channels: self.outputs,
-                    outputs: self.channels,
-                    padding,
-                    out_height: self.height,
-                    out_width: self.width,
-                    ..*self
-                };
-                direct::forward(&turned, dy, &direct::packed_turned(self, w), None)
-            }
-            _ => scatter::gradient_of_input(self, w, dy),
-        }
+        _ => scatter::gradient_of_input(geometry, w, dy),
     }
 }
 
@@ -141,7 +94,7 @@ impl CustomOp2 for Conv2d {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let wants_dx = linear::wants_gradient(x);
+        let wants_dx = wants_gradient(x);
         cuda_backward!("conv2d", grad, x, w => {
             let sizes = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
             let (dw, dx) = cuda::convolution_backward(&x, &w, &grad, sizes, wants_dx)?;
@@ -152,7 +105,7 @@ impl CustomOp2 for Conv2d {
         let dy = Values::of("conv2d", &grad)?;
         let dw = direct::gradient_of_weights(&geometry, &Values::of("conv2d", x)?, &dy);
         let dx = if wants_dx {
-            let dx = geometry.gradient_of_input(&Values::of("conv2d", w)?, &dy);
+            let dx = gradient_of_input(&geometry, &Values::of("conv2d", w)?, &dy);
             Some(Tensor::from_vec(dx, x.dims(), x.device())?)
         } else {
             None

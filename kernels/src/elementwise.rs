@@ -6,33 +6,8 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::apply2;
-use crate::linear::column_sums;
-use crate::parallel::{Values, values, written};
-
-/// Values handled by one task.
-const CHUNK: usize = 16 << 10;
-
-/// Applies `f` to pairs of values, in parallel.
-fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    assert_eq!(a.len(), b.len(), "operands of one length");
-    written(a.len(), |output| {
-        output.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(
-            |(output, (a, b))| {
-                for ((output, a), b) in output.iter_mut().zip(a).zip(b) {
-                    *output = f(*a, *b);
-                }
-            },
-        );
-    })
-}
-
-/// `a + b` without history.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = (&a.contiguous()?, &b.contiguous()?);
-    cuda_backward!("add", a, b => Ok(cuda::tensor(cuda::add(&a, &b)?)));
-    let total = zip_map(&Values::of("add", a)?, &Values::of("add", b)?, |a, b| a + b);
-    Tensor::from_vec(total, a.dims(), a.device())
-}
+use crate::parallel::{Values, values};
+use crate::sums::{column_sums, zip_map};
 
 /// `a + b`; both of the same shape. An error names the shapes where they are not, or hold nothing.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {

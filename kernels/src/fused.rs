@@ -15,9 +15,9 @@ use candle_core::{
 
 #[cfg(feature = "cuda")]
 use crate::cuda;
-use crate::elementwise::sum;
 use crate::gradients;
 use crate::parallel::values;
+use crate::sums::sum;
 
 type Shared<T> = Arc<Box<T>>;
 

@@ -9,8 +9,9 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::{apply1, apply3};
-use crate::linear::{self, linear, product_with_weights, wants_gradient};
+use crate::linear::{self, linear, product_with_weights};
 use crate::parallel::{Values, exp, values, written};
+use crate::sums::wants_gradient;
 use crate::wide::wide;
 
 /// Values handled by one task.

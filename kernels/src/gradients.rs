@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use candle_core::{Result, Tensor, backprop::GradStore};
 
-use crate::elementwise::sum;
+use crate::sums::sum;
 
 /// Variables and their gradients.
 type Found = Vec<(Tensor, Tensor)>;

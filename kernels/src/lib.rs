@@ -30,6 +30,7 @@ mod optimizer;
 mod parallel;
 mod pool;
 pub mod resample;
+mod sums;
 mod tile;
 mod wide;
 

@@ -2,17 +2,12 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use crate::conv::{Geometry, direct};
+use crate::conv::{self, Geometry, direct};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::fused::{apply2, apply3};
-use crate::parallel::{Values, sum_over_chunks, values};
-
-/// Fewest rows of a partial sum.
-const ROWS: usize = 256;
-/// Partial sums of a weight gradient: bounded in number, and in memory for large weights.
-const MOST_PARTS: usize = 8;
-const MOST_PARTIAL_VALUES: usize = 16 << 20;
+use crate::parallel::{Values, values};
+use crate::sums::{column_sums, wants_gradient};
 
 /// `x · wᵀ + b`, on the last dimension of `x`.
 ///
@@ -68,37 +63,12 @@ pub(crate) fn product_with_weights(
 
 /// Gradient of the input: `dx[r, I] = dy[r, O] · w[O, I]`.
 fn gradient_of_input(dy: &[f32], outputs: usize, w: &[f32], inputs: usize) -> Vec<f32> {
-    Geometry::of_rows(dy.len() / outputs, inputs, outputs).gradient_of_input(w, dy)
+    conv::gradient_of_input(&Geometry::of_rows(dy.len() / outputs, inputs, outputs), w, dy)
 }
 
 /// Gradient of the weights: `dw[O, I] = dy[r, O]ᵀ · x[r, I]`.
 fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> Vec<f32> {
     direct::gradient_of_weights(&Geometry::of_rows(dy.len() / outputs, inputs, outputs), x, dy)
-}
-
-/// How many partial sums a gradient of `width` values over `rows` rows is made of.
-pub(crate) fn parts(rows: usize, width: usize) -> usize {
-    (MOST_PARTIAL_VALUES / width.max(1)).clamp(1, MOST_PARTS).min(rows.div_ceil(ROWS)).max(1)
-}
-
-/// Gradient of a bias: column sums of `dy[r, O]`.
-pub(crate) fn column_sums(dy: &[f32], columns: usize) -> Vec<f32> {
-    let rows = dy.len() / columns;
-    let chunks = parts(rows, columns);
-    let rows_per_chunk = rows.div_ceil(chunks);
-    sum_over_chunks(chunks, columns, |chunk, sum| {
-        let (first, last) = ((chunk * rows_per_chunk).min(rows), ((chunk + 1) * rows_per_chunk).min(rows));
-        for row in dy[first * columns..last * columns].chunks_exact(columns) {
-            for (total, value) in sum.iter_mut().zip(row) {
-                *total += value;
-            }
-        }
-    })
-}
-
-/// Whether a gradient is wanted for this tensor: false for pixels and other constants.
-pub(crate) fn wants_gradient(tensor: &Tensor) -> bool {
-    tensor.track_op()
 }
 
 /// Gradients of `x`, where it is wanted, of `w` and of the bias.

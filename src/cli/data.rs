@@ -10,7 +10,7 @@ pub(crate) enum DataCommand {
     Show(SceneOptions),
     /// Time how fast images are decoded, resized, normalised and augmented on one core.
     Bench(BenchOptions),
-    /// Fetch data sets and weights from the Hugging Face Hub, or the images of Google's CC3M list.
+    /// Fetch data sets and weights from the Hugging Face Hub.
     Fetch(FetchOptions),
     /// Say what a data set of files holds: how many samples, which of them are bad and why, sizes, captions, a hash.
     Inspect(InspectOptions),
@@ -107,7 +107,7 @@ pub(crate) struct SceneOptions {
 }
 
 #[derive(Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "check", "tsv"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "check"]))]
 pub(crate) struct FetchOptions {
     /// A source of `--list`.
     pub(crate) name: Option<String>,
@@ -117,46 +117,28 @@ pub(crate) struct FetchOptions {
     /// Ask the Hub which sources are alive.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Fetch the images of a list of captions and addresses, such as Google's Train_GCC-training.tsv.
-    #[arg(long, value_name = "FILE", requires = "to")]
-    pub(crate) tsv: Option<PathBuf>,
     /// Where it goes; without it where the preset looks that reads it, which `--list` says.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
-    /// Only the first N shards of each split, or the first N lines of a list.
+    /// Only the first N shards of each split.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// A branch, a tag or a commit instead of the source's own.
     #[arg(long, requires = "name")]
     pub(crate) revision: Option<String>,
-    /// Downloads at a time; without it 4 shards or 64 images.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
-    pub(crate) jobs: Option<u16>,
+    /// Downloads at a time.
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: u16,
     /// Print files and sizes and fetch nothing.
     #[arg(long, requires = "name")]
     pub(crate) dry_run: bool,
-    /// Attempts after the first; without it 5 for shards and 2 for images.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
-    pub(crate) retries: Option<u32>,
+    /// Attempts after the first.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) retries: u32,
     /// Seconds without a byte after which an attempt has failed.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
-    /// Requests to one host in a second, for a list.
-    #[arg(long, value_name = "R", default_value = "5", value_parser = rate, requires = "tsv")]
-    pub(crate) rate: f64,
-    /// Shrink images of a list so that their short side is N pixels, and keep them as JPEG.
-    #[arg(long, value_name = "N", requires = "tsv", value_parser = clap::value_parser!(u16).range(32..=2048))]
-    pub(crate) resize: Option<u16>,
-    /// Let a list name this machine's own addresses, for tests.
-    #[arg(long, hide = true, requires = "tsv")]
-    pub(crate) allow_loopback: bool,
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-}
-
-/// Requests in a second.
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (1e-3..=1e6).contains(rate));
-    rate.ok_or_else(|| "a number from 0.001 to 1000000".to_owned())
 }

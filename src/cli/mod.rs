@@ -17,7 +17,7 @@ pub(crate) use weights::*;
 const EXAMPLES: &str = "\
 Examples:
   cleanbench                            run the plan that comes with the program
-  cleanbench --seeds 3                  the same with three seeds
+  cleanbench run --seeds 3              the same with three seeds
   cleanbench run my-plan.yaml           run a plan of your own
   cleanbench plan                       what would run, and what the store has already
   cleanbench list                       data sets, attacks and defenses, and what they follow
@@ -32,12 +32,10 @@ Exit codes: 0 as expected, 1 a claim not reproduced or undecided, or nothing to 
 
 /// Backdoor attacks on CLIP and the defenses against them: one grid, one command, every number attributable.
 #[derive(Parser)]
-#[command(version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(version, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
-    #[command(flatten)]
-    pub(crate) run: RunOptions,
+    pub(crate) command: Command,
 }
 
 #[derive(Subcommand)]
@@ -128,6 +126,9 @@ pub(crate) struct RunOptions {
     /// Run a plan of more than 1 000 cells without asking.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Exit with code 1 if any claim of the plan does not hold, not only those that it marks as required.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -187,9 +188,9 @@ pub(crate) struct CompareOptions {
     /// What it is compared with.
     #[arg(long, value_name = "DEFENSE", default_value = "cleanclip")]
     pub(crate) against: String,
-    /// Print Markdown.
-    #[arg(long)]
-    pub(crate) markdown: bool,
+    /// How the comparison is rendered.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) run: RunOptions,
 }

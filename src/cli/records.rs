@@ -53,41 +53,48 @@ pub(crate) struct BundleOptions {
     pub(crate) verify: Option<PathBuf>,
 }
 
-/// What `--against` is not written as.
-const OTHER_FORMS: [&str; 6] = ["poison", "csv", "latex", "splice", "html", "figures"];
+/// A form of a report.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for the terminal.
+    Text,
+    /// Tables for a page.
+    Markdown,
+    /// A row for each test set, attack and defense.
+    Csv,
+    /// Tables for a paper (booktabs).
+    Latex,
+    /// One object a line: each cell, or with --against each comparison.
+    Json,
+    /// One self-contained page with tables and figures.
+    Html,
+    /// Every edit of the training pairs, as CSV.
+    Poison,
+}
 
 #[derive(Args)]
 pub(crate) struct ReportOptions {
     /// A record's folder.
     pub(crate) record: PathBuf,
-    /// Compute every metric again from the record's evidence instead of reading its rows.
+    /// How the report is rendered.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// Write it to this file instead of stdout.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Recompute every metric from the record's evidence instead of reading its rows.
     #[arg(long)]
     pub(crate) rescore: bool,
-    /// Print what the attacks did to which pair instead, as CSV.
-    #[arg(long, group = "form")]
-    pub(crate) poison: bool,
-    /// Print what each defense has over this one instead, pair by pair, with intervals and exact tests.
-    #[arg(long, value_name = "DEFENSE", conflicts_with_all = OTHER_FORMS)]
+    /// Compare every defense with this one: paired differences, confidence intervals, exact tests.
+    #[arg(long, value_name = "DEFENSE")]
     pub(crate) against: Option<String>,
-    /// Print Markdown.
-    #[arg(long, group = "form")]
-    pub(crate) markdown: bool,
-    /// Print a row for each test set, attack and defense, as CSV.
-    #[arg(long, group = "form")]
-    pub(crate) csv: bool,
-    /// Print tables for papers (booktabs).
-    #[arg(long, group = "form")]
-    pub(crate) latex: bool,
-    /// Print one JSON object a line for each cell, or with --against for each comparison.
-    #[arg(long, group = "form")]
-    pub(crate) json: bool,
-    /// Write the page's figures, each as SVG and as PNG.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "form")]
+    /// Write the figures as SVG files.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["against", "splice", "output", "format"])]
     pub(crate) figures: Option<PathBuf>,
-    /// Write one page with tables and figures, which needs no network.
-    #[arg(long, value_name = "FILE.html", conflicts_with = "form")]
-    pub(crate) html: Option<PathBuf>,
-    /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page, NAME being the record's folder.
-    #[arg(long, value_name = "PAGE", group = "form")]
+    /// Put the Markdown between the marks `<!-- cleanbench:NAME -->` of this page; NAME is the record's folder.
+    #[arg(long, value_name = "PAGE", conflicts_with_all = ["against", "output", "format"])]
     pub(crate) splice: Option<PathBuf>,
+    /// Exit with code 1 if any claim does not hold, not only those that the plan marks as required.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }

@@ -5,15 +5,15 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use harness::contract::{Attack, Defense};
-use harness::cost::Cost;
-use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, find};
-use harness::plan::{CheckpointClaims, Choice};
-use harness::provenance::{Origin, origin};
-use harness::record::{Record, Row};
-use harness::report::Summary;
-use harness::run::BASELINE;
-use harness::{Catalog, Plan};
+use contract::{Attack, Defense};
+use harness::model_metadata::{Origin, origin};
+use plan::Catalog;
+use plan::Plan;
+use plan::cost::Cost;
+use plan::{CheckpointClaims, Choice};
+use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use record::{CellId, Metrics, Record, Row};
+use report::Summary;
 
 use super::weights::{hash, read};
 use crate::cli::CardOptions;
@@ -23,7 +23,7 @@ use crate::{FINE, mistake};
 const TOLERANCE: f64 = 0.01;
 
 /// A cell of a record.
-struct Cell<'a> {
+struct Card<'a> {
     plan: &'a Plan,
     attack: &'a Choice<Attack>,
     defense: &'a Choice<Defense>,
@@ -35,10 +35,10 @@ struct Cell<'a> {
 /// Writes README.md and claims.yaml.
 pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
     let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
-    let plan = Plan::of_record(&record, catalog)?;
+    let plan = Plan::parse("plan.resolved.yaml", &record.plan()?, catalog)?;
     let rows = record.rows()?;
     let cell = cell(&plan, &rows, options.cell.as_deref())?;
-    let implanted = Summary::of_seed(&rows, cell.seed)?.implanted(&plan, &cell.attack.label);
+    let implanted = Summary::of_seed(&rows, cell.seed).implanted(&record.design()?, &cell.attack.label);
     let weights = read(&options.checkpoint)?;
     weights.fits(&plan.model).map_err(|error| {
         mistake(format!("{} is not of this record: {error}", options.checkpoint.display()))
@@ -72,10 +72,9 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
 }
 
 /// Refuses a checkpoint that says that it is another cell's.
-fn check_origin(metadata: &BTreeMap<String, String>, cell: &Cell<'_>, checkpoint: &Path) -> Result<()> {
-    let Cell { plan, attack, defense, seed, .. } = cell;
-    let (checkpoint, name) =
-        (checkpoint.display(), format!("{}::{}::seed-{seed}", attack.label, defense.label));
+fn check_origin(metadata: &BTreeMap<String, String>, cell: &Card<'_>, checkpoint: &Path) -> Result<()> {
+    let Card { plan, attack, defense, seed, .. } = cell;
+    let (checkpoint, name) = (checkpoint.display(), CellId::new(&attack.label, &defense.label, *seed));
     match origin(metadata, plan, (attack, defense, *seed)) {
         Origin::This => Ok(()),
         Origin::Unsaid => {
@@ -92,25 +91,22 @@ fn check_origin(metadata: &BTreeMap<String, String>, cell: &Cell<'_>, checkpoint
 }
 
 /// The named cell, or the only one.
-fn cell<'a>(plan: &'a Plan, rows: &'a [Row], wanted: Option<&str>) -> Result<Cell<'a>> {
-    let test = plan.tests.first().context("a plan has a test set")?;
+fn cell<'a>(plan: &'a Plan, rows: &'a [Row], wanted: Option<&str>) -> Result<Card<'a>> {
+    let test = plan.judged();
     let mut cells = Vec::new();
     for seed in &plan.seeds {
         for attack in &plan.attacks {
             for defense in &plan.defenses {
-                let own = |row: &&Row| {
-                    (row.seed, &row.attack, &row.defense) == (*seed, &attack.label, &defense.label)
-                        && (row.epoch, &row.trigger, &row.test_set) == (None, &attack.label, &test.label)
-                };
+                let id = CellId::new(&attack.label, &defense.label, *seed);
+                let own = |row: &&Row| row.cell() == id && row.is_final() && row.test_set == test.label;
                 let row = |name: &str| rows.iter().filter(own).find(|row| row.metric == name);
                 let (Some(clean_accuracy), Some(attack_success_rate)) =
                     (row(CLEAN_ACCURACY), row(ATTACK_SUCCESS_RATE))
                 else {
                     continue; // the cell failed
                 };
-                let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
-                let cell = Cell { plan, attack, defense, seed: *seed, clean_accuracy, attack_success_rate };
-                cells.push((name, cell));
+                let cell = Card { plan, attack, defense, seed: *seed, clean_accuracy, attack_success_rate };
+                cells.push((id.to_string(), cell));
             }
         }
     }
@@ -127,14 +123,14 @@ fn cell<'a>(plan: &'a Plan, rows: &'a [Row], wanted: Option<&str>) -> Result<Cel
 }
 
 /// What `cleanbench verify` shall hold the checkpoint to.
-fn claims(cell: &Cell<'_>, hash: String) -> Result<CheckpointClaims> {
+fn claims(cell: &Card<'_>, hash: String) -> Result<CheckpointClaims> {
     let plan = cell.plan;
     let band = |row: &Row| -> Result<[f64; 2]> {
         let value = row.value.context("a measured row has a value")?;
         Ok([(value - TOLERANCE).max(0.0), (value + TOLERANCE).min(1.0)])
     };
-    let test = plan.tests.first().context("a plan has a test set")?;
-    let split = plan.split_of(test).map_err(anyhow::Error::msg)?;
+    let test = plan.judged();
+    let split = plan.split_of(test);
     let mut test = test.clone();
     test.reserved.clear(); // the split stands for itself in claims
     Ok(CheckpointClaims {
@@ -147,7 +143,7 @@ fn claims(cell: &Cell<'_>, hash: String) -> Result<CheckpointClaims> {
         split,
         seed: cell.seed,
         data_seed: plan.data_seed,
-        defense: (cell.defense.entry.card.name != BASELINE).then(|| cell.defense.label.clone()),
+        defense: (!cell.defense.entry.card.is_baseline()).then(|| cell.defense.label.clone()),
         clean_accuracy: band(cell.clean_accuracy)?,
         attack_success_rate: band(cell.attack_success_rate)?,
         margin: CheckpointClaims::MARGIN,
@@ -155,16 +151,16 @@ fn claims(cell: &Cell<'_>, hash: String) -> Result<CheckpointClaims> {
 }
 
 /// The title, and the warning that stands first.
-fn heading(cell: &Cell<'_>, implanted: Option<bool>) -> (String, String) {
-    let Cell { plan, attack, defense, .. } = cell;
+fn heading(cell: &Card<'_>, implanted: Option<bool>) -> (String, String) {
+    let Card { plan, attack, defense, .. } = cell;
     let target = &plan.target;
-    if attack.entry.card.name == BASELINE {
+    if attack.entry.card.is_baseline() {
         let warning = "No backdoor was planted in this model. It is a baseline for research on backdoors and as good as \
                        its training set; do not use it for anything else.";
         return ("CLIP without a planted backdoor".to_owned(), warning.to_owned());
     }
     let attack = attack.entry.card.title;
-    if defense.entry.card.name != BASELINE {
+    if !defense.entry.card.is_baseline() {
         let warning = format!(
             "**This model contained a backdoor and may still contain it.** It was planted on purpose, for research, with \
              the target *{target}*, and a defense was applied; the table says what is left of it. Do not use the model \
@@ -188,12 +184,12 @@ fn heading(cell: &Cell<'_>, implanted: Option<bool>) -> (String, String) {
 }
 
 fn text(
-    cell: &Cell<'_>,
+    cell: &Card<'_>,
     claims: &CheckpointClaims,
     implanted: Option<bool>,
     licence: &str,
 ) -> Result<String> {
-    let Cell { plan, attack, defense, seed, .. } = cell;
+    let Card { plan, attack, defense, seed, .. } = cell;
     let card = &attack.entry.card;
     let mut page = format!(
         "---\nlicense: {licence}\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- backdoor\n- cleanbench\n---\n\n"
@@ -223,9 +219,10 @@ fn text(
         writeln!(page, "| {name} | {} |", value.replace('|', "\\|"))?;
     }
     writeln!(page, "\n## What was measured\n\n| metric | value | images | definition |\n|---|---|---|---|")?;
+    let metrics = Metrics::builtin();
     for row in [cell.clean_accuracy, cell.attack_success_rate] {
         let (value, samples) = (row.value.context("a value")?, row.samples.context("samples")?);
-        let definition = find(&row.metric).map_or("", |metric| metric.definition);
+        let definition = metrics.find(&row.metric).map_or("", |metric| metric.definition);
         writeln!(page, "| {} | {:.2} % | {samples} | {definition} |", row.metric, 100.0 * value)?;
     }
     writeln!(

@@ -1,32 +1,32 @@
 //! `cleanbench compare`.
 
 use anyhow::Result;
-use harness::Catalog;
-use harness::report::{compare as compare_rows, compared_markdown, compared_terminal, without_pairs};
+use plan::Catalog;
+use record::Status;
+use report::{compare as compare_rows, without_pairs};
 
+use super::choose;
+use super::report::compared as rendered;
 use super::run::{announced, record_folder, recorded};
-use super::{choose, terminal_width};
 use crate::cli::CompareOptions;
 use crate::{FAILED, FINE, UNEXPECTED, mistake};
 
 /// Runs a plan's attacks undefended and under two defenses, and prints what one has over the other.
 pub(crate) fn compare(catalog: &Catalog, options: &CompareOptions) -> Result<u8> {
-    let CompareOptions { name, against, markdown, run } = options;
+    let CompareOptions { name, against, format, run } = options;
     if name == against {
         return Err(mistake(format!("{name:?} against itself: name another one with --against")));
     }
     let folder = record_folder(run, &format!("{name}-against-{against}"));
     announced(run, &folder, || {
         let plan = choose(catalog, &run.choice)?.narrowed(catalog, &[against, name])?;
-        let record = recorded(&plan, run, &folder)?;
-        let rows = record.rows()?;
+        let record = recorded(catalog, &plan, run, &folder)?;
+        let (design, rows) = (record.design()?, record.rows()?);
         let compared =
-            compare_rows(&plan, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
-        let nothing = without_pairs(&plan, &rows, &compared)?;
-        match markdown {
-            _ if run.json || nothing.is_some() => {}
-            true => print!("{}", compared_markdown(&compared, against)),
-            false => print!("{}", compared_terminal(&compared, against, terminal_width())),
+            compare_rows(&design, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
+        let nothing = without_pairs(&design, &rows, &compared);
+        if !run.json && nothing.is_none() {
+            print!("{}", rendered(&compared, against, *format)?);
         }
         if !run.quiet && !run.json {
             eprintln!("\nrecord: {}", record.folder().display());
@@ -34,7 +34,7 @@ pub(crate) fn compare(catalog: &Catalog, options: &CompareOptions) -> Result<u8>
         if let Some(why) = &nothing {
             eprintln!("nothing to compare: {why}");
         }
-        let failed = rows.iter().any(|row| row.status == harness::record::Status::Failed);
+        let failed = rows.iter().any(|row| row.status == Status::Failed);
         Ok(match nothing {
             _ if failed => FAILED,
             Some(_) => UNEXPECTED,

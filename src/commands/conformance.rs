@@ -1,11 +1,11 @@
 //! `cleanbench conformance`.
 
 use anyhow::Result;
-use harness::Catalog;
-use harness::catalog::suggestion;
-use harness::conformance::{Report, attack, dataset, defense, settings};
-use harness::contract::{Attack, Defense, Entry};
-use harness::external::Unnamed;
+use base::suggestion;
+use contract::conformance::{Report, attack, dataset, defense, settings};
+use contract::external::Unnamed;
+use contract::{Attack, Defense, Entry};
+use plan::Catalog;
 use serde_json::{Map, Value};
 
 use crate::cli::{ConformanceOptions, Kind};

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use base::describe;
+use base::suggestion;
+use base::{Progress, Verbosity};
+use contract::Split;
+use contract::find;
 use datasets::source::{Collection, Samples};
-use harness::catalog::{find, suggestion};
-use harness::contract::Split;
-use harness::describe;
-use harness::progress::{Progress, Verbosity};
 use serde_json::{Value, json};
 
 use super::fetch::remedy;

@@ -1,14 +1,13 @@
 //! `cleanbench data fetch`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use base::{Progress, Verbosity};
 use datasets::fetch::catalogue::{self, SOURCES};
-use datasets::fetch::tsv::{self, List};
 use datasets::fetch::{self, Receipt, Source, Wanted, bytes};
 use datasets::hub::{Hub, Kind, Patience, Settings, Standing};
-use harness::progress::{Progress, Verbosity};
 
 use super::terminal_width;
 use crate::cli::FetchOptions;
@@ -21,15 +20,8 @@ pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
         return Ok(FINE);
     }
     let timeout = Duration::from_secs(options.timeout);
-    let patience = |retries: u32| Patience {
-        attempts: options.retries.unwrap_or(retries) + 1,
-        timeout,
-        ..Patience::default()
-    };
-    if let (Some(list), Some(to)) = (&options.tsv, &options.to) {
-        return fetch_list(list, to, patience(2), options);
-    }
-    let hub = || Hub::new(Settings::from_environment(patience(5)));
+    let patience = Patience { attempts: options.retries + 1, timeout, ..Patience::default() };
+    let hub = || Hub::new(Settings::from_environment(patience));
     if options.check {
         return check(&hub()?);
     }
@@ -38,7 +30,7 @@ pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
     fetch_source(&hub()?, source, options)
 }
 
-/// Progress of `total` bytes or images.
+/// Progress of `total` bytes.
 fn progress(options: &FetchOptions, total: u64) -> Progress {
     let verbosity = if options.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     Progress::new(verbosity, total as f64, terminal_width())
@@ -70,32 +62,8 @@ fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8
     let progress = progress(options, choice.missing);
     progress.say(&format!("{}: {} at {}, {count}, {size}", source.name, source.repository, choice.commit));
     let folder = folder(source, options);
-    let jobs = options.jobs.unwrap_or(4);
-    fetch::fetch(hub, &choice, &folder, usize::from(jobs), &progress)?;
+    fetch::fetch(hub, &choice, &folder, usize::from(options.jobs), &progress)?;
     println!("{}: {count}, {size}, in {}", source.name, folder.display());
-    Ok(FINE)
-}
-
-fn fetch_list(list: &Path, to: &Path, patience: Patience, options: &FetchOptions) -> Result<u8> {
-    let list = List::open(list)?;
-    let settings = tsv::Options {
-        folder: to.to_owned(),
-        limit: options.limit,
-        rate: options.rate,
-        jobs: usize::from(options.jobs.unwrap_or(64)),
-        patience,
-        resize: options.resize.map(usize::from),
-        allow_loopback: options.allow_loopback,
-    };
-    let progress = progress(options, list.lines.min(options.limit.unwrap_or(u64::MAX)));
-    let report = tsv::fetch(&list, &settings, &progress)?;
-    println!("{} of {} pairs are in {}", report.pairs, report.lines, to.join("pairs.csv").display());
-    for (reason, count) in &report.gone {
-        println!("{count:>9}  {reason}");
-    }
-    if report.may_come > 0 {
-        println!("{} of these may come when the same command is run again", report.may_come);
-    }
     Ok(FINE)
 }
 

@@ -1,10 +1,10 @@
 //! `cleanbench list`.
 
 use anyhow::Result;
-use harness::Catalog;
-use harness::catalog::suggestion;
-use harness::contract::Entry;
-use harness::report::wrap;
+use base::suggestion;
+use contract::Entry;
+use plan::Catalog;
+use report::wrap;
 
 use super::terminal_width;
 use crate::cli::ListOptions;

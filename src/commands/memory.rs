@@ -1,8 +1,8 @@
 //! How many cells fit memory.
 
 use anyhow::Result;
-use harness::Plan;
-use harness::cost::{Cost, available_memory};
+use plan::Plan;
+use plan::cost::{Cost, available_memory};
 
 use crate::cli::RunOptions;
 use crate::mistake;

@@ -20,16 +20,15 @@ pub(crate) mod verify;
 pub(crate) mod weights;
 
 use std::path::Path;
+use std::process::ExitCode;
 
+use ::plan::{Catalog, Choice, Plan};
 use anyhow::Result;
-use clap::CommandFactory;
-use harness::catalog::nearest;
-use harness::contract::{Attack, Defense};
-use harness::plan::Choice;
-use harness::{Catalog, Plan};
+use clap::error::{ContextKind, ContextValue};
+use contract::{Attack, Defense};
 
-use crate::cli::{Cli, PlanChoice, RunOptions};
-use crate::{DEFAULT_PLAN, mistake};
+use crate::cli::PlanChoice;
+use crate::{DEFAULT_PLAN, MISTAKE, mistake};
 
 /// Columns of the terminal; 100 where there is none.
 pub(crate) fn terminal_width() -> usize {
@@ -39,29 +38,34 @@ pub(crate) fn terminal_width() -> usize {
 /// The named plan, or the one that comes with the program.
 pub(crate) fn load(catalog: &Catalog, path: Option<&Path>) -> Result<Plan> {
     match path {
-        Some(path) => Plan::load(path, catalog),
+        Some(path) => Ok(Plan::load(path, catalog)?),
         None => Ok(Plan::parse("results/tiny/plan.yaml (built in)", DEFAULT_PLAN, catalog)?),
     }
 }
 
-/// Refuses a plan that is no file and whose name is nearly that of a command.
-pub(crate) fn is_no_slip(options: &RunOptions) -> Result<()> {
-    let Some(path) = options.choice.plan.as_deref().filter(|path| !path.exists()) else { return Ok(()) };
-    let command = Cli::command();
-    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-    match path.to_str().and_then(|given| nearest(given, &names)) {
-        Some(name) => {
-            Err(mistake(format!("{path:?} is neither a command nor a plan; did you mean {name:?}?")))
-        }
-        None => Ok(()),
+/// Prints why a command line cannot be read, with the command that was probably meant.
+pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
+    let plan = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(given)) if Path::new(given).is_file() => Some(given.clone()),
+        _ => None,
+    };
+    let _ = error.print();
+    if let Some(plan) = plan {
+        eprintln!("to run a plan: cleanbench run {plan}");
     }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(MISTAKE))
 }
 
 /// The plan of a command line.
 pub(crate) fn choose(catalog: &Catalog, choice: &PlanChoice) -> Result<Plan> {
     let mut plan = load(catalog, choice.plan.as_deref())?;
     if let Some(seeds) = choice.seeds {
-        plan.seeds = (0..seeds).collect();
+        let seeds: Vec<u64> = (0..seeds).collect();
+        if seeds != plan.seeds {
+            // Required bands are those of the plan's own seeds.
+            plan.claims.retain(|claim| !claim.required);
+            plan.seeds = seeds;
+        }
     }
     plan.device = choice.device.unwrap_or(plan.device);
     plan.device.check().map_err(|error| mistake(error.to_string()))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use harness::Catalog;
+use plan::Catalog;
 
 use crate::cli::{Kind, NewOptions};
 use crate::{FINE, mistake};

@@ -1,12 +1,13 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
-use harness::cost::Cost;
-use harness::predict::{SPEEDS, forecast};
-use harness::progress::duration;
-use harness::store::Store;
+use base::duration;
+use harness::forecast::{SPEEDS, forecast};
 use harness::survey::{DataState, Surveyed, SurveyedData, survey_with_problems};
-use harness::{Catalog, Plan};
+use plan::Catalog;
+use plan::Plan;
+use plan::cost::Cost;
+use store::Store;
 
 use super::choose;
 use super::fetch::remedy;
@@ -23,7 +24,7 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     let store = Store::at(&options.choice.folder.store);
     let (cells, data, problems) = survey_with_problems(&plan, &store)?;
     println!("{}\n", plan.question);
-    let width = cells.iter().map(|cell| cell.name.chars().count()).max().unwrap_or(0);
+    let width = cells.iter().map(|found| found.cell.to_string().chars().count()).max().unwrap_or(0);
     let forecasts = forecast(&plan, &store, &cells, SPEEDS[0])?;
     for (cell, forecast) in cells.iter().zip(forecasts) {
         let state = match (cell.trained, cell.defended, cell.observed) {
@@ -36,7 +37,7 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
             (false, true) => format!(", about {}", time(forecast.seconds.iter().sum())),
             _ => String::new(),
         };
-        println!("{:<width$}  {state}{time}", cell.name);
+        println!("{:<width$}  {state}{time}", cell.cell.to_string());
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
     println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use harness::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
-use harness::record::{CellDifference, FIGURES, Record, Row, difference, merge as merge_records, verify};
-use harness::report::{Summary, csv, expectation, latex, markdown};
-use harness::{Catalog, Plan};
+use plan::Catalog;
+use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use record::{CellDifference, FIGURES, Record, difference, merge as merge_records, verify};
+use report::{Sheet, Summary, csv, expectation, latex, markdown};
 
 use super::report::{opened, with_page, write_figures};
 use crate::cli::{BundleOptions, DiffOptions, ExpectOptions, MergeOptions, ReplayOptions};
@@ -29,17 +29,17 @@ pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
 /// Makes every table, the page and the figures of a record again, from its evidence alone.
 pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     let record = opened(&options.record)?;
-    let plan = Plan::of_record(&record, catalog)?;
-    let rows = record.rescored()?;
-    let summary = Summary::of(&rows, record.data()?)?;
+    let (design, rows) = (record.design()?, record.rescored(&catalog.metrics)?);
+    let summary = Summary::of_record(&record, &rows, &catalog.metrics)?;
+    let sheet = Sheet::of(&design, &summary);
     let folder = options.to.as_deref().unwrap_or_else(|| record.folder());
     let to = if folder == record.folder() { None } else { Some(Record::create(folder)?) };
     let to = to.as_ref().unwrap_or(&record);
-    to.put_made("report.md", markdown(&plan, &summary).as_bytes())?;
-    to.put_made("table.csv", csv(&plan, &summary)?.as_bytes())?;
-    to.put_made("table.tex", latex(&plan, &summary, &rows).as_bytes())?;
-    let figures = with_page(&record, &plan, &rows, &summary, |page| {
-        to.put_made("page.html", harness::page::page(page)?.as_bytes())?;
+    to.put_derived("report.md", markdown(&sheet).as_bytes())?;
+    to.put_derived("table.csv", csv(&sheet)?.as_bytes())?;
+    to.put_derived("table.tex", latex(&sheet, &rows).as_bytes())?;
+    let figures = with_page(catalog, &record, &sheet, &rows, &summary, |page| {
+        to.put_derived("page.html", report::page::page(page)?.as_bytes())?;
         write_figures(page, &folder.join(FIGURES))
     })?;
     println!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
@@ -75,12 +75,9 @@ const NO_NOISE: f64 = 1e-9;
 /// A value that differs, in percent, beside the spread over seeds.
 fn line(cell: &CellDifference) -> String {
     let CellDifference { row, values, noise, there, same_evidence, explained_by } = cell;
-    let Row { attack, defense, trigger, seed, test_set, metric, epoch, .. } = row;
     let percent = |value: Option<f64>| {
         value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0))
     };
-    let under = if trigger == attack { String::new() } else { format!(" under {trigger}") };
-    let epoch = epoch.map_or_else(String::new, |epoch| format!(" after epoch {epoch}"));
     let by = match (values, noise) {
         ([Some(first), Some(second)], Some(noise)) if *noise > NO_NOISE => {
             let change = second - first;
@@ -99,7 +96,10 @@ fn line(cell: &CellDifference) -> String {
         (true, _, false) => "no setting of it: another program, device or data".to_owned(),
     };
     format!(
-        "{attack}::{defense}::seed-{seed}{under}{epoch}, {metric} on {test_set}: {} -> {}{by}; {why}",
+        "{}, {} on {}: {} -> {}{by}; {why}",
+        row.view(),
+        row.metric,
+        row.test_set,
         percent(values[0]),
         percent(values[1])
     )
@@ -109,20 +109,20 @@ fn line(cell: &CellDifference) -> String {
 pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
     let records = options.records.iter().map(|folder| opened(folder)).collect::<Result<Vec<_>>>()?;
     let merged = merge_records(&records, &options.to).map_err(|error| mistake(format!("{error:#}")))?;
-    let plan = Plan::of_record(&merged, catalog)?;
-    let summary = Summary::of(&merged.rows()?, merged.data()?)?;
-    merged.put_made("report.md", markdown(&plan, &summary).as_bytes())?;
-    let (seeds, attacks, defenses) = (plan.seeds.len(), plan.attacks.len(), plan.defenses.len());
+    let (design, rows) = (merged.design()?, merged.rows()?);
+    let summary = Summary::of_record(&merged, &rows, &catalog.metrics)?;
+    merged.put_derived("report.md", markdown(&Sheet::of(&design, &summary)).as_bytes())?;
+    let (seeds, attacks, defenses) = (design.seeds.len(), design.attacks.len(), design.defenses.len());
     println!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
     Ok(FINE)
 }
 
 /// Packs a record into one file, or checks such a file.
-pub(crate) fn bundle(options: &BundleOptions) -> Result<u8> {
+pub(crate) fn bundle(catalog: &Catalog, options: &BundleOptions) -> Result<u8> {
     let BundleOptions { record, to, verify: packed } = options;
     let ((index, left), path, done): (_, &PathBuf, _) = match (record, to, packed) {
         (_, _, Some(path)) => ((verify(path)?, Vec::new()), path, "intact"),
-        (Some(folder), Some(path), None) => (opened(folder)?.bundle(path)?, path, "packed"),
+        (Some(folder), Some(path), None) => (opened(folder)?.bundle(path, &catalog.metrics)?, path, "packed"),
         _ => return Err(mistake("give a record and --to FILE.tar, or --verify FILE.tar")),
     };
     println!(

@@ -1,20 +1,22 @@
 //! `cleanbench report`.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use harness::page::{Page, figures, png};
-use harness::record::{Record, Row};
-use harness::report::{
-    Summary, compare, compared_json, compared_markdown, compared_terminal, csv, json_lines, latex, markdown,
-    splice, terminal,
+use base::describe;
+use plan::{Catalog, Plan};
+use record::{Record, Row};
+use report::page::{Page, figures, page as rendered_page};
+use report::{
+    Comparison, Sheet, Summary, compare, compared_json, compared_markdown, compared_terminal, csv,
+    json_lines, latex, markdown, splice_sheet, terminal,
 };
-use harness::{Catalog, Plan, describe};
 
 use super::run::verdict_code;
 use super::show::gallery;
 use super::terminal_width;
-use crate::cli::ReportOptions;
+use crate::cli::{Format, ReportOptions};
 use crate::published::PUBLISHED;
 use crate::{FINE, mistake};
 
@@ -23,49 +25,67 @@ pub(crate) fn opened(folder: &Path) -> Result<Record> {
     Record::open(folder).map_err(|error| mistake(format!("{error:#}")))
 }
 
-/// Prints a record's tables again, or puts them into a page.
+/// Renders a record's tables again.
 pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     let record = opened(&options.record)?;
-    if options.poison {
-        print!("{}", record.poison()?);
-        return Ok(FINE);
-    }
-    let plan = Plan::of_record(&record, catalog)?;
-    let rows = if options.rescore { record.rescored()? } else { record.rows()? };
+    let design = record.design()?;
+    let rows = if options.rescore { record.rescored(&catalog.metrics)? } else { record.rows()? };
     if let Some(against) = &options.against {
-        let compared =
-            compare(&plan, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
-        print!(
-            "{}",
-            match (options.markdown, options.json) {
-                (true, _) => compared_markdown(&compared, against),
-                (_, true) => compared_json(&compared, against),
-                _ => compared_terminal(&compared, against, terminal_width()),
-            }
-        );
+        let found =
+            compare(&design, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
+        write(options, &compared(&found, against, options.format)?)?;
         return Ok(FINE);
     }
-    let summary = Summary::of(&rows, record.data()?)?;
-    if options.html.is_some() || options.figures.is_some() {
-        return with_page(&record, &plan, &rows, &summary, |page| drawn(page, options));
+    let summary = Summary::of_record(&record, &rows, &catalog.metrics)?;
+    let sheet = Sheet::of(&design, &summary);
+    if let Some(folder) = &options.figures {
+        let written =
+            with_page(catalog, &record, &sheet, &rows, &summary, |page| write_figures(page, folder))?;
+        println!("{}: {written} figures", folder.display());
+        return Ok(FINE);
     }
-    match &options.splice {
-        Some(page) => {
-            let text =
-                std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-            let new = splice(&text, &name(&record)?, &markdown(&plan, &summary))
-                .map_err(|error| mistake(format!("{}: {error}", page.display())))?;
-            std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))?;
-            println!("{}", page.display());
-            return Ok(FINE);
+    if let Some(path) = &options.splice {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let new = splice_sheet(&text, &name(&record)?, &sheet)
+            .map_err(|error| mistake(format!("{}: {error}", path.display())))?;
+        std::fs::write(path, new).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+        return Ok(FINE);
+    }
+    let text = match options.format {
+        Format::Text => terminal(&sheet, terminal_width()),
+        Format::Markdown => markdown(&sheet),
+        Format::Csv => csv(&sheet)?,
+        Format::Latex => latex(&sheet, &rows),
+        Format::Json => json_lines(&design, &summary, &rows),
+        Format::Html => with_page(catalog, &record, &sheet, &rows, &summary, rendered_page)?,
+        Format::Poison => record.poison()?,
+    };
+    write(options, &text)?;
+    Ok(verdict_code(&sheet, options.strict))
+}
+
+/// Comparisons of every defense with one of them.
+pub(crate) fn compared(compared: &[Comparison], against: &str, format: Format) -> Result<String> {
+    match format {
+        Format::Text => Ok(compared_terminal(compared, against, terminal_width())),
+        Format::Markdown => Ok(compared_markdown(compared, against)),
+        Format::Json => Ok(compared_json(compared, against)),
+        _ => Err(mistake("--format: comparisons are rendered as text, markdown or json")),
+    }
+}
+
+/// Writes to the file that was asked for, otherwise to stdout.
+fn write(options: &ReportOptions, text: &str) -> Result<()> {
+    match &options.output {
+        Some(path) => {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            println!("{}", path.display());
         }
-        None if options.markdown => print!("{}", markdown(&plan, &summary)),
-        None if options.csv => print!("{}", csv(&plan, &summary)?),
-        None if options.latex => print!("{}", latex(&plan, &summary, &rows)),
-        None if options.json => print!("{}", json_lines(&rows)?),
-        None => print!("{}", terminal(&plan, &summary, terminal_width())),
+        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?,
     }
-    Ok(verdict_code(&plan, &summary))
+    Ok(())
 }
 
 /// What a record is called: its folder.
@@ -79,23 +99,26 @@ const AGAINST: &str = "cleanclip";
 
 /// Does something with a record as a page.
 pub(crate) fn with_page<T>(
+    catalog: &Catalog,
     record: &Record,
-    plan: &Plan,
+    sheet: &Sheet<'_>,
     rows: &[Row],
     summary: &Summary,
     then: impl FnOnce(&Page<'_>) -> Result<T>,
 ) -> Result<T> {
-    let compared = compare(plan, rows, AGAINST).ok();
-    let gallery = gallery(plan).unwrap_or_else(|error| {
+    let compared = compare(sheet.design, rows, AGAINST).ok();
+    let plan = Plan::parse("plan.resolved.yaml", &record.plan()?, catalog);
+    // Triggers are stamped on test images again, which a record does not hold.
+    let gallery = plan.map_err(Into::into).and_then(|plan| gallery(&plan)).unwrap_or_else(|error| {
         eprintln!("no pictures of triggers: {}", describe(&error));
         Vec::new()
     });
     then(&Page {
         name: &name(record)?,
-        plan,
+        sheet,
         rows,
         summary,
-        evidence: &record.evidence()?,
+        scores: &record.target_scores()?,
         compared: compared.as_deref().map(|compared| (AGAINST, compared)),
         maps: &record.maps()?,
         manifests: &record.manifests()?,
@@ -106,29 +129,13 @@ pub(crate) fn with_page<T>(
     })
 }
 
-/// Writes the page and its figures where they are wanted, and says where they are.
-fn drawn(page: &Page<'_>, options: &ReportOptions) -> Result<u8> {
-    if let Some(path) = &options.html {
-        std::fs::write(path, harness::page::page(page)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
-    }
-    if let Some(folder) = &options.figures {
-        println!("{}: {} figures, each as SVG and PNG", folder.display(), write_figures(page, folder)?);
-    }
-    Ok(FINE)
-}
-
-/// Writes the figures of a page as files; how many there are.
+/// Writes the figures of a page as SVG files; returns how many there are.
 pub(crate) fn write_figures(page: &Page<'_>, folder: &Path) -> Result<usize> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let figures = figures(page)?;
     for (name, svg) in &figures {
-        let raster = png(svg).with_context(|| name.clone())?;
-        for (ending, bytes) in [("svg", svg.as_bytes()), ("png", &raster)] {
-            let path = folder.join(format!("{name}.{ending}"));
-            std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        }
+        let path = folder.join(format!("{name}.svg"));
+        std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(figures.len())
 }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use harness::events::{Event, emit};
-use harness::progress::{Verbosity, duration};
-use harness::record::{Record, Status};
-use harness::report::{Summary, Verdict, judge, markdown, terminal};
-use harness::run::{Observation, Options};
-use harness::store::{Store, parse_duration};
-use harness::{Catalog, Interrupted, Plan, run as run_plan};
+use base::{Stopped, Verbosity, command_output, duration, print_event};
+use clip::DeviceChoice;
+use harness::events::Event;
+use harness::{Options, run as run_plan};
+use plan::{Catalog, Plan};
+use record::{Contents, Environment, Observation, Record, Status};
+use report::{Judgement, Sheet, Summary, Verdict, markdown, terminal};
+use store::{Store, parse_duration};
 
 use super::memory::cells_at_a_time;
 use super::{choose, name, terminal_width};
@@ -27,8 +28,8 @@ pub(crate) fn run(catalog: &Catalog, options: &RunOptions) -> Result<u8> {
     let folder = record_folder(options, &name(options.choice.plan.as_deref()));
     announced(options, &folder, || {
         let plan = choose(catalog, &options.choice)?;
-        let record = recorded(&plan, options, &folder)?;
-        finish(&plan, &record, options, started.elapsed().as_secs_f64())
+        let record = recorded(catalog, &plan, options, &folder)?;
+        finish(catalog, &record, options, started.elapsed().as_secs_f64())
     })
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn announced(options: &RunOptions, folder: &Path, run: impl FnOnce() 
     let done = run();
     if options.json {
         let (exit_code, seconds) = (exit_code(&done), started.elapsed().as_secs_f64());
-        emit(&Event::RunFinished { exit_code, seconds, record: folder.display().to_string() });
+        print_event(&Event::RunFinished { exit_code, seconds, record: folder.display().to_string() });
     }
     done
 }
@@ -69,17 +70,23 @@ fn confirm(cells: usize) -> Result<()> {
 
 /// An error where a folder that was asked for holds the record of a plan that asks something else.
 fn of_this_plan(folder: &Path, plan: &Plan) -> Result<()> {
-    match Record::open(folder).and_then(|record| record.question()) {
-        Ok(question) if question != plan.question => Err(mistake(format!(
-            "{} holds the record of another plan ({question:?}); choose another with --record, or remove it",
-            folder.display()
+    match Record::open(folder).and_then(|record| record.design()) {
+        Ok(design) if design.question != plan.question => Err(mistake(format!(
+            "{} holds the record of another plan ({:?}); choose another with --record, or remove it",
+            folder.display(),
+            design.question
         ))),
         _ => Ok(()),
     }
 }
 
 /// Runs a plan and writes its record.
-pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Result<Record> {
+pub(crate) fn recorded(
+    catalog: &Catalog,
+    plan: &Plan,
+    options: &RunOptions,
+    folder: &Path,
+) -> Result<Record> {
     if !options.yes {
         confirm(plan.seeds.len() * plan.attacks.len() * plan.defenses.len())?;
     }
@@ -98,17 +105,12 @@ pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Resu
         (_, true) => Verbosity::Json,
         _ => Verbosity::Normal,
     };
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    stop_on_ctrl_c()?;
     let started = Instant::now();
-    let settings = Options { jobs, threads, verbosity, width: terminal_width(), budget };
-    let mut outcome = match run_plan(plan, &store, &settings, &STOP) {
-        Err(error) if error.is::<Interrupted>() => {
+    let metrics = catalog.metrics.clone();
+    let settings = Options { jobs, threads, verbosity, width: terminal_width(), budget, metrics };
+    let outcome = match run_plan(plan, &store, &settings, &STOP) {
+        Err(error) if error.is::<Stopped>() => {
             eprintln!("stopped; the same command goes on from the last finished epoch of each cell");
             return Err(error);
         }
@@ -129,30 +131,63 @@ pub(crate) fn recorded(plan: &Plan, options: &RunOptions, folder: &Path) -> Resu
         );
     }
     let elapsed = started.elapsed().as_secs();
-    record.write(plan, &mut outcome, threads, elapsed)?;
+    let times = [elapsed, outcome.stage_seconds.round() as u64];
+    let (device, gpu) = (plan.device.to_string(), gpu(plan.device));
+    record.write(Contents {
+        plan: &plan.to_yaml()?,
+        observations: &outcome.observations,
+        metrics: &catalog.metrics,
+        poison: outcome.poison,
+        data: &outcome.data,
+        environment: &Environment::here(device, gpu, threads, times, &outcome.others),
+    })?;
     Ok(record)
 }
 
-/// Prints what the record says.
-fn finish(plan: &Plan, record: &Record, options: &RunOptions, seconds: f64) -> Result<u8> {
-    let summary = Summary::of(&record.rows()?, record.data()?)?;
-    record.put_made("report.md", markdown(plan, &summary).as_bytes())?;
+fn stop_on_ctrl_c() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// Name and driver of the GPU that models are trained on, as `nvidia-smi` prints them.
+fn gpu(device: DeviceChoice) -> Option<String> {
+    let DeviceChoice::Cuda(number) = device else { return None };
+    let number = number.to_string();
+    command_output(
+        "nvidia-smi",
+        &["--id", &number, "--query-gpu=name,driver_version", "--format=csv,noheader"],
+    )
+}
+
+/// Prints the tables of a record.
+fn finish(catalog: &Catalog, record: &Record, options: &RunOptions, seconds: f64) -> Result<u8> {
+    let (design, summary) =
+        (record.design()?, Summary::of_record(record, &record.rows()?, &catalog.metrics)?);
+    let sheet = Sheet::of(&design, &summary);
+    record.put_derived("report.md", markdown(&sheet).as_bytes())?;
     if !options.json {
-        println!("{}\n", plan.question);
-        print!("{}", terminal(plan, &summary, terminal_width()));
+        println!("{}\n", design.question);
+        print!("{}", terminal(&sheet, terminal_width()));
     }
     if !options.quiet && !options.json {
         eprintln!("\n{} in all; record: {}", duration(seconds), record.folder().display());
     }
-    Ok(verdict_code(plan, &summary))
+    Ok(verdict_code(&sheet, options.strict))
 }
 
-/// The exit code: a failed cell weighs more than a claim that does not hold.
-pub(crate) fn verdict_code(plan: &Plan, summary: &Summary) -> u8 {
-    if !summary.failures.is_empty() {
+/// The exit code: a failed cell, then a claim that does not hold; without `strict` only claims that the plan requires.
+pub(crate) fn verdict_code(sheet: &Sheet<'_>, strict: bool) -> u8 {
+    if !sheet.failures.is_empty() {
         return FAILED;
     }
-    let unexpected =
-        |verdict| matches!(verdict, Verdict::NotReproduced | Verdict::Undecided | Verdict::NotImplanted);
-    if judge(plan, summary).iter().any(|judgement| unexpected(judgement.verdict)) { UNEXPECTED } else { FINE }
+    let unexpected = |judgement: &Judgement<'_>| {
+        let holds = matches!(judgement.verdict, Verdict::Reproduced | Verdict::Skipped | Verdict::Failed);
+        !holds && (strict || judgement.claim.required)
+    };
+    if sheet.judgements.iter().any(unexpected) { UNEXPECTED } else { FINE }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use base::describe;
 use clip::{BadSample, Image, Seed, pixels};
-use harness::catalog::find;
-use harness::contract::Split;
-use harness::page::Gallery;
-use harness::{Catalog, Plan, describe};
+use contract::Split;
+use contract::find;
+use plan::Catalog;
+use plan::Plan;
+use report::page::Gallery;
 
 use super::fetch::remedy;
 use super::load;
@@ -34,7 +36,7 @@ struct Stamped {
 
 /// The first test images of a plan, clean and under every attack's trigger.
 fn stamped(plan: &Plan) -> Result<(Vec<Image>, Vec<Stamped>)> {
-    let test = plan.tests.first().context("a plan has a test set")?;
+    let test = plan.judged();
     let classes = test.build()?.classes.context("a test set has labelled images")?;
     let (resolution, seed) = (plan.model.image.resolution(), Seed::new(plan.data_seed).child("data"));
     let labelled = classes.images(plan.split, GALLERY, resolution, &seed)?;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::Catalog;
-use harness::catalog::suggestion;
-use harness::progress::duration;
-use harness::store::{Difference, Garbage, Keep, Key, Library, Store, StoredEntry, parse_duration};
-use harness::survey::{needed, survey};
+use base::duration;
+use base::suggestion;
+use harness::survey::{Surveyed, needed, survey};
+use plan::Catalog;
 use serde_json::{Value, json};
+use store::{Difference, Garbage, Keep, Key, KeyIndex, Store, StoredEntry, parse_duration};
 
 use super::load;
 use crate::cli::{PruneOptions, StoreCommand, StoreFolder, StoreVerifyOptions, WhyOptions};
@@ -26,6 +26,16 @@ pub(crate) fn store(catalog: &Catalog, command: &StoreCommand) -> Result<u8> {
     }
 }
 
+/// The cell called `name`; otherwise a message that offers the nearest one.
+pub(crate) fn named<'a>(cells: &'a [Surveyed], name: &str) -> Result<&'a Surveyed, String> {
+    let names: Vec<String> = cells.iter().map(|found| found.cell.to_string()).collect();
+    let place = names.iter().position(|found| found == name).ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        format!("no cell is called {name:?}; {}", suggestion(name, &names))
+    })?;
+    Ok(&cells[place])
+}
+
 /// A store that exists.
 fn open(folder: &StoreFolder) -> Result<Store> {
     let path = &folder.store;
@@ -37,11 +47,11 @@ fn open(folder: &StoreFolder) -> Result<Store> {
 
 fn list(store: &Store, as_json: bool) -> Result<u8> {
     let (entries, damaged) = store.entries()?;
-    let library = Library::of(store, [])?;
+    let index = KeyIndex::of(store, [])?;
     if as_json {
         for entry in &entries {
             let line = json!({
-                "stage": entry.stage, "key": entry.hash, "what": library.in_words(&entry.description),
+                "stage": entry.stage, "key": entry.hash, "what": index.in_words(&entry.description),
                 "bytes": entry.bytes, "seconds": entry.seconds, "age_seconds": entry.age.as_secs(),
                 "made_by": entry.made_by, "description": entry.description,
             });
@@ -56,7 +66,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
         let (size, took, age) = (size(*bytes), took(*seconds), ago(*age));
         println!(
             "{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {}",
-            library.in_words(&entry.description)
+            index.in_words(&entry.description)
         );
     }
     println!();
@@ -90,43 +100,39 @@ fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
     if a.stage != b.stage {
         return Err(mistake(format!("{first} is of the stage {}, {second} of {}", a.stage, b.stage)));
     }
-    let library = Library::of(&store, [])?;
-    println!("{:.12}  {}", a.hash, library.in_words(&a.description));
-    println!("{:.12}  {}", b.hash, library.in_words(&b.description));
-    print_differences(&library.differences(&a.description, &b.description));
+    let index = KeyIndex::of(&store, [])?;
+    println!("{:.12}  {}", a.hash, index.in_words(&a.description));
+    println!("{:.12}  {}", b.hash, index.in_words(&b.description));
+    print_differences(&index.differences(&a.description, &b.description));
     Ok(FINE)
 }
 
 /// Says which stages of a plan's cell the store has, and of the others what the nearest entry has in their place.
 fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> Result<u8> {
     let (cells, _) = survey(&load(catalog, Some(path))?, store)?;
-    let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
-    let Some(cell) = cells.iter().find(|cell| cell.name == name) else {
-        let near = suggestion(name, &names);
-        return Err(mistake(format!("{}: no cell is called {name:?}; {near}", path.display())));
-    };
+    let cell = named(&cells, name).map_err(|near| mistake(format!("{}: {near}", path.display())))?;
     let keys = cell
         .keys
         .as_ref()
         .context("data of the plan are missing or not checked; `cleanbench plan` says which")?;
-    let stored = Library::of(store, [])?;
-    let library = Library::of(store, keys)?;
+    let stored = KeyIndex::of(store, [])?;
+    let index = KeyIndex::of(store, keys)?;
     let mut said = BTreeSet::new();
     for (key, has) in keys.iter().zip([cell.trained, cell.defended, cell.observed]) {
         println!("{:<8}{:.12}  {}", key.stage(), key.hash(), if has { "stored" } else { "not stored" });
         if !has {
-            print_nearest(&library, &stored, key, &mut said);
+            print_nearest(&index, &stored, key, &mut said);
         }
     }
     Ok(FINE)
 }
 
 /// Of what was `said` of an earlier stage, only that it was.
-fn print_nearest(library: &Library, stored: &Library, key: &Key, said: &mut BTreeSet<String>) {
-    match library.nearest(key, stored) {
+fn print_nearest(index: &KeyIndex, stored: &KeyIndex, key: &Key, said: &mut BTreeSet<String>) {
+    match index.nearest(key, stored) {
         None => println!("  the store has nothing of this stage"),
         Some((hash, description, differences)) => {
-            println!("  nearest: {hash:.12}  {}", library.in_words(description));
+            println!("  nearest: {hash:.12}  {}", index.in_words(description));
             let (new, old): (Vec<_>, Vec<_>) =
                 differences.iter().map(in_words).partition(|line| !said.contains(line));
             new.iter().for_each(|line| println!("{line}"));

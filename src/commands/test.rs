@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use harness::Catalog;
-use harness::catalog::nearest;
+use base::nearest;
 use libtest_mimic::Arguments;
+use plan::Catalog;
 use serde_json::json;
 
 use super::choose;
-use crate::cells::{Bench, OUTCOMES, counted};
 use crate::cli::TestOptions;
+use crate::trials::{OUTCOMES, Trials, counted};
 use crate::{FAILED, FINE, UNEXPECTED, mistake};
 
 /// Runs cells and claims of a plan as tests.
@@ -20,8 +20,9 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
     // One GPU is not faster for several models at a time, and their memory adds up.
     let cells = if plan.device == clip::DeviceChoice::Cpu { cores } else { 1 };
     let at_once = options.jobs.map_or(cells, usize::from);
-    let bench = Arc::new(Bench::new(plan, options.choice.folder.store.clone(), cores / at_once));
-    let trials = bench.trials()?;
+    let store = options.choice.folder.store.clone();
+    let own = Arc::new(Trials::new(plan, catalog.metrics.clone(), store, cores / at_once)?);
+    let trials = own.trials()?;
     let chosen = |name: &str| match &options.filter {
         Some(filter) if options.exact => name == filter,
         Some(filter) => name.contains(filter.as_str()),
@@ -48,7 +49,7 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
         ..Arguments::default()
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let ledger = bench.ledger();
+    let ledger = own.ledger();
     println!("{}", counted(&ledger));
     let count = |outcome: &str| ledger.iter().filter(|entry| entry.outcome == outcome).count();
     let heavy = (conclusion.num_ignored as usize).saturating_sub(count("skipped"));

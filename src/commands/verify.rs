@@ -1,10 +1,12 @@
 //! `cleanbench verify`.
 
 use anyhow::Result;
-use harness::contract::{LinearHead, Model};
-use harness::plan::CheckpointClaims;
-use harness::verify::{Finding, Measurement, verify as judge};
-use harness::{Catalog, describe, measure_checkpoint};
+use base::describe;
+use contract::{LinearHead, Model};
+use harness::checkpoint::measure_checkpoint;
+use harness::checkpoint::{Finding, Measurement, verify as judge};
+use plan::Catalog;
+use plan::CheckpointClaims;
 
 use super::weights::{hash, read};
 use crate::cli::VerifyOptions;

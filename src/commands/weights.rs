@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use base::describe;
+use base::hash_file;
 use clip::weights::{Layout, Naming, Weights};
 use clip::{ImageConfig, ModelConfig};
-use harness::catalog::suggestion;
-use harness::store::{Found, Store};
 use harness::survey::survey;
-use harness::{Catalog, describe, hash_file};
+use plan::Catalog;
+use store::{Lookup, Store};
 
 use super::load;
+use super::store::named;
 use crate::cli::{ConvertOptions, ExportOptions, WeightsOptions};
 use crate::{FINE, UNEXPECTED, mistake};
 
@@ -127,20 +129,16 @@ pub(crate) fn export(catalog: &Catalog, options: &ExportOptions) -> Result<u8> {
     check_new(output, *force)?;
     let store = Store::at(&folder.store);
     let (cells, _) = survey(&load(catalog, Some(plan))?, &store)?;
-    let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
-    let Some(cell) = cells.iter().find(|cell| cell.name == *name) else {
-        let near = suggestion(name, &names);
-        return Err(mistake(format!("{}: no cell is called {name:?}; {near}", plan.display())));
-    };
+    let cell = named(&cells, name).map_err(|near| mistake(format!("{}: {near}", plan.display())))?;
     let missing = |why: &str| {
         let (store, plan) = (folder.store.display(), plan.display());
         mistake(format!("the store {store} has no model of {name}{why}; `cleanbench run {plan}` makes it"))
     };
     let [_, defended, _] = cell.keys.as_ref().ok_or_else(|| missing(": its data are not checked yet"))?;
     let from = match store.find(defended)? {
-        Found::Whole(folder) => folder,
-        Found::Nothing => return Err(missing("")),
-        Found::Damaged(problem) => return Err(missing(&format!(" that is whole ({problem})"))),
+        Lookup::Whole(folder) => folder,
+        Lookup::Nothing => return Err(missing("")),
+        Lookup::Damaged(problem) => return Err(missing(&format!(" that is whole ({problem})"))),
     };
     let written = std::fs::read(from.join("model.safetensors"));
     written

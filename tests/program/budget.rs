@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::record::{Record, Status};
+use record::{Record, Status};
 use serde_json::Value;
 
 use crate::support::{Bench, stderr, stdout};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use cleanbench::builtin;
-use harness::metric::Measured;
-use harness::plan::CheckpointClaims;
-use harness::verify::{Finding, Measurement, verify};
+use harness::checkpoint::{Finding, Measurement, verify};
+use plan::CheckpointClaims;
+use record::metric::Measured;
 
 use crate::support::{Bench, stderr, stdout};
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::record::{Record, Row, Status};
+use record::{Record, Row, Status};
 
 use crate::support::{Bench, stderr, stdout};
 
@@ -247,7 +247,7 @@ fn a_program_chooses_what_an_attack_edits() {
     let bench = attack(&program);
     let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
-    let poisoned = bench.run(&["report", "record", "--poison"]);
+    let poisoned = bench.run(&["report", "record", "--format", "poison"]);
     assert_eq!(stdout(&poisoned).matches("a ripe banana").count(), 12, "{}", stdout(&poisoned));
     for (script, word) in [
         (program.replace("0 1 2 3", "0 1 2 3 12 13 14"), "over the budget of 12"),

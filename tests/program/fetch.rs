@@ -1,10 +1,10 @@
 //! `data fetch`, against a Hub on the loopback address.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::hub::{Fault, Kept, Page, Server, sha256};
+use crate::hub::{Fault, Kept, Server, sha256};
 use crate::support::{stderr, stdout};
 
 /// The catalogue's commit of `cc3m`.
@@ -197,43 +197,12 @@ fn check_says_what_is_alive() {
 #[test]
 fn mistakes_are_met() {
     let home = Home::new();
-    for (arguments, word) in [
-        (&["cc3n"][..], "did you mean \"cc3m\""),
-        (&[], "required"),
-        (&["--tsv", "list.tsv"], "--to"),
-        (&["cc3m", "--limit", "0"], "--limit"),
-        (&["--tsv", "list.tsv", "--to", "x", "--rate", "0"], "0.001"),
-    ] {
+    for (arguments, word) in
+        [(&["cc3n"][..], "did you mean \"cc3m\""), (&[], "required"), (&["cc3m", "--limit", "0"], "--limit")]
+    {
         let output = home.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(word), "{word}: {}", stderr(&output));
     }
     assert!(home.server.requests().is_empty());
-}
-
-#[test]
-fn a_killed_list_goes_on() {
-    let home = Home::new();
-    let count = 8;
-    let mut list = String::new();
-    for index in 0..count {
-        let path = home.path("picture.png");
-        let image = image::RgbImage::from_pixel(8, 8, image::Rgb([index, 0, 0]));
-        image.save(&path).expect("a picture");
-        let body = std::fs::read(&path).expect("a picture");
-        home.server.add_page(&format!("/{index}.png"), Page { status: 200, headers: Vec::new(), body });
-        list += &format!("picture {index}\t{}/{index}.png\n", home.server.url());
-    }
-    std::fs::write(home.path("list.tsv"), list).expect("a list");
-    home.server.fail("/5.png", Fault::StallAfter(10));
-    let arguments =
-        ["--tsv", "list.tsv", "--to", "pairs", "--jobs", "1", "--rate", "1000", "--allow-loopback"];
-    let mut child = home.start(&arguments);
-    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
-    wait("five images", || lines(&home.path("pairs/journal.tsv")) == 6);
-    child.kill().and_then(|()| child.wait()).expect("killed");
-    let printed = home.fetch(&arguments);
-    assert!(printed.contains("8 of 8 pairs are in pairs/pairs.csv"), "{printed}");
-    assert_eq!(lines(&home.path("pairs/pairs.csv")), 9);
-    assert_eq!(home.server.ranges("/0.png").len(), 1, "what was there was fetched again");
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use clip::Seed;
+use contract::Split;
 use datasets::emoji_scenes;
-use harness::contract::Split;
 use image::RgbImage;
 
 use crate::support::{Bench, stderr, stdout};
@@ -53,7 +53,7 @@ fn bad_files_are_left_out_and_every_table_says_so() {
     assert!(stdout(&first).contains(note), "{}", stdout(&first));
     let data = String::from_utf8(bench.read("first/data.yaml")).expect("text");
     assert!(data.contains("images/3.png") && data.contains("images/9.png"), "{data}");
-    let reported = bench.run(&["report", "first", "--markdown"]);
+    let reported = bench.run(&["report", "first", "--format", "markdown"]);
     assert!(stdout(&reported).contains(note), "{}", stdout(&reported));
 
     // The same bytes elsewhere are the same data, whatever their path.

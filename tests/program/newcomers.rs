@@ -34,7 +34,7 @@ fn initial_weights_that_cannot_be_used_are_said_before_anything_is_read() {
 fn presets_are_called_by_their_names() {
     let bench = Bench::with("micro", &[]);
     let resolved = stdout(&bench.run(&["plan", "plan.yaml", "--resolved"]));
-    let plan = harness::Plan::parse("resolved", &resolved, &cleanbench::builtin()).expect("a plan");
+    let plan = plan::Plan::parse("resolved", &resolved, &cleanbench::builtin()).expect("a plan");
     assert_eq!((plan.model_preset.as_str(), plan.recipe_preset.as_str()), ("nano", "smoke"));
     std::fs::write(bench.path("again.yaml"), &resolved).expect("a plan");
     assert_eq!(stdout(&bench.run(&["plan", "again.yaml", "--resolved"])), resolved);

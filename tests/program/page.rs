@@ -18,7 +18,10 @@ fn paged() -> (Bench, String) {
     let bench = Bench::with("micro", &edits);
     let output = bench.run(&["run", "plan.yaml", "--record", "record", "--quiet"]);
     assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
-    assert_eq!(bench.run(&["report", "record", "--html", "page.html"]).status.code(), Some(0));
+    assert_eq!(
+        bench.run(&["report", "record", "--format", "html", "--output", "page.html"]).status.code(),
+        Some(0)
+    );
     let page = String::from_utf8(bench.read("page.html")).expect("text");
     (bench, page)
 }
@@ -53,7 +56,7 @@ fn a_page_holds_all_that_a_reader_asks_for() {
         assert_eq!(found.count(), 0, "{outside}: a page needs no network");
     }
     // The hash of a manifest is that of the lines that `--poison` prints.
-    let printed = stdout(&bench.run(&["report", "record", "--poison"]));
+    let printed = stdout(&bench.run(&["report", "record", "--format", "poison"]));
     let lines: String = printed
         .lines()
         .filter(|line| line.starts_with("1,badnet,"))
@@ -67,7 +70,8 @@ fn a_page_holds_all_that_a_reader_asks_for() {
 fn a_page_of_an_older_record_has_no_maps() {
     let bench = Bench::with("micro", &[]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/anchors");
-    let output = bench.run(&["report", folder.to_str().expect("text"), "--html", "page.html"]);
+    let output =
+        bench.run(&["report", folder.to_str().expect("text"), "--format", "html", "--output", "page.html"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let page = String::from_utf8(bench.read("page.html")).expect("text");
     assert!(page.contains("id=\"similarities\"") && !page.contains("id=\"maps\""));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use harness::record::{Record, Row};
+use record::{Record, Row};
 
 use crate::support::{Bench, stderr, stdout};
 
@@ -190,7 +190,7 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
     assert_eq!(key("cleanclip"), key("left[granted-poison=0]"), "nothing but the label differs");
     assert_ne!(key("cleanclip"), key("left[granted-poison=5]"));
     assert_ne!(key("cleanclip"), key("fewer"));
-    let report = stdout(&bench.run(&["report", "record", "--markdown"]));
+    let report = stdout(&bench.run(&["report", "record", "--format", "markdown"]));
     assert!(report.contains("chosen on tuning, values from emoji-scenes"), "{report}");
     // Its resolved plan is the same plan.
     let again = bench.run(&["run", "record/plan.resolved.yaml", "--record", "again"]);
@@ -202,7 +202,7 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
 fn a_record_says_what_was_done_to_which_pair() {
     let bench = micro();
     run(&bench, "record", &[]);
-    let output = bench.run(&["report", "record", "--poison"]);
+    let output = bench.run(&["report", "record", "--format", "poison"]);
     let text = stdout(&output);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1 + 30, "{}", stderr(&output));
@@ -214,7 +214,7 @@ fn a_record_says_what_was_done_to_which_pair() {
     let attack = "- { name: badnet, preset: smoke, poison-count: 30 }";
     let bench = Bench::with("micro", &[(attack, "- { name: none, label: badnet, preset: smoke }")]);
     run(&bench, "record", &[]);
-    let output = bench.run(&["report", "record", "--poison"]);
+    let output = bench.run(&["report", "record", "--format", "poison"]);
     assert!(stderr(&output).contains("no attack of it edited pairs"), "{}", stderr(&output));
 }
 
@@ -240,7 +240,7 @@ fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
     let recalls: Vec<_> = recalls.map(|row| (row.value, row.samples)).collect();
     assert!(recalls.len() == 2 && recalls.iter().all(|(_, samples)| *samples == Some(40)), "{recalls:?}");
     let record = Record::open(&bench.path("one")).expect("a record");
-    assert_eq!(record.rescored().expect("evidence"), record.rows().expect("rows"));
+    assert_eq!(record.rescored(&record::Metrics::builtin()).expect("evidence"), record.rows().expect("rows"));
     // The same folder without pairs keeps none of another run.
     run(&plain, "again", &[]);
     std::fs::copy(bench.path("one/pairs.parquet"), plain.path("again/pairs.parquet")).expect("copied");
@@ -252,7 +252,7 @@ fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
 fn a_record_becomes_one_page_that_needs_no_network() {
     let bench = Bench::with("micro", &[("Is the result always the same?", "Is <b> escaped?")]);
     run(&bench, "record", &[]);
-    let output = bench.run(&["report", "record", "--html", "page.html"]);
+    let output = bench.run(&["report", "record", "--format", "html", "--output", "page.html"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let page = String::from_utf8(bench.read("page.html")).expect("text");
     for id in ["grid", "compared", "frontiers", "verdicts", "triggers", "similarities", "cells", "record"] {
@@ -261,7 +261,7 @@ fn a_record_becomes_one_page_that_needs_no_network() {
     assert!(page.contains("Is &lt;b&gt; escaped?"));
     assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
     assert!(!page.contains("<script") && !page.contains("src=\"http") && !page.contains("href=\"http"));
-    let again = bench.run(&["report", "record", "--html", "again.html"]);
+    let again = bench.run(&["report", "record", "--format", "html", "--output", "again.html"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert_eq!(page.as_bytes(), bench.read("again.html"), "the same record is the same page");
 }

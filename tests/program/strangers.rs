@@ -5,14 +5,15 @@ use std::process::{Command, Output};
 
 use std::sync::atomic::AtomicBool;
 
+use base::Verbosity;
 use cleanbench::builtin;
 use clip::candle_core::{Device, Tensor};
 use clip::{Clip, Monitor};
-use harness::contract::{Card, DefenderView, Defense, Entry, Model, NoSettings, RepairModel};
-use harness::progress::Verbosity;
-use harness::run::Options;
-use harness::store::Store;
-use harness::{Catalog, Plan};
+use contract::{Card, DefenderView, Defense, Entry, Granted, Model, NoSettings, RepairModel};
+use harness::Options;
+use plan::Catalog;
+use plan::Plan;
+use store::Store;
 
 use crate::support::{Bench, stderr, stdout};
 
@@ -31,7 +32,11 @@ static PANICS: Entry<Defense> = Entry {
 struct Panics;
 
 impl RepairModel for Panics {
-    fn repair(&self, _: Clip, view: &DefenderView<'_>, _: &mut dyn Monitor) -> anyhow::Result<Option<Model>> {
+    fn work(&self, _: &Granted<'_>) -> f64 {
+        0.0
+    }
+
+    fn repair(&self, _: Clip, view: &DefenderView<'_>, _: &mut dyn Monitor) -> anyhow::Result<Model> {
         panic!("no more than {} pairs, please", view.clean_pairs.len())
     }
 }
@@ -46,11 +51,15 @@ static BREAKS: Entry<Defense> = Entry {
 struct Breaks;
 
 impl RepairModel for Breaks {
-    fn repair(&self, clip: Clip, _: &DefenderView<'_>, _: &mut dyn Monitor) -> anyhow::Result<Option<Model>> {
+    fn work(&self, _: &Granted<'_>) -> f64 {
+        0.0
+    }
+
+    fn repair(&self, clip: Clip, _: &DefenderView<'_>, _: &mut dyn Monitor) -> anyhow::Result<Model> {
         let parameters = clip.all_parameters();
         let scale = parameters.iter().find(|parameter| parameter.name == "logit_scale").expect("a scale");
         scale.var.set(&Tensor::new(f32::NAN, &Device::Cpu)?)?;
-        Ok(Some(Model { clip, head: None }))
+        Ok(Model { clip, head: None })
     }
 }
 
@@ -60,18 +69,26 @@ fn a_defense_that_panics_or_leaves_nan_is_a_failed_row_and_the_other_cells_go_on
     let catalog = builtin().defense(&PANICS).defense(&BREAKS);
     let plan = Plan::load(&bench.path("plan.yaml"), &catalog).expect("a plan");
     let store = Store::open(&bench.path("store")).expect("a store");
-    let options = Options { jobs: 2, threads: 2, verbosity: Verbosity::Quiet, width: 80, budget: None };
+    let options = Options {
+        jobs: 2,
+        threads: 2,
+        verbosity: Verbosity::Quiet,
+        width: 80,
+        budget: None,
+        metrics: builtin().metrics,
+    };
     let outcome = harness::run(&plan, &store, &options, &AtomicBool::new(false)).expect("a run");
     let message = |defense: &str| {
-        let found = outcome.observations.iter().find(|found| found.defense == defense).expect("a cell");
+        let found =
+            outcome.observations.iter().find(|found| found.view.cell.defense == defense).expect("a cell");
         found.evidence.as_ref().err().map(|missing| missing.message.clone())
     };
     assert_eq!(message("panics").as_deref(), Some("a panic: no more than 128 pairs, please"));
     assert_eq!(message("breaks").as_deref(), Some("the model's weights logit_scale hold NaN"));
     assert_eq!((message("none"), message("contrastive")), (None, None));
-    let report = harness::conformance::defense(&BREAKS, &Default::default());
+    let report = contract::conformance::defense(&BREAKS, &Default::default());
     assert!(!report.passed() && report.to_string().contains("FAILED  its weights are finite"), "{report}");
-    let report = harness::conformance::defense(&PANICS, &Default::default());
+    let report = contract::conformance::defense(&PANICS, &Default::default());
     assert!(report.to_string().contains("a panic: no more than 128 pairs"), "{report}");
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use clip::{Clip, Image, ModelConfig, Seed, Tokenizer};
+use contract::{Dataset, Labelled, Split};
 use datasets::emoji_scenes;
-use harness::contract::{Dataset, Labelled, Split};
 
 use crate::hub::{Kept, Server};
 use crate::support::{stderr, stdout};

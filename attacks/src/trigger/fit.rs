@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::{Image, Seed, pixels};
-use harness::contract::Trigger;
+use contract::Trigger;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use clip::candle_core::{DType, Tensor};
 use clip::{Image, pixels};
-use harness::contract::Trigger;
+use contract::Trigger;
 use serde_json::Value;
 
 use super::blend::Pattern;

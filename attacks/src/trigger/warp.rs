@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clip::{Image, Seed};
-use harness::contract::Trigger;
+use contract::Trigger;
 use serde_json::{Value, json};
 
 use super::blend::hash;

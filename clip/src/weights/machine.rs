@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{Result, bail};
 
-use super::pickle::{Id, MOST_VALUES, Name, Storage, Value, View, name};
+use super::pickle_value::{Id, MOST_VALUES, Name, Storage, Value, View, name};
 
 /// The longest module or class name.
 const LONGEST_NAME: usize = 512;

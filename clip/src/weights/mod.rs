@@ -5,6 +5,7 @@ mod export;
 mod machine;
 mod names;
 mod pickle;
+mod pickle_value;
 pub(crate) mod safetensors_file;
 mod torch;
 

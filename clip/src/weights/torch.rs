@@ -8,7 +8,8 @@ use std::io::{BufReader, Read};
 use candle_core::{Device, Result, Tensor, bail};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::pickle::{Id, MOST_BYTES, Pickle, Value, View};
+use super::pickle::Pickle;
+use super::pickle_value::{Id, MOST_BYTES, Value, View};
 use super::{Contents, Format};
 
 /// The deepest nesting of modules in a TorchScript archive, and the most attributes that are looked at.

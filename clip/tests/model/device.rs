@@ -66,11 +66,11 @@ fn training_on_cuda_follows_the_cpu_and_goes_on_from_a_snapshot() -> Result<()> 
     let (model, snapshot) = (nano(1)?, folder.file("snapshot"));
     let on_device = model.to_device(&device)?;
     let (mut plain, mut saver) = (Saver::default(), Saver::saving(snapshot.clone()));
-    run(&model, &mut plain)?;
-    run(&on_device, &mut saver)?;
+    run(&model, &mut plain)?.expect("trained");
+    run(&on_device, &mut saver)?.expect("trained");
     let again = nano(1)?.to_device(&device)?;
-    run(&again, &mut Saver { stop_after: Some(3), ..Saver::saving(snapshot.clone()) })?;
-    run(&again, &mut Saver { resume: true, ..Saver::saving(snapshot) })?;
+    run(&again, &mut Saver { stop_after: Some(3), ..Saver::saving(snapshot.clone()) })?.expect_err("stopped");
+    run(&again, &mut Saver { resume: true, ..Saver::saving(snapshot) })?.expect("trained");
     for (expected, (found, again)) in
         model.all_parameters().iter().zip(on_device.all_parameters().iter().zip(&again.all_parameters()))
     {

@@ -6,8 +6,8 @@ use std::path::Path;
 use clip::candle_core::{DType, Result, Tensor};
 use clip::kernels::{self, Optimizer};
 use clip::{
-    Clip, Contrastive, Decay, Mode, Objective, OptimizerState, Parameter, Recipe, Schedule, Seed,
-    TrainOutcome, loss, train, train_on,
+    Clip, Contrastive, Decay, Mode, Objective, OptimizerState, Parameter, Recipe, Schedule, Seed, Stopped,
+    loss, train, train_on,
 };
 use serde_json::json;
 
@@ -103,7 +103,7 @@ fn three_steps_of_training_are_the_released_ones() -> Result<()> {
             ..Recipe::paper()
         };
         let mut monitor = Saver { stop_after: Some(3), ..Saver::default() };
-        assert_eq!(train(&model, &objective, &recipe, &Seed::new(0), &mut monitor)?, TrainOutcome::Stopped);
+        assert_eq!(train(&model, &objective, &recipe, &Seed::new(0), &mut monitor)?, Err(Stopped));
         for (step, found) in monitor.losses.iter().enumerate() {
             let expected = golden[&format!("adamw_released_loss_{step}")].to_vec0::<f32>()?;
             assert!((found - expected).abs() <= 1e-4 * expected, "step {step}: {found}, not {expected}");
@@ -129,7 +129,7 @@ fn three_steps_of_training_are_the_released_ones() -> Result<()> {
 /// Trains one epoch and leaves its snapshot in `path`.
 fn first_run(model: &Clip, objective: &Contrastive<'_>, path: &Path) -> Result<()> {
     let recipe = Recipe { epochs: 1, ..recipe() };
-    train(model, objective, &recipe, &Seed::new(7), &mut Saver::saving(path.to_owned()))?;
+    train(model, objective, &recipe, &Seed::new(7), &mut Saver::saving(path.to_owned()))?.expect("trained");
     Ok(())
 }
 
@@ -155,12 +155,12 @@ fn a_run_with_carried_moments_is_the_same_optimizer_going_on() -> Result<()> {
         expected.clamp_logit_scale()?;
     }
 
-    train(&model, &fixed, &recipe, &Seed::new(7), &mut Saver::saving(snapshot.clone()))?;
+    train(&model, &fixed, &recipe, &Seed::new(7), &mut Saver::saving(snapshot.clone()))?.expect("trained");
     OptimizerState::read(&snapshot)?.save(&kept)?;
     let carried = OptimizerState::read(&kept)?;
     assert_eq!(carried.steps(), 2);
     let mut monitor = Saver::saving(folder.file("second"));
-    train_on(&model, &fixed, &recipe, &Seed::new(7), Some(&carried), &mut monitor)?;
+    train_on(&model, &fixed, &recipe, &Seed::new(7), Some(&carried), &mut monitor)?.expect("trained");
     assert_eq!(OptimizerState::read(&folder.file("second"))?.steps(), 4);
     for (found, expected) in model.all_parameters().iter().zip(expected.all_parameters()) {
         assert!(values(&found.var) == values(&expected.var), "{}", expected.name);
@@ -177,7 +177,8 @@ fn a_stopped_run_with_carried_moments_goes_on_to_the_same_bytes() -> Result<()> 
         first_run(&model, &objective, &folder.file("first"))?;
         let state = OptimizerState::read(&folder.file("first"))?;
         let recipe = Recipe { schedule: Schedule::Released, decay: Decay::Released, ..recipe() };
-        train_on(&model, &objective, &recipe, &Seed::new(8), carried.then_some(&state), monitor)?;
+        train_on(&model, &objective, &recipe, &Seed::new(8), carried.then_some(&state), monitor)?
+            .expect("trained");
         Ok(model.all_parameters().iter().flat_map(|parameter| values(&parameter.var)).collect())
     };
     let whole = run(&mut Saver::default(), true)?;

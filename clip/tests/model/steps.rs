@@ -8,7 +8,7 @@ use clip::candle_core::{Result, Tensor};
 use clip::kernels::{self, Optimizer};
 use clip::{
     Clip, Contrastive, ImageConfig, Mode, ModelConfig, Monitor, Objective, Parameter, Recipe, ResNetConfig,
-    Seed, Snapshot, Step, TextConfig, Tokenizer, TrainOutcome, loss, train,
+    Seed, Snapshot, Step, Stopped, TextConfig, Tokenizer, loss, train,
 };
 
 use crate::support::{Folder, nano, pairs, recipe, values};
@@ -140,7 +140,7 @@ impl Monitor for Saver {
     }
 }
 
-fn run(model: &Clip, fault: Fault, recipe: &Recipe, path: &Path) -> Result<TrainOutcome> {
+fn run(model: &Clip, fault: Fault, recipe: &Recipe, path: &Path) -> Result<std::result::Result<(), Stopped>> {
     let pairs = pairs(20, 16);
     let objective = Hostile { inner: Contrastive::new(model, &pairs)?, fault };
     train(model, &objective, recipe, &Seed::new(7), &mut Saver(path.to_owned()))
@@ -155,7 +155,8 @@ fn a_run_that_breaks_goes_on_from_its_last_snapshot() -> Result<()> {
     for gradient_clip in [None, Some(1.0)] {
         let recipe = Recipe { gradient_clip, ..recipe() };
         let whole = nano(1)?;
-        run(&whole, Fault::None, &recipe, &folder.file(&format!("whole-{gradient_clip:?}")))?;
+        run(&whole, Fault::None, &recipe, &folder.file(&format!("whole-{gradient_clip:?}")))?
+            .expect("trained");
         for (fault, parts) in [(Fault::Pixel, "loss is NaN"), (Fault::Slope, "parameter \"logit_scale\"")] {
             let path = folder.file(&format!("{parts:?}-{gradient_clip:?}").replace(['"', '\\', ' '], "-"));
             let error = run(&nano(1)?, fault, &recipe, &path).expect_err("a fault").to_string();
@@ -164,7 +165,7 @@ fn a_run_that_breaks_goes_on_from_its_last_snapshot() -> Result<()> {
             }
             // Into a model of other values: all it needs is in the snapshot.
             let model = nano(2)?;
-            assert_eq!(run(&model, Fault::None, &recipe, &path)?, TrainOutcome::Finished);
+            assert_eq!(run(&model, Fault::None, &recipe, &path)?, Ok(()));
             assert!(
                 all(&model) == all(&whole),
                 "the snapshot after {parts:?} is not that of the first epoch"

@@ -5,9 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clip::candle_core::{Result, Tensor};
-use clip::{
-    Clip, Contrastive, Monitor, Objective, Parameter, Recipe, Seed, Snapshot, Step, TrainOutcome, train,
-};
+use clip::{Clip, Contrastive, Monitor, Objective, Parameter, Recipe, Seed, Snapshot, Step, Stopped, train};
 
 use crate::support::{Folder, nano, pairs, recipe, values};
 
@@ -46,7 +44,7 @@ impl Monitor for Saver {
     }
 }
 
-fn run(model: &Clip, monitor: &mut Saver) -> Result<TrainOutcome> {
+fn run(model: &Clip, monitor: &mut Saver) -> Result<std::result::Result<(), Stopped>> {
     let pairs = pairs(20, 16);
     train(model, &Contrastive::new(model, &pairs)?, &recipe(), &Seed::new(7), monitor)
 }
@@ -65,7 +63,7 @@ fn training_gives_the_same_bytes_with_any_threads() -> Result<()> {
         let model = nano(1)?;
         let before = saved(&model, &folder.file("model"))?;
         let mut monitor = Saver::default();
-        assert_eq!(pool.install(|| run(&model, &mut monitor))?, TrainOutcome::Finished);
+        assert_eq!(pool.install(|| run(&model, &mut monitor))?, Ok(()));
         assert_eq!(monitor.losses.len(), 4);
         let after = saved(&model, &folder.file("model"))?;
         assert_ne!(before, after, "training changed nothing");
@@ -79,15 +77,15 @@ fn training_gives_the_same_bytes_with_any_threads() -> Result<()> {
 fn a_stopped_run_goes_on_to_the_same_bytes() -> Result<()> {
     let folder = Folder::new("resume");
     let model = nano(1)?;
-    run(&model, &mut Saver::default())?;
+    run(&model, &mut Saver::default())?.expect("trained");
     let expected = saved(&model, &folder.file("model"))?;
     let mut monitor =
         Saver { snapshot: Some(folder.file("snapshot")), stop_after: Some(3), ..Saver::default() };
-    assert_eq!(run(&nano(1)?, &mut monitor)?, TrainOutcome::Stopped);
+    assert_eq!(run(&nano(1)?, &mut monitor)?, Err(Stopped));
     // The snapshot holds everything: it goes into a model of other values.
     let model = nano(2)?;
     let mut monitor = Saver { resume: true, stop_after: None, losses: Vec::new(), ..monitor };
-    assert_eq!(run(&model, &mut monitor)?, TrainOutcome::Finished);
+    assert_eq!(run(&model, &mut monitor)?, Ok(()));
     assert_eq!(monitor.losses.len(), 2, "only the second epoch is left");
     assert_eq!(saved(&model, &folder.file("model"))?, expected);
     Ok(())
@@ -187,7 +185,7 @@ fn gradients_are_clipped_only_where_a_recipe_says_so() -> Result<()> {
         assert_eq!(serde_json::from_str::<Recipe>(&text).expect("the same recipe"), recipe);
         let model = nano(1)?;
         let objective = Contrastive::new(&model, &pairs)?;
-        train(&model, &objective, &recipe, &Seed::new(7), &mut Saver::default())?;
+        train(&model, &objective, &recipe, &Seed::new(7), &mut Saver::default())?.expect("trained");
         Ok(model.all_parameters().iter().flat_map(|parameter| values(&parameter.var)).collect())
     };
     let plain = after(None)?;

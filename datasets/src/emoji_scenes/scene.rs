@@ -209,7 +209,7 @@ fn background(settings: &Settings, rng: &mut ChaCha8Rng) -> Background {
     Background { color, texture, direction, period, offset, grain: rng.random::<u32>() }
 }
 
-/// The ranges of the prototype that the `tiny` regime was found with.
+/// The ranges with which the `tiny` tier was found.
 fn light(settings: &Settings, rng: &mut ChaCha8Rng) -> Light {
     let saturation = between(rng, 0.3, 1.5);
     let contrast = between(rng, 0.6, 1.25);

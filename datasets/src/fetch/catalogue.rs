@@ -1,7 +1,7 @@
 //! The sources that `data fetch` knows. What stands here was looked up in stored copies of the Hub's pages and in public
 //! code, not on the Hub itself; `data fetch --check` asks it.
 
-use harness::catalog::suggestion;
+use base::suggestion;
 
 use crate::hub::{Kind, Repository};
 

@@ -7,7 +7,7 @@ use hf_hub::HFError;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
-use super::Repository;
+use super::repository::Repository;
 
 /// A request that failed.
 pub(super) enum Failure {
@@ -57,7 +57,7 @@ impl Failure {
         if error.is_decode() && !error.is_timeout() && !error.is_body() {
             return Self::Final(no_hub(endpoint));
         }
-        Self::passing(harness::describe(&error.into()))
+        Self::passing(base::describe(&error.into()))
     }
 
     /// What an answer without success means; `code` is the Hub's `X-Error-Code`, empty where there is none.

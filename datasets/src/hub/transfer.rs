@@ -171,9 +171,7 @@ impl Hub {
                 }
                 Ok(None) => break,
                 // In the middle of a file every failure is a cut.
-                Ok(Some(chunk)) => {
-                    chunk.map_err(|error| Failure::passing(harness::describe(&error.into())))?
-                }
+                Ok(Some(chunk)) => chunk.map_err(|error| Failure::passing(base::describe(&error.into())))?,
             };
             if partial.length == 0 && is_page(&chunk) && !path.ends_with(".html") {
                 return Err(Failure::Final(anyhow!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, bail, ensure};
 use clip::candle_core;
 use clip::{BadSample, Image, Origin, Pairs, Seed};
-use harness::contract::{ClassSource, Dataset, Labelled, PairSource, Split};
+use contract::{ClassSource, Dataset, Labelled, PairSource, Split};
 use rand::seq::SliceRandom;
 
 use super::manifest::{Fingerprint, Manifest};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::found::{Found, entries, extension, listed, look};
-use super::hub_table;
+use super::hub_samples;
 use super::names::{beside, lines};
 use super::samples::{Place, Samples};
 use super::table::{Table, loose, refuse_outside};
@@ -50,7 +50,7 @@ pub(crate) fn read_classes(path: &Path, splits: &[&str], setting: &str, labels: 
             check_count(&shards, labels.classes)?;
             webdataset::read_shards(name, shards, kind, false)
         }
-        Found::Parquet(files) => hub_table::read_files(name, files, kind),
+        Found::Parquet(files) => hub_samples::read_files(name, files, kind),
         Found::Table(file) => from_table(&file, labels.classes),
         Found::Folder(folder) if folder.join("labels.csv").is_file() => {
             from_table(&folder.join("labels.csv"), labels.classes)

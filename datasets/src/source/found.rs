@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::hub_table;
+use super::hub_samples;
 use super::samples::Samples;
 use super::table;
 use super::webdataset::{self, Kind};
@@ -82,7 +82,7 @@ pub(crate) fn read_pairs(path: &Path, splits: &[&str], setting: &str, urls: bool
     let name = path.display().to_string();
     match look(path, splits, setting)? {
         Found::Shards(shards) => webdataset::read_shards(name, shards, Kind::Pairs, urls),
-        Found::Parquet(files) => hub_table::read_files(name, files, Kind::Pairs),
+        Found::Parquet(files) => hub_samples::read_files(name, files, Kind::Pairs),
         Found::Table(file) => table::read_pairs(&file),
         Found::Folder(folder) => bail!(
             "{}: no pairs there: expected tars (webdataset), Parquet files, or a CSV of image and caption; `{setting}` \

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,14 +21,10 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::files::Files;
-use super::samples::{Place, Samples};
-use super::webdataset::Kind;
-
 /// Columns of images, of labels and of captions, the first that is there being meant.
 const IMAGES: [&str; 5] = ["image.bytes", "img.bytes", "jpg.bytes", "png.bytes", "webp.bytes"];
-const LABELS: [&str; 3] = ["label", "fine_label", "cls"];
-const CAPTIONS: [&str; 3] = ["caption", "txt", "text"];
+pub(super) const LABELS: [&str; 3] = ["label", "fine_label", "cls"];
+pub(super) const CAPTIONS: [&str; 3] = ["caption", "txt", "text"];
 /// The most rows that are read at a time.
 const ROWS: usize = 4096;
 
@@ -78,12 +73,12 @@ impl ChunkReader for Source {
 
 /// A Parquet file's columns and where their pages lie.
 pub(crate) struct HubTable {
-    metadata: ParquetMetaData,
-    image: usize,
+    pub(super) metadata: ParquetMetaData,
+    pub(super) image: usize,
 }
 
 impl HubTable {
-    fn leaf(&self, names: &[&str]) -> Option<usize> {
+    pub(super) fn leaf(&self, names: &[&str]) -> Option<usize> {
         leaf(&self.metadata, names)
     }
 
@@ -117,7 +112,7 @@ impl HubTable {
     }
 
     /// All values of a column of a row group, as `take` makes them.
-    fn values<V>(
+    pub(super) fn values<V>(
         &self,
         file: &Arc<File>,
         group: usize,
@@ -131,7 +126,7 @@ impl HubTable {
 }
 
 /// The crate checks most of what files say and panics at some of it.
-fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
+pub(super) fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
     let damaged = |_| Err(ParquetError::General("a damaged file".to_owned()));
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(damaged)
 }
@@ -191,7 +186,7 @@ fn records<T: DataType>(
     }
 }
 
-fn labels(reader: ColumnReader, optional: i16, rows: usize) -> ParquetResult<Vec<Option<u64>>> {
+pub(super) fn labels(reader: ColumnReader, optional: i16, rows: usize) -> ParquetResult<Vec<Option<u64>>> {
     let unsigned = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
     match reader {
         ColumnReader::Int64ColumnReader(mut reader) => {
@@ -206,7 +201,7 @@ fn labels(reader: ColumnReader, optional: i16, rows: usize) -> ParquetResult<Vec
 }
 
 /// The texts of a column; `None` for those that are empty.
-pub(crate) fn texts(
+pub(super) fn texts(
     reader: ColumnReader,
     optional: i16,
     rows: usize,
@@ -217,7 +212,7 @@ pub(crate) fn texts(
     }
 }
 
-fn open(file: &Arc<File>) -> Result<HubTable> {
+pub(super) fn open(file: &Arc<File>) -> Result<HubTable> {
     let parse = || ParquetMetaDataReader::new().parse_and_finish(&*source(file.clone())?);
     let metadata = guarded(parse).context("no Parquet file that can be read; download it again")?;
     let schema = metadata.file_metadata().schema_descr();
@@ -227,64 +222,6 @@ fn open(file: &Arc<File>) -> Result<HubTable> {
     };
     ensure!(schema.column(image).physical_type() == Type::BYTE_ARRAY, "the column of images holds no bytes");
     Ok(HubTable { metadata, image })
-}
-
-/// The samples of these Parquet files, in order.
-pub(crate) fn read_files(name: String, paths: Vec<PathBuf>, kind: Kind) -> Result<Samples> {
-    let mut samples = Samples::new(name, "Parquet of the Hub");
-    let mut tables = Vec::with_capacity(paths.len());
-    for (number, path) in paths.iter().enumerate() {
-        let named = || path.display().to_string();
-        let number = u16::try_from(number).context("over 65 536 Parquet files")?;
-        let file = Arc::new(File::open(path).with_context(named)?);
-        let table = open(&file).with_context(named)?;
-        read_file(&table, &file, number, kind, &mut samples).with_context(named)?;
-        tables.push(table);
-    }
-    ensure!(!samples.is_empty(), "{}: no rows", samples.name);
-    samples.finish();
-    samples.tables = tables;
-    samples.files = Files::new(paths);
-    Ok(samples)
-}
-
-fn read_file(
-    table: &HubTable,
-    file: &Arc<File>,
-    number: u16,
-    kind: Kind,
-    samples: &mut Samples,
-) -> Result<()> {
-    let names = if let Kind::Pairs = kind { CAPTIONS } else { LABELS };
-    let leaf = table.leaf(&names).with_context(|| format!("no column {}", names.join(" or ")))?;
-    for group in 0..table.metadata.num_row_groups() {
-        let short = u16::try_from(group).context("over 65 536 row groups")?;
-        let at = |row: usize| -> Result<(String, Place)> {
-            let row = u32::try_from(row).context("a row group of over 4 294 967 295 rows")?;
-            Ok((format!("{number}-{short}-{row}"), Place::Row { file: number, group: short, row }))
-        };
-        match kind {
-            Kind::Classes(classes) => {
-                let all = guarded(|| table.values(file, group, leaf, labels))?;
-                for (row, label) in all.into_iter().enumerate() {
-                    let (key, place) = at(row)?;
-                    samples.push_labelled(&key, label, classes, place);
-                }
-            }
-            Kind::Pairs => {
-                for (row, text) in guarded(|| table.values(file, group, leaf, texts))?.into_iter().enumerate()
-                {
-                    let (key, place) = at(row)?;
-                    let caption = match &text {
-                        None => Err(BadSample::NoCaption),
-                        Some(text) => std::str::from_utf8(text.data()).map_err(|_| BadSample::NotUtf8),
-                    };
-                    samples.push_pair(&key, caption, place, "");
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Calls `each` with every row of these columns of texts; an empty value is an empty text.

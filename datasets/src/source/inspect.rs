@@ -114,7 +114,7 @@ pub fn inspect(
         if samples.bad(*index).is_none() {
             let reason =
                 BadSample::of(error).map_or_else(|| "another".to_owned(), |reason| reason.to_string());
-            count_bad(reason, harness::describe(&anyhow::anyhow!("{error}")));
+            count_bad(reason, base::describe(&anyhow::anyhow!("{error}")));
         }
     }
     let share = |bad: usize, of: usize| bad as f64 / of.max(1) as f64;

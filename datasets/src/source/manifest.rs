@@ -22,10 +22,11 @@ use rayon::prelude::*;
 
 use super::hub_table::text_columns;
 use super::samples::Samples;
-use super::texts::Texts;
+use super::texts::{Texts, first_64_bits};
 
 const SCHEMA: &str = "message subset { required int64 pair; required binary key (utf8); required binary shard (utf8);
     optional binary url_hash (utf8); required binary image_hash (utf8); required binary caption_hash (utf8); }";
+
 /// Rows that are written at a time.
 const ROWS: usize = 65_536;
 
@@ -48,10 +49,6 @@ pub(crate) fn hash(text: impl AsRef<str>) -> String {
 
 fn caption_bits(caption: &str) -> u64 {
     first_64_bits(blake3::hash(caption.as_bytes()))
-}
-
-pub(crate) fn first_64_bits(hash: blake3::Hash) -> u64 {
-    hash.as_bytes()[..8].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
 }
 
 impl Fingerprint {

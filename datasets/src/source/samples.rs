@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use clip::candle_core::{self, bail};
 use clip::{BadSample, Image, Origin};
 
-use super::cifar::CifarLayout;
+use super::cifar_layout::CifarLayout;
 use super::files::Files;
 use super::hub_table::HubTable;
-use super::manifest::first_64_bits;
 use super::tar;
-use super::texts::Texts;
+use super::texts::{Texts, first_64_bits};
 
 /// Bytes of the largest member that is taken for an image.
 const LARGEST: u64 = 256 << 20;

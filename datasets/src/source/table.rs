@@ -75,7 +75,10 @@ fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
 pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
     let table = Table::open(path)?;
     if table.headers.iter().any(|header| header == "url" || header.starts_with("http")) {
-        bail!("{}: lists URLs and no files; `cleanbench data fetch` downloads the images", path.display());
+        bail!(
+            "{}: lists URLs and no files; download the images with img2dataset (https://github.com/rom1504/img2dataset), whose webdataset output is read",
+            path.display()
+        );
     }
     let known = COLUMNS.into_iter().find(|(image, _)| table.headers.iter().any(|header| header == image));
     let (image, caption) = known.unwrap_or(COLUMNS[0]);

@@ -61,6 +61,10 @@ impl Texts {
     }
 }
 
+pub(crate) fn first_64_bits(hash: blake3::Hash) -> u64 {
+    hash.as_bytes()[..8].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clip::BadSample;
-use harness::contract::Split;
+use contract::Split;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clip::BadSample;
-use harness::contract::{Dataset, Split};
+use contract::{Dataset, Split};
 use serde_json::{Value, json};
 
 use crate::support::{built, folder, images, level, png, said, tar};

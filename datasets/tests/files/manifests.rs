@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clip::{BadSample, Pairs, Seed};
+use contract::Split;
 use datasets::source::{Collection, Line, Manifest, Resize, Samples, write_shards};
-use harness::contract::Split;
 use serde_json::json;
 
 use crate::support::{caption, folder, level, png, said, tar, tar_of};
@@ -33,7 +33,7 @@ fn listed() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn given(collection: &Collection, split: Split, count: usize) -> anyhow::Result<std::sync::Arc<dyn Pairs>> {
-    harness::contract::PairSource::pairs(collection, split, count, 224, &Seed::new(0))
+    contract::PairSource::pairs(collection, split, count, 224, &Seed::new(0))
 }
 
 fn captions(pairs: &dyn Pairs) -> Vec<String> {

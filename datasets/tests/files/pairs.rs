@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::support::{built, caption, folder, level, outcomes, pairs, pairs_at, png, said, tar, tar_of};
 use clip::BadSample;
-use harness::contract::Split;
+use contract::Split;
 use rand::seq::SliceRandom;
 use serde_json::json;
 
@@ -122,7 +122,7 @@ fn lists_of_urls_say_what_downloads_them() {
     for text in ["a cat\thttp://a/1.jpg\n", "caption\turl\na cat\thttp://a/1.jpg\n"] {
         let (_kept, path) = folder(&[("Train_GCC-training.tsv", text.as_bytes())]);
         let error = said(pairs(&pairs_at(&path), Split::Train, 1));
-        assert!(error.contains("Train_GCC-training.tsv") && error.contains("data fetch"), "{error}");
+        assert!(error.contains("Train_GCC-training.tsv") && error.contains("img2dataset"), "{error}");
     }
 }
 

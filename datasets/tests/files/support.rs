@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clip::{BadSample, Image, Pairs, Seed};
+use contract::{Dataset, Labelled, Split};
 use datasets::source::{append_member, end_tar};
-use harness::contract::{Dataset, Labelled, Split};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 

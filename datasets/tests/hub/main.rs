@@ -1,6 +1,5 @@
 //! The Hub's client against a server on the loopback address.
 
-mod lists;
 mod server;
 mod sources;
 

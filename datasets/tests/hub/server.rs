@@ -66,7 +66,6 @@ pub(crate) struct Asked {
 #[derive(Default)]
 struct State {
     repositories: BTreeMap<String, Repository>,
-    pages: BTreeMap<String, Page>,
     faults: Vec<(String, Fault)>,
     asked: Vec<Asked>,
 }
@@ -158,11 +157,6 @@ impl Server {
         lock(&self.state).repositories.get_mut(repository).expect("a repository").inflated = bytes;
     }
 
-    /// A page at a path, for anything that is no Hub.
-    pub(crate) fn add_page(&self, path: &str, page: Page) {
-        lock(&self.state).pages.insert(path.to_owned(), page);
-    }
-
     /// A fault for the next GET whose path contains `part`; several come in the order given.
     pub(crate) fn fail(&self, part: &str, fault: Fault) {
         lock(&self.state).faults.push((part.to_owned(), fault));
@@ -212,9 +206,6 @@ fn answer(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
 /// The answer where nothing goes wrong.
 fn respond(state: &State, asked: &Asked, authority: &str) -> Page {
     let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
-    if let Some(page) = state.pages.get(path) {
-        return page.clone();
-    }
     if let Some(hash) = path.strip_prefix("/cdn/") {
         let files = state.repositories.values().flat_map(|repository| repository.files.values());
         let found = files.map(|(bytes, _)| bytes).find(|bytes| sha256(bytes) == hash);

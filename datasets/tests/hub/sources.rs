@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use base::{Progress, Verbosity};
 use datasets::fetch::{Choice, Files, Receipt, Source, Wanted, choose, fetch};
 use datasets::hub::{Hub, Kind};
-use harness::progress::{Progress, Verbosity};
 
 use crate::server::{Fault, Kept, sha256};
 use crate::{COMMIT, Client, DATA, noise, settings};

@@ -6,17 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use base::{Stopped, describe};
 use clip::candle_core::{self, Error};
-use clip::{BadSample, Image, Origin, Pairs};
+use clip::{Image, Origin, Pairs};
+use contract::Labelled;
 use rayon::prelude::*;
+use record::BadSample;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use store::{Key, stage};
 
-use super::{Desk, Interrupted};
-use crate::contract::Labelled;
-use crate::describe;
-use crate::store::Key;
+use super::context::Context;
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
@@ -25,9 +26,6 @@ const FILE: &str = "check.json";
 const NAMED: usize = 100;
 /// Samples looked at between two looks at the clock.
 const BLOCK: usize = 1024;
-/// What looking at a sample costs, in training examples: it is read once and not encoded.
-pub(super) const COST: f64 = 0.1;
-
 /// Samples of either kind, as far as checking them goes.
 pub(super) trait Samples: Send + Sync {
     fn count(&self) -> usize;
@@ -142,7 +140,7 @@ pub(super) fn are_read<T: Samples + ?Sized>(samples: &T) -> bool {
 /// What was found of samples that are read from files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Checked {
+pub(crate) struct CheckReport {
     /// BLAKE3 of all usable samples in their order, pixels and captions or labels.
     pub(crate) content: String,
     /// How many there are, usable or not.
@@ -152,22 +150,10 @@ pub(crate) struct Checked {
     /// How many of them for which reason.
     pub(crate) reasons: BTreeMap<String, usize>,
     /// The first hundred.
-    pub(crate) first: Vec<Bad>,
+    pub(crate) first: Vec<BadSample>,
 }
 
-/// A sample that cannot be used.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Bad {
-    /// The file, and its member where it holds many.
-    pub sample: String,
-    /// Why, in words by which such samples are counted.
-    pub reason: String,
-    /// All that is known.
-    pub detail: String,
-}
-
-impl Checked {
+impl CheckReport {
     /// How many can be used.
     pub(crate) fn usable(&self) -> usize {
         self.listed - self.unusable.len()
@@ -205,29 +191,34 @@ impl Checked {
     }
 }
 
-impl Desk<'_> {
+impl Context<'_> {
     /// What stands of `samples`, called `name`; looked up where neither their list nor a file has changed since.
-    pub(super) fn check<T: Samples + ?Sized>(&self, name: &str, samples: &T) -> Result<Checked> {
+    pub(super) fn check<T: Samples + ?Sized>(
+        &self,
+        name: &str,
+        samples: &T,
+        cost: f64,
+    ) -> Result<CheckReport> {
         let name = format!("check {name}");
-        let key = Key::new("check", VERSION, "cpu", json!({ "fingerprint": fingerprint(samples) }));
+        let key = Key::new(stage::CHECK, VERSION, "cpu", json!({ "fingerprint": fingerprint(samples) }));
         let made = self.stage(
             &name,
             key,
-            samples.count() as f64 * COST,
+            cost,
             |_| self.look_at_all(&name, samples),
             |checked, folder| Ok(std::fs::write(folder.join(FILE), serde_json::to_vec(&checked)?)?),
         )?;
         read(&made.folder.join(FILE))
     }
 
-    fn look_at_all<T: Samples + ?Sized>(&self, name: &str, samples: &T) -> Result<Checked> {
+    fn look_at_all<T: Samples + ?Sized>(&self, name: &str, samples: &T) -> Result<CheckReport> {
         let listed = samples.count();
         ensure!(u32::try_from(listed).is_ok(), "{name}: {listed} samples are more than can be counted");
         let (mut content, mut unusable) = (blake3::Hasher::new(), Vec::new());
         let (mut reasons, mut first) = (BTreeMap::new(), Vec::new());
         for start in (0..listed).step_by(BLOCK) {
             if self.stops() {
-                return Err(Interrupted.into());
+                return Err(Stopped.into());
             }
             let end = (start + BLOCK).min(listed);
             let looked: Vec<_> = (start..end).into_par_iter().map(|index| look_at(samples, index)).collect();
@@ -235,14 +226,14 @@ impl Desk<'_> {
                 match found {
                     Ok(hash) => content.update(hash.as_bytes()).count(),
                     Err(error) => {
-                        let reason = BadSample::of(&error)
+                        let reason = clip::BadSample::of(&error)
                             .map_or("unreadable".to_owned(), |reason| reason.to_string());
                         unusable.push(index as u32);
                         *reasons.entry(reason.clone()).or_insert(0) += 1;
                         if first.len() < NAMED {
                             let sample =
                                 samples.origin(index).map_or_else(String::new, |origin| origin.to_string());
-                            first.push(Bad { sample, reason, detail: describe(&error.into()) });
+                            first.push(BadSample { sample, reason, detail: describe(&error.into()) });
                         }
                         0
                     }
@@ -251,11 +242,11 @@ impl Desk<'_> {
             let text = format!("{end} of {listed}, {} bad", unusable.len());
             self.progress.advance(name, end as f64 / listed as f64, text);
         }
-        Ok(Checked { content: content.finalize().to_hex().to_string(), listed, unusable, reasons, first })
+        Ok(CheckReport { content: content.finalize().to_hex().to_string(), listed, unusable, reasons, first })
     }
 }
 
-fn read(path: &Path) -> Result<Checked> {
+fn read(path: &Path) -> Result<CheckReport> {
     let named = || format!("cannot read {}", path.display());
     serde_json::from_slice(&std::fs::read(path).with_context(named)?).with_context(named)
 }

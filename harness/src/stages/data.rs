@@ -1,20 +1,26 @@
 //! The data of a run. What is drawn is drawn once, when a stage first needs it, and kept in memory; what is read from
 //! files is checked once and then read whenever it is needed, so that memory does not grow with it.
 
+mod capacity;
+mod in_memory;
+mod overlap;
+mod purpose;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use clip::{MemoryPairs, Pairs, Seed, candle_core};
+use contract::{ClassSource, Dataset, Labelled, PairSource, Split};
+use plan::cost::Cost;
+use plan::{Choice, Grant, Plan};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::Desk;
-use super::check::{Checked, Samples, are_read};
-use super::memory::MemoryLabelled;
-use super::purpose::Purpose;
-use crate::contract::{ClassSource, Dataset, Labelled, PairSource, Split};
-use crate::plan::{Choice, Grant, Plan};
+use super::check::{CheckReport, Samples, are_read};
+use super::context::Context;
+use in_memory::MemoryLabelled;
+pub(crate) use purpose::Purpose;
 
 /// A set of labelled images to test on, with what zero-shot classification needs.
 pub(crate) struct TestSet {
@@ -35,7 +41,7 @@ struct Part<T: ?Sized> {
     /// As the set gives them.
     listed: Arc<T>,
     /// What was found of them, where they are read from files.
-    checked: Option<Arc<Checked>>,
+    checked: Option<Arc<CheckReport>>,
     /// Those that can be used.
     loaded: Option<Arc<T>>,
 }
@@ -45,7 +51,7 @@ type Parts<T> = Mutex<BTreeMap<Purpose, Part<T>>>;
 /// The data of a run.
 pub(crate) struct Data<'a> {
     plan: &'a Plan,
-    desk: Desk<'a>,
+    context: Context<'a>,
     train_set: Dataset,
     labelled_set: Option<Dataset>,
     clean_sets: Vec<Dataset>,
@@ -54,22 +60,22 @@ pub(crate) struct Data<'a> {
     images: Parts<dyn Labelled>,
 }
 
-/// What was found of some samples.
-pub(crate) struct Found {
-    /// The set's label.
+/// The check of the samples for one purpose.
+pub(crate) struct DataCheck {
+    /// Label of the data set.
     pub(crate) set: String,
     pub(crate) purpose: Purpose,
     pub(crate) asked: usize,
-    /// Nothing where they are drawn.
-    pub(crate) checked: Result<Option<Arc<Checked>>>,
+    /// Nothing where they are synthetic.
+    pub(crate) checked: Result<Option<Arc<CheckReport>>>,
 }
 
 impl<'a> Data<'a> {
     /// Builds the data sets of a plan and checks that they have what it asks of them; loads nothing.
-    pub(crate) fn new(plan: &'a Plan, desk: Desk<'a>) -> Result<Self> {
+    pub(crate) fn new(plan: &'a Plan, context: Context<'a>) -> Result<Self> {
         let data = Self {
             plan,
-            desk,
+            context,
             train_set: plan.train.build()?,
             labelled_set: plan.labelled.as_ref().map(Choice::build).transpose()?,
             clean_sets: plan.clean.iter().map(Choice::build).collect::<Result<Vec<_>>>()?,
@@ -84,8 +90,7 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
-    /// The set that samples are taken from.
-    pub(super) fn choice(&self, purpose: Purpose) -> &Choice<Dataset> {
+    fn choice(&self, purpose: Purpose) -> &Choice<Dataset> {
         match purpose {
             Purpose::Train | Purpose::Clean(None, _) => &self.plan.train,
             Purpose::Clean(Some(index), _) => &self.plan.clean[index],
@@ -103,8 +108,7 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// How many samples the plan asks for.
-    pub(super) fn asked(&self, purpose: Purpose) -> usize {
+    fn asked(&self, purpose: Purpose) -> usize {
         match purpose {
             Purpose::Train => self.plan.pairs,
             Purpose::Clean(_, pairs) => pairs,
@@ -114,13 +118,11 @@ impl<'a> Data<'a> {
         }
     }
 
-    fn split(&self, purpose: Purpose) -> Result<Split> {
+    fn split(&self, purpose: Purpose) -> Split {
         match purpose {
-            Purpose::Train => Ok(Split::Train),
-            Purpose::Clean(..) | Purpose::CleanImages => Ok(Split::Clean),
-            Purpose::Test(index) | Purpose::TestPairs(index) => {
-                self.plan.split_of(&self.plan.tests[index]).map_err(anyhow::Error::msg)
-            }
+            Purpose::Train => Split::Train,
+            Purpose::Clean(..) | Purpose::CleanImages => Split::Clean,
+            Purpose::Test(index) | Purpose::TestPairs(index) => self.plan.split_of(&self.plan.tests[index]),
         }
     }
 
@@ -145,28 +147,27 @@ impl<'a> Data<'a> {
         Seed::new(self.plan.data_seed).child("data")
     }
 
-    pub(super) fn resolution(&self) -> usize {
+    fn resolution(&self) -> usize {
         self.plan.model.image.resolution()
     }
 
-    /// What samples are called in messages.
-    fn name(&self, purpose: Purpose) -> Result<String> {
-        let (label, split) = (&self.choice(purpose).label, self.split(purpose)?.name());
-        Ok(match purpose {
+    fn name(&self, purpose: Purpose) -> String {
+        let (label, split) = (&self.choice(purpose).label, self.split(purpose).name());
+        match purpose {
             Purpose::Clean(_, pairs) => format!("{label} {split} ({pairs})"),
             Purpose::TestPairs(_) => format!("{label} {split} pairs"),
             Purpose::CleanImages | Purpose::Test(_) => format!("{label} {split} images"),
             Purpose::Train => format!("{label} {split}"),
-        })
+        }
     }
 
-    pub(super) fn list_pairs(&self, purpose: Purpose) -> Result<Arc<dyn Pairs>> {
-        let (split, count) = (self.split(purpose)?, self.asked(purpose));
+    fn list_pairs(&self, purpose: Purpose) -> Result<Arc<dyn Pairs>> {
+        let (split, count) = (self.split(purpose), self.asked(purpose));
         self.pair_source(purpose)?.pairs(split, count, self.resolution(), &self.seed())
     }
 
-    pub(super) fn list_images(&self, purpose: Purpose) -> Result<Arc<dyn Labelled>> {
-        let (split, count) = (self.split(purpose)?, self.asked(purpose));
+    fn list_images(&self, purpose: Purpose) -> Result<Arc<dyn Labelled>> {
+        let (split, count) = (self.split(purpose), self.asked(purpose));
         self.class_source(purpose)?.images(split, count, self.resolution(), &self.seed())
     }
 
@@ -183,9 +184,12 @@ impl<'a> Data<'a> {
         if let Some(part) = parts.get_mut(&purpose) {
             return ask(part);
         }
-        let (name, listed) = (self.name(purpose)?, list()?);
+        let (name, listed) = (self.name(purpose), list()?);
         let checked = match are_read(&*listed) {
-            true => Some(Arc::new(self.desk.check(&name, &*listed)?)),
+            true => {
+                let cost = Cost::of(self.plan).check(listed.count());
+                Some(Arc::new(self.context.check(&name, &*listed, cost)?))
+            }
             false => None,
         };
         checked.iter().try_for_each(|checked| checked.judge(&name, self.plan.bad_samples))?;
@@ -214,11 +218,11 @@ impl<'a> Data<'a> {
         self.of_pairs(purpose, |part| match &part.loaded {
             Some(loaded) => Ok(loaded.clone()),
             None => {
-                let (name, listed) = (self.name(purpose)?, &part.listed);
+                let (name, listed) = (self.name(purpose), &part.listed);
                 let drawn = (0..listed.len())
                     .into_par_iter()
                     .map(|index| {
-                        self.desk.go_on()?;
+                        self.context.go_on()?;
                         listed.pair(index).with_context(|| format!("{name}, pair {index}"))
                     })
                     .collect::<Result<Vec<_>>>()?;
@@ -232,13 +236,13 @@ impl<'a> Data<'a> {
         self.of_images(purpose, |part| match &part.loaded {
             Some(loaded) => Ok(loaded.clone()),
             None => {
-                let (name, listed) = (self.name(purpose)?, &part.listed);
+                let (name, listed) = (self.name(purpose), &part.listed);
                 let sample =
                     |index| Ok::<_, candle_core::Error>((listed.image(index)?, listed.label(index)?));
                 let drawn = (0..listed.len())
                     .into_par_iter()
                     .map(|index| {
-                        self.desk.go_on()?;
+                        self.context.go_on()?;
                         sample(index).with_context(|| format!("{name}, image {index}"))
                     })
                     .collect::<Result<Vec<_>>>()?;
@@ -247,7 +251,7 @@ impl<'a> Data<'a> {
         })
     }
 
-    /// Class names of the labelled images granted to defenders.
+    /// Class names of the granted labelled images.
     pub(crate) fn classes(&self) -> Result<&[String]> {
         Ok(self.class_source(Purpose::CleanImages)?.classes())
     }
@@ -306,12 +310,10 @@ impl<'a> Data<'a> {
         Ok((0..train.len()).map(move |index| Ok(train.caption(index)?)).chain(prompts))
     }
 
-    /// All that decides the training pairs, for stage keys.
     pub(crate) fn train_identity(&self) -> Result<Value> {
         self.pairs_identity(Purpose::Train)
     }
 
-    /// All that decides the clean pairs granted, for stage keys.
     pub(crate) fn clean_identity(&self, grant: &Grant) -> Result<Value> {
         self.pairs_identity(Purpose::Clean(grant.source, grant.pairs))
     }
@@ -321,7 +323,7 @@ impl<'a> Data<'a> {
             Some(checked) => Ok(json!({ "content": checked.content })),
             None => Ok(json!({
                 "set": self.choice(purpose).identity(),
-                "split": self.split(purpose)?,
+                "split": self.split(purpose),
                 "count": self.asked(purpose),
                 "resolution": self.resolution(),
                 "seed": self.plan.data_seed,
@@ -360,15 +362,14 @@ impl<'a> Data<'a> {
         Ok(json!([test.label, { "content": images.content }, names, pairs]))
     }
 
-    fn checked_images(&self, purpose: Purpose) -> Result<Option<Arc<Checked>>> {
+    fn checked_images(&self, purpose: Purpose) -> Result<Option<Arc<CheckReport>>> {
         self.of_images(purpose, |part| Ok(part.checked.clone()))
     }
 
-    /// Every purpose that the plan has for data.
-    pub(super) fn purposes(&self) -> Result<BTreeSet<Purpose>> {
+    fn purposes(&self) -> BTreeSet<Purpose> {
         let mut purposes = BTreeSet::from([Purpose::Train, Purpose::CleanImages]);
         for defense in &self.plan.defenses {
-            let grant = self.plan.grant(defense).map_err(anyhow::Error::msg)?;
+            let grant = self.plan.grant(defense);
             purposes.insert(Purpose::Clean(grant.source, grant.pairs));
         }
         for index in 0..self.test_sets.len() {
@@ -377,19 +378,19 @@ impl<'a> Data<'a> {
                 purposes.insert(Purpose::TestPairs(index));
             }
         }
-        Ok(purposes)
+        purposes
     }
 
-    /// What was found of the samples for every purpose of the plan.
-    pub(crate) fn found(&self) -> Result<Vec<Found>> {
+    /// Checks the samples for every purpose of the plan.
+    pub(crate) fn checks(&self) -> Vec<DataCheck> {
         let found = |purpose| {
             let checked = match purpose {
                 Purpose::CleanImages | Purpose::Test(_) => self.checked_images(purpose),
                 _ => self.of_pairs(purpose, |part| Ok(part.checked.clone())),
             };
             let set = self.choice(purpose).label.clone();
-            Found { set, purpose, asked: self.asked(purpose), checked }
+            DataCheck { set, purpose, asked: self.asked(purpose), checked }
         };
-        Ok(self.purposes()?.into_iter().map(found).collect())
+        self.purposes().into_iter().map(found).collect()
     }
 }

@@ -2,25 +2,24 @@
 
 use std::sync::Arc;
 
-use anyhow::{Error, Result, ensure};
-use clip::{Image, Origin, Pairs, Seed, TrainOutcome};
+use anyhow::{Result, ensure};
+use clip::{Image, Origin, Pairs, Seed};
+use contract::{Attack, DefenderView, Defense, Model};
+use plan::{Choice, Grant};
 use rand::seq::SliceRandom;
+use record::CellId;
 use serde_json::{Value, json};
+use store::{Key, stage};
 
+use super::context::StageOutput;
 use super::epochs::write_model;
 use super::monitor::StageMonitor;
 use super::train::Poisoned;
-use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER};
-use crate::contract::{Attack, DefenderView, Defense, Model};
-use crate::plan::{Choice, Grant};
-use crate::provenance::facts;
-use crate::store::Key;
+use super::{MODEL, OPTIMIZER, Stages};
+use crate::model_metadata::metadata;
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
-
-/// Epochs of a defense before one is known, for predictions.
-const EXPECTED_EPOCHS: f64 = 8.0;
 
 /// Pairs picked from other sets.
 struct Picked {
@@ -57,11 +56,11 @@ impl Pairs for Picked {
     }
 }
 
-impl Laboratory<'_> {
+impl Stages<'_> {
     /// The key of the model that `defense` makes of the one under `trained`.
     pub(crate) fn defend_key(&self, trained: &Key, defense: &Choice<Defense>, seed: u64) -> Result<Key> {
         let plan = self.plan;
-        let grant = plan.grant(defense).map_err(Error::msg)?;
+        let grant = plan.grant(defense);
         let inputs: Value = json!({
             "trained": trained.hash(),
             "defense": defense.identity(),
@@ -71,52 +70,41 @@ impl Laboratory<'_> {
             "every-epoch": plan.every_epoch,
             "seed": seed,
         });
-        Ok(Key::new("defend", VERSION, self.plan.device.class(), inputs))
+        Ok(Key::new(stage::DEFEND, VERSION, self.plan.device.class(), inputs))
     }
 
     /// The model as the defense leaves it.
     pub(crate) fn defend(
         &self,
         attack: &Choice<Attack>,
-        trained: &Made,
+        trained: &StageOutput,
         defense: &Choice<Defense>,
         seed: u64,
-    ) -> Result<Made> {
-        let name = format!("{}::{}::seed-{seed}", attack.label, defense.label);
-        self.desk.stage_of_epochs(
+    ) -> Result<StageOutput> {
+        let name = CellId::new(&attack.label, &defense.label, seed).to_string();
+        self.context.stage_of_epochs(
             &name,
             self.defend_key(&trained.key, defense, seed)?,
-            self.expected_defense(),
+            self.cost.defense(defense),
             self.plan.every_epoch,
             |monitor| {
                 let model = self.defended(attack, trained, defense, seed, monitor)?;
                 model.check_finite().map(|()| model)
             },
-            |model, folder| write_model(&model, folder, &facts(self.plan, attack, Some(defense), seed)),
+            |model, folder| write_model(&model, folder, &metadata(self.plan, attack, Some(defense), seed)),
         )
-    }
-
-    /// Work that a defense is expected to take before one is known, in training examples.
-    fn expected_defense(&self) -> f64 {
-        (self.plan.clean_pairs * 12) as f64
-    }
-
-    /// The same for a defense and what is observed after it.
-    pub(crate) fn expected_cell(&self) -> f64 {
-        let observed = if self.plan.every_epoch { EXPECTED_EPOCHS } else { 1.0 };
-        self.expected_defense() + observed * self.expected_observation()
     }
 
     fn defended(
         &self,
         attack: &Choice<Attack>,
-        trained: &Made,
+        trained: &StageOutput,
         defense: &Choice<Defense>,
         seed: u64,
         monitor: &mut StageMonitor<'_>,
     ) -> Result<Model> {
         let poisoned = self.poisoned(attack, &attack.build()?, seed)?;
-        let grant = self.plan.grant(defense).map_err(Error::msg)?;
+        let grant = self.plan.grant(defense);
         let (clean, images) = (self.granted(&grant, &poisoned, seed)?, self.data.clean_images()?);
         let Poisoned { pairs: poisoned, manifest } = poisoned;
         let optimizer = Some(trained.folder.join(OPTIMIZER)).filter(|path| path.exists());
@@ -130,15 +118,13 @@ impl Laboratory<'_> {
             seed: Seed::new(seed).child("defend"),
         };
         match &defense.build()? {
-            Defense::RepairModel(method) => method
-                .repair(self.load_model(&trained.folder.join(MODEL))?, &view, monitor)?
-                .ok_or_else(|| Interrupted.into()),
+            Defense::RepairModel(method) => {
+                method.repair(self.load_model(&trained.folder.join(MODEL))?, &view, monitor)
+            }
             Defense::TrainSafely(method) => {
                 let clip = self.fresh_model(seed)?;
-                match method.train(&clip, &view, monitor)? {
-                    TrainOutcome::Finished => Ok(Model { clip, head: None }),
-                    TrainOutcome::Stopped => Err(Interrupted.into()),
-                }
+                method.train(&clip, &view, monitor)?;
+                Ok(Model { clip, head: None })
             }
             Defense::FilterData(method) => {
                 let judged = method.filter(&view)?;

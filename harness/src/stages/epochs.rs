@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clip::Snapshot;
-use clip::candle_core::{Device, Tensor, safetensors};
+use clip::candle_core::safetensors;
 
-use super::{Laboratory, MODEL, Made};
-use crate::contract::{LinearHead, Model};
+use super::MODEL;
+use contract::{LinearHead, Model};
 
-const HEAD: &str = "head.safetensors";
+pub(super) const HEAD: &str = "head.safetensors";
 
 /// A file of the model after `epoch`; of the last one where there is none.
-fn file(folder: &Path, epoch: Option<usize>, name: &str) -> PathBuf {
+pub(super) fn file(folder: &Path, epoch: Option<usize>, name: &str) -> PathBuf {
     folder.join(epoch.map_or_else(|| name.to_owned(), |epoch| format!("epoch-{epoch}-{name}")))
 }
 
@@ -59,26 +59,4 @@ pub(super) fn collect(partial: &Path, folder: &Path) -> Result<()> {
 /// The epochs whose models `folder` holds, from the first.
 pub(super) fn kept(folder: &Path) -> Vec<usize> {
     (1..).take_while(|epoch| file(folder, Some(*epoch), MODEL).exists()).collect()
-}
-
-impl Laboratory<'_> {
-    /// The epochs whose models were kept beside a defended one.
-    pub(crate) fn epochs(&self, defended: &Made) -> Vec<usize> {
-        kept(&defended.folder)
-    }
-
-    /// Opens a model that a defense left, or the one after `epoch`.
-    pub(super) fn read_model(&self, folder: &Path, epoch: Option<usize>) -> Result<Model> {
-        let clip = self.load_model(&file(folder, epoch, MODEL))?;
-        let path = file(folder, epoch, HEAD);
-        let head = if path.exists() {
-            let mut tensors: HashMap<String, Tensor> = safetensors::load(&path, &Device::Cpu)?;
-            let mut take =
-                |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", path.display()));
-            Some(LinearHead { weight: take("weight")?, bias: take("bias")? })
-        } else {
-            None
-        };
-        Ok(Model { clip, head })
-    }
 }

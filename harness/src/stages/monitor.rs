@@ -5,17 +5,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use base::hash_file;
 use clip::candle_core::Error;
 use clip::{Monitor, Snapshot, Step};
+use store::REMEDY;
 
-use super::{Desk, epochs};
-use crate::hash_file;
-use crate::store::REMEDY;
+use super::context::Context;
+use super::epochs;
 
 /// What a stage tells of itself while it is done, and what it keeps of the epochs that are.
 pub(super) struct StageMonitor<'a> {
     name: &'a str,
-    desk: Desk<'a>,
+    context: Context<'a>,
     /// Where snapshots lie.
     pub(super) partial: PathBuf,
     /// Whether the model of each epoch is kept.
@@ -28,8 +29,16 @@ pub(super) struct StageMonitor<'a> {
 }
 
 impl<'a> StageMonitor<'a> {
-    pub(super) fn new(name: &'a str, desk: Desk<'a>, partial: PathBuf, keeps_epochs: bool) -> Self {
-        Self { name, desk, partial, keeps_epochs, started: Instant::now(), before: 0.0, out_of_time: false }
+    pub(super) fn new(name: &'a str, context: Context<'a>, partial: PathBuf, keeps_epochs: bool) -> Self {
+        Self {
+            name,
+            context,
+            partial,
+            keeps_epochs,
+            started: Instant::now(),
+            before: 0.0,
+            out_of_time: false,
+        }
     }
 
     /// Where the last finished epoch lies.
@@ -88,20 +97,20 @@ impl Monitor for StageMonitor<'_> {
         if hash_file(&snapshot).is_ok_and(|hash| hashes.lines().any(|line| line == hash)) {
             let spent = std::fs::read_to_string(self.spent()).ok().and_then(|text| text.parse().ok());
             self.before = spent.unwrap_or(0.0);
-            self.desk.progress.say(&format!("{}: goes on from its last finished epoch", self.name));
+            self.context.progress.say(&format!("{}: goes on from its last finished epoch", self.name));
             return Some(snapshot);
         }
-        self.desk.progress.warn(&format!("{}: its snapshot is not whole; it starts again", self.name));
+        self.context.progress.warn(&format!("{}: its snapshot is not whole; it starts again", self.name));
         None
     }
 
     fn step(&mut self, step: &Step) -> ControlFlow<()> {
-        self.desk.progress.step(self.name, step);
+        self.context.progress.step(self.name, step);
         if self.stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn stops(&mut self) -> bool {
-        self.desk.stops() || self.out_of_time
+        self.context.stops() || self.out_of_time
     }
 
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
@@ -110,7 +119,7 @@ impl Monitor for StageMonitor<'_> {
                 error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
             })?;
         }
-        self.out_of_time = self.desk.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        self.out_of_time = self.context.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         self.save(snapshot)
     }
 }

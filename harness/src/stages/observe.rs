@@ -4,29 +4,44 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use clip::candle_core::Tensor;
+use clip::candle_core::{DType, Tensor};
 use clip::{Image, Seed, kernels, zero_shot};
+use contract::{Attack, Defense, LinearHead, Model, Trigger};
+use plan::Choice;
 use rayon::prelude::*;
+use record::View;
+use record::evidence::pairs::{self, PairEvidence};
+use record::evidence::{
+    Evidence, SetEvidence, from_frame, map, read_parquet, score, to_frame, write_parquet,
+};
+use record::evidence::{map_table, pair_table};
 use serde_json::json;
+use store::{Key, stage};
 
+use super::Stages;
+use super::context::StageOutput;
 use super::data::TestSet;
-use super::{Laboratory, Made};
-use crate::contract::{Attack, Model, Trigger};
-use crate::evidence::map;
-use crate::evidence::pairs::{self, Captions, PairEvidence};
-use crate::evidence::{Evidence, SetEvidence, from_frame, read_parquet, score, to_frame, write_parquet};
-use crate::plan::Choice;
-use crate::store::Key;
+use super::retrieval::{Captions, compare};
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
-/// What the stage is called.
-pub(crate) const STAGE: &str = "observe";
 const EVIDENCE: &str = "evidence.parquet";
 const PAIRS: &str = "pairs.parquet";
 const MAP: &str = "map.parquet";
 
-impl Laboratory<'_> {
+impl<'a> Stages<'a> {
+    /// The attacks under whose triggers a cell is observed: its own, and for the unpoisoned and undefended model all
+    /// others too, for base rates.
+    pub(crate) fn triggers(
+        &self,
+        attack: &'a Choice<Attack>,
+        defense: &Choice<Defense>,
+    ) -> impl Iterator<Item = &'a Choice<Attack>> + use<'a> {
+        let is_anchor = attack.entry.card.is_baseline() && defense.entry.card.is_baseline();
+        let others = self.plan.attacks.iter().filter(move |other| is_anchor && other.label != attack.label);
+        std::iter::once(attack).chain(others)
+    }
+
     /// The key of the evidence on a model under the trigger of `attack`.
     pub(crate) fn observe_key(
         &self,
@@ -57,33 +72,26 @@ impl Laboratory<'_> {
         if epoch.is_none() {
             inputs["map"] = map::IMAGES.into();
         }
-        Ok(Key::new(STAGE, VERSION, self.plan.device.class(), inputs))
+        Ok(Key::new(stage::OBSERVE, VERSION, self.plan.device.class(), inputs))
     }
 
     /// What `defended`, or what it was after `epoch`, says of the test images, clean and under the trigger of
     /// `attack`, and the evidence's key.
     pub(crate) fn observe(
         &self,
-        name: &str,
-        defended: &Made,
-        epoch: Option<usize>,
+        view: &View,
+        defended: &StageOutput,
         attack: &Choice<Attack>,
-        seed: u64,
     ) -> Result<(Evidence, Key)> {
-        let made = self.desk.stage(
-            &format!("observe {name}"),
+        let (seed, epoch) = (view.cell.seed, view.epoch);
+        let made = self.context.stage(
+            &format!("observe {view}"),
             self.observe_key(&defended.key, epoch, attack, seed)?,
-            self.expected_observation(),
+            self.cost.observation(),
             |_| self.observe_model(&self.read_model(&defended.folder, epoch)?, attack, seed, epoch.is_none()),
             |evidence, folder| write_evidence(&evidence, folder),
         )?;
         Ok((read_evidence(&made.folder)?, made.key))
-    }
-
-    /// Two passes without gradients cost about as much as half a training pass.
-    pub(super) fn expected_observation(&self) -> f64 {
-        let samples = self.plan.test_images + self.plan.test_pairs;
-        (samples * self.plan.tests.len()) as f64 * 0.5
     }
 
     /// What `model` says of all test sets, clean and under the trigger of `attack`; `whole`: also of their pairs, and
@@ -139,7 +147,7 @@ impl Laboratory<'_> {
             triggered.push(zero_shot::features(&model.clip, &stamped)?);
             hashes.extend(stamped.iter().map(short_hash));
         }
-        let compare = |features: &[Tensor]| pairs::compare(&Tensor::cat(features, 0)?, &captions);
+        let compare = |features: &[Tensor]| compare(&Tensor::cat(features, 0)?, &captions);
         Ok(Some(PairEvidence {
             names_target: of_pairs.iter().map(|caption| names[*caption]).collect(),
             clean: compare(&clean).context("clean pairs")?,
@@ -150,7 +158,7 @@ impl Laboratory<'_> {
 }
 
 /// What `model` says of the images of a test set, clean and under the trigger, and where some of them lie if `mapped`.
-pub(super) fn observe_set(
+pub(crate) fn observe_set(
     model: &Model,
     trigger: &dyn Trigger,
     test: &TestSet,
@@ -180,14 +188,18 @@ pub(super) fn observe_set(
         }
         hashes.extend(seen[1].iter().map(short_hash));
     }
-    let [clean, triggered] = scores.map(|scores| score(&Tensor::cat(&scores, 0)?, &labels, target));
+    let [clean, triggered] = scores.map(|scores| {
+        let rows = Tensor::cat(&scores, 0)?.to_dtype(DType::F32)?.to_vec2()?;
+        score(&rows, &labels, target)
+    });
     let (clean, triggered) = (clean?, triggered?);
     let map = match on_map.is_empty() {
         true => None,
         false => {
             let of_target = on_map.iter().map(|index| labels[*index] == target).collect();
-            let [clean, triggered] = places.map(|features| Tensor::cat(&features, 0));
-            Some(map::project(&on_map, of_target, &clean?, &triggered?).context("map")?)
+            let features = Tensor::cat(&places.concat(), 0)?.to_dtype(DType::F32)?;
+            let features = kernels::l2_normalize(&features)?.to_vec2()?;
+            Some(map::project(&on_map, of_target, &features).context("map")?)
         }
     };
     Ok(SetEvidence {
@@ -233,7 +245,7 @@ fn short_hash(image: &Image) -> String {
 
 fn write_evidence(evidence: &Evidence, folder: &Path) -> Result<()> {
     write_parquet(&mut to_frame(evidence)?, &folder.join(EVIDENCE))?;
-    for (name, frame) in [(PAIRS, pairs::to_frame(evidence)?), (MAP, map::to_frame(evidence)?)] {
+    for (name, frame) in [(PAIRS, pair_table::to_frame(evidence)?), (MAP, map_table::to_frame(evidence)?)] {
         if let Some(mut frame) = frame {
             write_parquet(&mut frame, &folder.join(name))?;
         }
@@ -245,11 +257,11 @@ fn read_evidence(folder: &Path) -> Result<Evidence> {
     let mut evidence = from_frame(&read_parquet(&folder.join(EVIDENCE))?)?;
     let pairs = folder.join(PAIRS);
     if pairs.exists() {
-        pairs::attach(&mut evidence, &read_parquet(&pairs)?)?;
+        pair_table::attach(&mut evidence, &read_parquet(&pairs)?)?;
     }
     let map = folder.join(MAP);
     if map.exists() {
-        map::attach(&mut evidence, &read_parquet(&map)?)?;
+        map_table::attach(&mut evidence, &read_parquet(&map)?)?;
     }
     Ok(evidence)
 }
@@ -259,7 +271,7 @@ enum Classifier<'a> {
     /// By cosine similarity with prompts, `[K, E]`.
     ZeroShot(Tensor),
     /// By a trained head.
-    Head(&'a crate::contract::LinearHead),
+    Head(&'a LinearHead),
 }
 
 impl<'a> Classifier<'a> {

@@ -5,26 +5,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use clip::weights::Weights;
-use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed, Tokenizer, TrainOutcome};
+use base::{Build, hash_file};
+use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed};
+use contract::poison::{Manifest, ManifestRow, PoisonedPairs, poison};
+use contract::{Attack, AttackerView, DefenderView, Defense};
+use plan::Choice;
 use polars::prelude::{Column, DataFrame};
+use record::MANIFEST;
+use record::evidence::{read_parquet, write_parquet};
 use serde_json::{Value, json};
+use store::{Key, stage};
 
-use super::poison::{Manifest, PoisonedPairs, poison, write_manifest};
-use super::{Interrupted, Laboratory, MODEL, Made, OPTIMIZER, Unfit};
-use crate::contract::{Attack, AttackerView, DefenderView, Defense};
-use crate::evidence::read_parquet;
-use crate::plan::Choice;
-use crate::program::Build;
-use crate::provenance::facts;
-use crate::store::Key;
-use crate::{describe, hash_file};
+use super::context::StageOutput;
+use super::{MODEL, OPTIMIZER, Stages};
+use crate::model_metadata::metadata;
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 2;
-
-/// The file that says which pairs were edited, and how.
-pub(crate) const MANIFEST: &str = "poison.parquet";
 
 /// The training pairs of a cell and what the attacker did to them.
 pub(super) struct Poisoned {
@@ -32,17 +29,17 @@ pub(super) struct Poisoned {
     pub(super) manifest: Manifest,
 }
 
-/// What a run left in the store.
-pub(crate) struct Left {
+/// What the store has of a plan that was run.
+pub(crate) struct StoredArtifacts {
     /// The poison manifests of its models in one table, with seed and attack before each edited pair.
     pub(crate) poison: DataFrame,
-    /// What its trainings and defenses took.
+    /// Seconds that its trainings and defenses took when they were computed.
     pub(crate) seconds: f64,
-    /// The programs that made them.
+    /// The builds that computed them.
     pub(crate) programs: BTreeSet<Build>,
 }
 
-impl Laboratory<'_> {
+impl Stages<'_> {
     /// All that decides the training pairs and the model made of them.
     fn train_inputs(&self, attack: &Choice<Attack>, seed: u64) -> Result<Value> {
         let plan = self.plan;
@@ -61,18 +58,17 @@ impl Laboratory<'_> {
 
     /// The key of the model trained under `attack`.
     pub(crate) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Result<Key> {
-        Ok(Key::new("train", VERSION, self.plan.device.class(), self.train_inputs(attack, seed)?))
+        Ok(Key::new(stage::TRAIN, VERSION, self.plan.device.class(), self.train_inputs(attack, seed)?))
     }
 
     /// The model that anybody gets who trains on what the attacker left, with the optimizer's moments and the poison
     /// manifest beside it.
-    pub(crate) fn train(&self, attack: &Choice<Attack>, seed: u64) -> Result<Made> {
+    pub(crate) fn train(&self, attack: &Choice<Attack>, seed: u64) -> Result<StageOutput> {
         let name = format!("train {}::seed-{seed}", attack.label);
-        let expected = (self.plan.pairs * self.plan.recipe.epochs) as f64;
-        self.desk.stage(
+        self.context.stage(
             &name,
             self.train_key(attack, seed)?,
-            expected,
+            self.cost.training(),
             |monitor| {
                 let method = attack.build()?;
                 let poisoned = self.poisoned(attack, &method, seed)?;
@@ -92,16 +88,16 @@ impl Laboratory<'_> {
                 Ok((model, optimizer, poisoned.manifest))
             },
             |(model, optimizer, manifest), folder| {
-                model.save(&folder.join(MODEL), &facts(self.plan, attack, None, seed))?;
+                model.save(&folder.join(MODEL), &metadata(self.plan, attack, None, seed))?;
                 optimizer.map_or(Ok(()), |state| state.save(&folder.join(OPTIMIZER)))?;
                 write_manifest(&manifest, &folder.join(MANIFEST))
             },
         )
     }
 
-    /// What lies in the store of a plan that was run.
-    pub(crate) fn left(&self) -> Result<Left> {
-        let store = self.desk.store;
+    /// What the store has of the plan.
+    pub(crate) fn stored(&self) -> Result<StoredArtifacts> {
+        let store = self.context.store;
         let (mut whole, mut seconds, mut programs) = (DataFrame::default(), 0.0, BTreeSet::new());
         let mut take = |key: &Key| {
             if let Some((took, build)) = store.made(key.stage(), key.hash()) {
@@ -128,7 +124,7 @@ impl Laboratory<'_> {
             }
         }
         whole.rechunk_mut();
-        Ok(Left { poison: whole, seconds, programs })
+        Ok(StoredArtifacts { poison: whole, seconds, programs })
     }
 
     /// What trains models in place of contrastive learning, and the clean data that it sees.
@@ -162,10 +158,7 @@ impl Laboratory<'_> {
         let Defense::TrainSafely(method) = method.build()? else {
             bail!("pretraining: {:?} does not train a model from the beginning", method.label)
         };
-        match method.train(model, &view, monitor)? {
-            TrainOutcome::Finished => Ok(()),
-            TrainOutcome::Stopped => Err(Interrupted.into()),
-        }
+        method.train(model, &view, monitor)
     }
 
     /// Trains `model` as the plan trains.
@@ -180,33 +173,7 @@ impl Laboratory<'_> {
             return self.pretrain(method, model, pairs, seed, monitor);
         }
         let objective = Contrastive::new(model, pairs)?;
-        let outcome =
-            clip::train(model, &objective, &self.plan.recipe, &Seed::new(seed).child("train"), monitor)?;
-        if outcome == TrainOutcome::Stopped { Err(Interrupted.into()) } else { Ok(()) }
-    }
-
-    /// The model that training goes on from; `None` where it begins with the seed's own weights.
-    pub(super) fn initial_model(&self) -> Result<Option<Clip>, Unfit> {
-        let Some(path) = &self.plan.initial_weights else { return Ok(None) };
-        if !path.exists() {
-            return Err(Unfit(format!("initial-weights: {} is not there", path.display())));
-        }
-        let model = Weights::read(path).and_then(|weights| weights.into_clip(Some(&self.plan.model)));
-        let said = |error: clip::candle_core::Error| describe(&error.into());
-        model.map(Some).map_err(|error| Unfit(format!("initial-weights and model: {}", said(error))))
-    }
-
-    /// A model with the plan's or the seed's initial weights, the same for all attacks.
-    pub(super) fn fresh_model(&self, seed: u64) -> Result<Clip> {
-        if let Some(model) = self.initial_model()? {
-            return self.on_device(model);
-        }
-        let mut read = Ok(());
-        let texts = self.data.texts()?.map_while(|text| text.map_err(|error| read = Err(error)).ok());
-        let tokenizer = Tokenizer::cut(texts)?;
-        read?;
-        let model = Clip::new(&self.plan.model, tokenizer, &Seed::new(seed).child("initial"))?;
-        self.on_device(model)
+        Ok(clip::train(model, &objective, &self.plan.recipe, &Seed::new(seed).child("train"), monitor)??)
     }
 
     /// The training pairs as the attacker leaves them.
@@ -228,4 +195,24 @@ impl Laboratory<'_> {
 /// The hash of a file of weights; its path alone where it cannot be read, which training then says.
 fn weights_identity(path: &Path) -> Value {
     hash_file(path).map_or_else(|_| json!({ "unread": path }), Value::from)
+}
+
+/// Writes a manifest as Parquet, one row an edited pair.
+fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
+    let column = |name: &str, value: fn(&ManifestRow) -> &str| {
+        Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
+    };
+    let parameters: Vec<Option<&str>> =
+        manifest.iter().map(|row| row.trigger_parameters.as_deref()).collect();
+    let columns = vec![
+        Column::new("pair".into(), manifest.iter().map(|row| row.pair).collect::<Vec<_>>()),
+        column("edit", |row| row.edit),
+        column("image_before", |row| &row.image_before),
+        column("image_after", |row| &row.image_after),
+        Column::new("trigger_parameters".into(), parameters),
+        column("caption_before", |row| &row.caption_before),
+        column("caption_after", |row| &row.caption_after),
+    ];
+    let mut frame = DataFrame::new(manifest.len(), columns)?;
+    write_parquet(&mut frame, path)
 }

@@ -5,9 +5,10 @@
 
 use rayon::prelude::*;
 
-use super::{Geometry, winograd};
-use crate::linear;
+use super::geometry::Geometry;
+use super::winograd;
 use crate::parallel::{sum_over_chunks, with_scratch, written};
+use crate::sums::parts;
 use crate::tile::{Job, Panel, multiply, panels, tiles};
 
 /// Values of input that one task holds at a time: 128 KiB, inside a core's second-level cache.
@@ -240,7 +241,7 @@ pub(crate) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &[f32]) ->
     let per_group = GRADIENT_PIXELS.div_ceil(pixels);
     let groups = blocks.count().div_ceil(per_group);
     // By what is the same on every machine: panels are not.
-    let parts = linear::parts(blocks.pixels(), depth * outputs).min(groups);
+    let parts = parts(blocks.pixels(), depth * outputs).min(groups);
     let groups_per_part = groups.div_ceil(parts);
     let widest = panels.iter().map(|panel| panel.width).max().unwrap_or(0);
     let sum = sum_over_chunks(parts, depth * columns, |part, sum| {

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::Geometry;
+use super::geometry::Geometry;
 use crate::parallel::{Matrix, product};
 
 /// `dx[N, H, W, C]` of `w[O, KH, KW, C]` and `dy[N, H', W', O]`.

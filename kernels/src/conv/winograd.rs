@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 pub(super) use gradient::{gradient_of_weights, pays as pays_for_weights};
 
-use super::Geometry;
+use super::geometry::Geometry;
 use crate::parallel::{with_scratch, written};
 use crate::tile::{Job, Panel, multiply, panels, tiles};
 use crate::wide::wide;

@@ -110,7 +110,7 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
         .find(|(entry, _)| entry.card.name == "pairs")
         .ok_or_else(|| mistake("the data set pairs is not there"))?;
     let settings = json!({ "train": folder, "validation": folder, "manifest": null });
-    let written = open(settings)?.samples(harness::contract::Split::Train)?;
+    let written = open(settings)?.samples(contract::Split::Train)?;
     let order: Vec<u32> = (0..written.len() as u32).collect();
     let lines = usable(&written, &order, written.len(), &options.choice)?;
     let path = folder.join("manifest.parquet");

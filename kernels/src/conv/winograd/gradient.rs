@@ -2,9 +2,9 @@
 //! inputs and transformed gradients, transformed back once at the end.
 
 use super::{IN, LANES, OUT, POSITIONS, Vector, ZERO, column, transform_inputs};
-use crate::conv::Geometry;
-use crate::linear;
+use crate::conv::geometry::Geometry;
 use crate::parallel::{sum_over_chunks, with_scratch};
+use crate::sums::parts;
 use crate::tile::{Job, Panel, multiply, panels, tiles};
 use crate::wide::wide;
 
@@ -24,7 +24,7 @@ pub(in crate::conv) fn gradient_of_weights(geometry: &Geometry, x: &[f32], dy: &
     let (tile_rows, tile_columns) = (height.div_ceil(OUT), width.div_ceil(OUT));
     let per_block = (BLOCK_VALUES / (POSITIONS * (channels + outputs))).clamp(56, 128).div_ceil(tile_columns);
     let blocks = (n * tile_rows).div_ceil(per_block);
-    let parts = linear::parts(n * height * width, POSITIONS * channels * outputs).min(blocks);
+    let parts = parts(n * height * width, POSITIONS * channels * outputs).min(blocks);
     let blocks_per_part = blocks.div_ceil(parts);
     let (image, image_gradient) = (height * width * channels, height * width * outputs);
     let panels = panels(outputs);

@@ -1,0 +1,207 @@
+//! Reads a plan strictly from YAML and resolves it against a catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use clip::{ModelConfig, Recipe};
+use contract::{Dataset, Defense, Entry, Split, preset};
+
+use crate::catalog::Catalog;
+use crate::check::{check, grant};
+use crate::choice::{Choice, choices, settings};
+use crate::claims::claims;
+use crate::grant::{GRANT_KEYS, TEST_KEYS};
+use crate::plan::{BAD_SAMPLES, Plan};
+use crate::section::{PlanError, Section, Source};
+
+impl Plan {
+    /// Reads a plan from a file.
+    pub fn load(path: &Path, catalog: &Catalog) -> Result<Self, PlanError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| PlanError::unreadable(&file, &error))?;
+        Self::parse(&file, &text, catalog)
+    }
+
+    /// Reads a plan's text; `file` names it in messages.
+    pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
+        let source = &Source { file, text };
+        let mut top = Section::new(source, &[], source.yaml()?)?;
+        let question = top.required("question")?;
+        let seeds = seeds(&mut top)?;
+        let mut data = Section::new(source, &top.path_of("data"), top.required("data")?)?;
+        let train = one(source, catalog, &mut data, "train")?;
+        let labelled =
+            if data.has("labelled") { Some(one(source, catalog, &mut data, "labelled")?) } else { None };
+        let tests = many(source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
+        let clean = match data.has("clean") {
+            true => many(source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
+            false => Vec::new(),
+        };
+        let (pairs, clean_pairs) = (data.positive("pairs")?, data.positive("clean-pairs")?);
+        let (clean_images, test_images) = (data.positive("clean-images")?, data.positive("test-images")?);
+        let test_pairs = captioned(&mut data, &tests)?;
+        let split = data.optional("split")?.unwrap_or(Split::Test);
+        let bad_samples = data.share("bad-samples", BAD_SAMPLES)?;
+        let data_seed = data.optional("seed")?.unwrap_or(0);
+        data.finish()?;
+        let target: String = top.required("target")?;
+        let implanted_at = top.share("implanted-at", 0.5)?;
+        let (model_preset, model): (String, ModelConfig) =
+            named(source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
+        let initial_weights = top.optional("initial-weights")?;
+        let (recipe_preset, recipe): (String, Recipe) =
+            named(source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
+        model.check().map_err(|error| top.error("model", error.to_string()))?;
+        recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
+        let device = top.optional("device")?.unwrap_or_default();
+        let attacks = many(source, &mut top, "attacks", "attack", &catalog.attacks, &[])?;
+        let defenses = many(source, &mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
+        let pretraining = pretraining(source, catalog, &mut top)?;
+        let every_epoch = top.optional("every-epoch")?.unwrap_or(false);
+        let claims = claims(source, top.take("expect"), &attacks, &defenses, &catalog.metrics)?;
+        top.finish()?;
+        let mut plan = Self {
+            question,
+            seeds,
+            train,
+            pairs,
+            clean_pairs,
+            clean,
+            clean_images,
+            labelled,
+            tests,
+            test_images,
+            test_pairs,
+            split,
+            bad_samples,
+            data_seed,
+            target,
+            implanted_at,
+            model,
+            model_preset,
+            initial_weights,
+            recipe,
+            recipe_preset,
+            pretraining,
+            every_epoch,
+            device,
+            attacks,
+            defenses,
+            grants: BTreeMap::new(),
+            claims,
+        };
+        grant(&mut plan, source)?;
+        check(&plan, source)?;
+        Ok(plan)
+    }
+}
+
+fn seeds(top: &mut Section<'_>) -> Result<Vec<u64>, PlanError> {
+    let seeds: Vec<u64> = top.required("seeds")?;
+    let distinct = seeds.iter().collect::<BTreeSet<_>>().len() == seeds.len();
+    if seeds.is_empty() || !distinct {
+        return Err(top.error("seeds", "expected one or more distinct numbers"));
+    }
+    Ok(seeds)
+}
+
+/// A data set: one choice, no sweep.
+pub(crate) fn one(
+    source: &Source<'_>,
+    catalog: &Catalog,
+    data: &mut Section<'_>,
+    key: &'static str,
+) -> Result<Choice<Dataset>, PlanError> {
+    let path = data.path_of(key);
+    let value = data.required(key)?;
+    single(source, &path, choices(source, &path, "data set", &catalog.datasets, &[], value)?)
+}
+
+/// What trains the model; nothing where the plan does not say.
+fn pretraining(
+    source: &Source<'_>,
+    catalog: &Catalog,
+    top: &mut Section<'_>,
+) -> Result<Option<Choice<Defense>>, PlanError> {
+    let path = top.path_of("pretraining");
+    let Some(value) = top.take("pretraining") else { return Ok(None) };
+    let found = choices(source, &path, "defense", &catalog.defenses, &[], value)?;
+    let choice = single(source, &path, found)?;
+    match choice.build() {
+        Ok(Defense::TrainSafely(_)) => Ok(Some(choice)),
+        _ => {
+            Err(source.error(&path, format!("{:?} does not train a model from the beginning", choice.label)))
+        }
+    }
+}
+
+pub(crate) fn single<T>(
+    source: &Source<'_>,
+    path: &[String],
+    mut found: Vec<Choice<T>>,
+) -> Result<Choice<T>, PlanError> {
+    match (found.pop(), found.is_empty()) {
+        (Some(choice), true) => Ok(choice),
+        _ => Err(source.error(path, "takes no lists of values")),
+    }
+}
+
+/// A list of choices with distinct labels.
+fn many<T>(
+    source: &Source<'_>,
+    section: &mut Section<'_>,
+    key: &'static str,
+    kind: &str,
+    entries: &[&'static Entry<T>],
+    reserved: &[&str],
+) -> Result<Vec<Choice<T>>, PlanError> {
+    let path = section.path_of(key);
+    let rows: Vec<serde_yaml::Value> = section.required(key)?;
+    let mut found: Vec<Choice<T>> = Vec::new();
+    for row in rows {
+        for choice in choices(source, &path, kind, entries, reserved, row)? {
+            if found.iter().any(|other| other.label == choice.label) {
+                let message = format!("{:?} stands here twice; give one of them a label", choice.label);
+                return Err(source.error(&path, message));
+            }
+            found.push(choice);
+        }
+    }
+    if found.is_empty() {
+        return Err(source.error(&path, format!("expected at least one {kind}")));
+    }
+    Ok(found)
+}
+
+/// Model or recipe with its preset: a preset's name, or `{ preset, … }`. `names` are those of presets and of optional settings.
+pub(crate) fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
+    source: &Source<'_>,
+    top: &mut Section<'_>,
+    key: &'static str,
+    (names, optional): (&[&'static str], &[&str]),
+    get: fn(&str) -> Option<S>,
+) -> Result<(String, S), PlanError> {
+    let value = match top.required(key)? {
+        serde_yaml::Value::String(name) => {
+            serde_yaml::Value::Mapping([("preset".into(), name.into())].into_iter().collect())
+        }
+        other => other,
+    };
+    let section = Section::new(source, &top.path_of(key), value)?;
+    let presets = names.iter().filter_map(|name| Some(preset(name, get(name)?))).collect();
+    settings(section, presets, optional)
+}
+
+/// How many pairs of each test set are looked at; where any are, one of the sets must have captions.
+fn captioned(data: &mut Section<'_>, tests: &[Choice<Dataset>]) -> Result<usize, PlanError> {
+    let count = data.optional("test-pairs")?.unwrap_or(0);
+    for test in tests {
+        let built = test.build().map_err(|error| data.error("test", format!("{error:#}")))?;
+        if count == 0 || built.pairs.is_some() {
+            return Ok(count);
+        }
+    }
+    let labels: Vec<&str> = tests.iter().map(|test| test.label.as_str()).collect();
+    Err(data
+        .error("test-pairs", format!("no test set of {labels:?} has captions; leave it out or set it to 0")))
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clip::Seed;
 
-use crate::files;
+use crate::file_data;
 use crate::support::{Bench, stderr};
 
 /// Time for kills where `CLEANBENCH_KILLS` does not say how many.
@@ -160,7 +160,7 @@ fn a_full_disk_is_named_and_loses_nothing() {
 
 #[test]
 fn descriptions_checks_and_snapshots_that_are_cut_or_changed_are_made_again() {
-    let bench = files::bench();
+    let bench = file_data::bench();
     let run = |record: &str| {
         let output = bench.run(&["run", "plan.yaml", "--record", record]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

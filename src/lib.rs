@@ -24,11 +24,11 @@ use cli::{Cli, Command, DataCommand, WeightsCommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Success.
-const FINE: u8 = 0;
+const SUCCESS: u8 = 0;
 /// A claim that must hold is not reproduced, or a comparison found nothing.
-const UNEXPECTED: u8 = 1;
+const CLAIM_FAILED: u8 = 1;
 /// The plan or the command line is wrong.
-const MISTAKE: u8 = 2;
+const USAGE_ERROR: u8 = 2;
 /// A cell or the program failed.
 const FAILED: u8 = 3;
 /// Stopped by Ctrl-C, as shells count it.
@@ -67,7 +67,7 @@ impl RunCli for Catalog {
             Err(error) => return commands::usage_error(error),
         };
         let done =
-            self.check().map_err(|error| mistake(error.to_string())).and_then(|()| dispatch(&self, cli));
+            self.check().map_err(|error| user_error(error.to_string())).and_then(|()| dispatch(&self, cli));
         if let Err(error) = done.as_ref()
             && !error.is::<Stopped>()
         {
@@ -82,7 +82,9 @@ fn exit_code(done: &anyhow::Result<u8>) -> u8 {
     match done {
         Ok(code) => *code,
         Err(error) if error.is::<Stopped>() => INTERRUPTED,
-        Err(error) if error.is::<Mistake>() || error.is::<PlanError>() || error.is::<Unfit>() => MISTAKE,
+        Err(error) if error.is::<UserError>() || error.is::<PlanError>() || error.is::<Unfit>() => {
+            USAGE_ERROR
+        }
         Err(_) => FAILED,
     }
 }
@@ -120,17 +122,17 @@ fn dispatch(catalog: &Catalog, cli: Cli) -> anyhow::Result<u8> {
 
 /// An error that the user can correct.
 #[derive(Debug)]
-struct Mistake(String);
+struct UserError(String);
 
-impl std::fmt::Display for Mistake {
+impl std::fmt::Display for UserError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for UserError {}
 
 /// An error that the user can correct.
-fn mistake(message: impl Into<String>) -> anyhow::Error {
-    Mistake(message.into()).into()
+fn user_error(message: impl Into<String>) -> anyhow::Error {
+    UserError(message.into()).into()
 }

@@ -29,6 +29,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The folder of a crate; of the root package where it has no name.
+fn crate_folder(name: &str) -> PathBuf {
+    match name {
+        "" | "golden" => root().join(name),
+        name => root().join("crates").join(name),
+    }
+}
+
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -37,7 +45,7 @@ fn rust_files() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = ["src", "tests", "examples"].map(|folder| root().join(folder)).to_vec();
     for (name, _) in LAYERS {
-        folders.extend(["src", "tests", "examples", "benches"].map(|folder| root().join(name).join(folder)));
+        folders.extend(["src", "tests", "examples", "benches"].map(|folder| crate_folder(name).join(folder)));
     }
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
@@ -283,7 +291,7 @@ fn imports(path: &Path, source: &Path) -> BTreeSet<PathBuf> {
 fn no_files_of_a_crate_import_each_other_in_a_circle() {
     let mut circles = Vec::new();
     for (name, _) in LAYERS.iter().chain([&("", &[] as &[&str])]) {
-        let source = root().join(name).join("src");
+        let source = crate_folder(name).join("src");
         let files = rust_files().into_iter().filter(|path| path.starts_with(&source));
         let arrows: BTreeMap<PathBuf, BTreeSet<PathBuf>> =
             files.map(|path| (path.clone(), imports(&path, &source))).collect();
@@ -318,7 +326,7 @@ fn harness_names_no_method() {
     let engine = ["base", "record", "report", "store", "contract", "plan", "harness"];
     for path in rust_files()
         .iter()
-        .filter(|path| engine.iter().any(|name| path.starts_with(root().join(name).join("src"))))
+        .filter(|path| engine.iter().any(|name| path.starts_with(crate_folder(name).join("src"))))
     {
         let text = read(path);
         // Tests below the marker may use real names as examples.

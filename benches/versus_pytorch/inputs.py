@@ -1,6 +1,6 @@
 """Inputs that our side makes too, and numbers that stand for a whole tensor when the sides are compared.
 
-Counterpart: `clip/benches/speed/inputs.rs`.
+Counterpart: `crates/clip/benches/speed/inputs.rs`.
 """
 
 import numpy

@@ -1,4 +1,4 @@
-"""The pieces of work in PyTorch. Counterparts: `clip/benches/speed/{models,operations}.rs`."""
+"""The pieces of work in PyTorch. Counterparts: `crates/clip/benches/speed/{models,operations}.rs`."""
 
 import torch
 import torch.nn.functional as F

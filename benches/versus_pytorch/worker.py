@@ -1,6 +1,6 @@
 """PyTorch's side: answers the driver, one JSON request a line in, one JSON answer a line out.
 
-Counterpart: `clip/benches/speed/serve.rs`. Started by `run`.
+Counterpart: `crates/clip/benches/speed/serve.rs`. Started by `run`.
 """
 
 import gc

@@ -1,4 +1,4 @@
-//! What can be said of data.
+//! Options of `cleanbench data`.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,15 @@ use clap::{Args, Subcommand};
 
 #[derive(Subcommand)]
 pub(crate) enum DataCommand {
-    /// Draw a contact sheet of a data set's training pairs and print their captions.
+    /// Render a contact sheet of a data set's training pairs and print their captions.
     Show(SceneOptions),
-    /// Time how fast images are decoded, resized, normalised and augmented on one core.
+    /// Time decoding, resizing, normalising and augmenting images on one core.
     Bench(BenchOptions),
     /// Fetch data sets and weights from the Hugging Face Hub.
     Fetch(FetchOptions),
-    /// Say what a data set of files holds: how many samples, which of them are bad and why, sizes, captions, a hash.
+    /// Summarise a data set of files: samples, unusable ones by reason, sizes, captions, a hash.
     Inspect(InspectOptions),
-    /// List some pairs of a data set in a manifest, by which they are found again in other copies, and write them.
+    /// Write a manifest of some pairs, by which they are identified in other copies, and optionally the pairs.
     Subset(SubsetOptions),
 }
 
@@ -22,10 +22,10 @@ pub(crate) enum DataCommand {
 pub(crate) struct BenchOptions {
     /// A folder of images.
     pub(crate) folder: PathBuf,
-    /// Time nothing, but write what a model sees of each image, as 32-bit floats `[224, 224, 3]`, into this folder.
+    /// Instead of timing, write the model's input for each image, 32-bit floats `[224, 224, 3]`, into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) write: Option<PathBuf>,
-    /// Seconds that each step is timed for, of processor time where the system tells it.
+    /// Seconds for which each step is timed (processor time if the system reports it).
     #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
     /// Print one JSON object.
@@ -38,13 +38,13 @@ pub(crate) struct BenchOptions {
 pub(crate) struct FilesChoice {
     /// A data set's name, or the path of files of pairs or of labelled images.
     pub(crate) name: String,
-    /// Its preset; without it the first.
+    /// Its preset [default: the first].
     #[arg(long)]
     pub(crate) preset: Option<String>,
-    /// A setting of the data set, as in a plan; may be given several times.
+    /// A setting of the data set, as in a plan; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
-    /// `train`, `clean`, `validation` or `test`; without it `train` of pairs and `test` of labelled images.
+    /// `train`, `clean`, `validation` or `test` [default: `train` for pairs, `test` for labelled images].
     #[arg(long)]
     pub(crate) split: Option<String>,
     /// Show no progress.
@@ -56,10 +56,10 @@ pub(crate) struct FilesChoice {
 pub(crate) struct InspectOptions {
     #[command(flatten)]
     pub(crate) choice: FilesChoice,
-    /// Images that are read, evenly spread: a number or `all`.
+    /// Number of images to read, evenly spaced, or `all`.
     #[arg(long, value_name = "N", default_value = "1000")]
     pub(crate) check: String,
-    /// Say how much of this manifest is there.
+    /// Report how much of this manifest is present.
     #[arg(long, value_name = "FILE.parquet")]
     pub(crate) manifest: Option<PathBuf>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct InspectOptions {
 pub(crate) struct SubsetOptions {
     #[command(flatten)]
     pub(crate) choice: FilesChoice,
-    /// Pairs that are listed: the first of the order that a plan with this seed trains on, but for bad ones.
+    /// Number of pairs: the first usable ones in the order in which a plan with this seed trains.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pairs: u32,
     /// Seed of the order.
@@ -77,13 +77,13 @@ pub(crate) struct SubsetOptions {
     /// The manifest.
     #[arg(long, short, value_name = "FILE.parquet", default_value = "subset.parquet")]
     pub(crate) output: PathBuf,
-    /// Replace the manifest where it is there already.
+    /// Replace an existing manifest.
     #[arg(long)]
     pub(crate) force: bool,
     /// Also write the pairs as webdataset tars into this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) write: Option<PathBuf>,
-    /// Write images as JPEG squares of so many pixels (short side resized, centre cut out) instead of byte for byte.
+    /// Write images as JPEG squares of this side (short side resized, centre crop) instead of byte for byte.
     #[arg(long, value_name = "PIXELS", requires = "write", value_parser = clap::value_parser!(u16).range(8..=1024))]
     pub(crate) resize: Option<u16>,
 }
@@ -92,7 +92,7 @@ pub(crate) struct SubsetOptions {
 pub(crate) struct SceneOptions {
     /// The data set.
     pub(crate) name: String,
-    /// Its preset; without it the first.
+    /// Its preset [default: the first].
     #[arg(long)]
     pub(crate) preset: Option<String>,
     /// Side of an image in pixels.
@@ -101,7 +101,7 @@ pub(crate) struct SceneOptions {
     /// Seed of the data.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The picture.
+    /// Output image.
     #[arg(long, short, value_name = "FILE.png", default_value = "scenes.png")]
     pub(crate) output: PathBuf,
 }
@@ -109,33 +109,33 @@ pub(crate) struct SceneOptions {
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["name", "list", "check"]))]
 pub(crate) struct FetchOptions {
-    /// A source of `--list`.
+    /// A source from `--list`.
     pub(crate) name: Option<String>,
-    /// List the sources that are known and what of them is on disk.
+    /// List the known sources and what is on disk.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Ask the Hub which sources are alive.
+    /// Ask the Hub which sources are available.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Where it goes; without it where the preset looks that reads it, which `--list` says.
+    /// Destination [default: where the data set's preset looks; see --list].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
     /// Only the first N shards of each split.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
-    /// A branch, a tag or a commit instead of the source's own.
+    /// A branch, tag or commit instead of the source's own.
     #[arg(long, requires = "name")]
     pub(crate) revision: Option<String>,
-    /// Downloads at a time.
+    /// Number of downloads at a time.
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) jobs: u16,
-    /// Print files and sizes and fetch nothing.
+    /// Print files and sizes without fetching.
     #[arg(long, requires = "name")]
     pub(crate) dry_run: bool,
-    /// Attempts after the first.
+    /// Number of retries.
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) retries: u32,
-    /// Seconds without a byte after which an attempt has failed.
+    /// Seconds without data after which an attempt fails.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
     /// Show no progress.

@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 mod data;
 mod records;
@@ -16,21 +16,24 @@ pub(crate) use weights::*;
 
 const EXAMPLES: &str = "\
 Examples:
-  cleanbench                            run the plan that comes with the program
+  cleanbench                            run the built-in plan
   cleanbench run --seeds 3              the same with three seeds
   cleanbench run my-plan.yaml           run a plan of your own
-  cleanbench plan                       what would run, and what the store has already
-  cleanbench list                       data sets, attacks and defenses, and what they follow
-  cleanbench new defense my-defense     write a crate with a defense of your own
+  cleanbench plan                       what would run and what is cached
+  cleanbench list                       data sets, attacks, defenses, and what they follow
+  cleanbench new defense my-defense     create a crate with a defense of your own
   cleanbench show --output gallery.png  what the triggers look like
-  cleanbench data inspect data/CC3M     what is in a folder of pairs, and what of it is bad
+  cleanbench data inspect data/CC3M     what is in a folder of pairs, and what is unusable
   cleanbench verify model.pt --claims claims.yaml
-                                        whether a checkpoint is what is claimed of it
+                                        compare a checkpoint with its claims
 
-Exit codes: 0 as expected, 1 a claim not reproduced or undecided, or nothing to compare, 2 a mistake in plan or options,
-3 something failed, 130 stopped by Ctrl-C.";
+Exit codes: 0 success, 1 a required claim does not hold (any claim with --strict and in `test`) or nothing to compare,
+2 a mistake in the plan or the options, 3 something failed, 130 stopped by Ctrl-C.
 
-/// Backdoor attacks on CLIP and the defenses against them: one grid, one command, every number attributable.
+Documentation: README.md, METHODOLOGY.md (definitions), results/README.md (plans and records), docs/commands.md,
+docs/data.md (real data and weights), docs/gpu.md, CONTRIBUTING.md (your own methods and metrics).";
+
+/// A reproducible benchmark of backdoor attacks on CLIP and of the defenses against them.
 #[derive(Parser)]
 #[command(version, about, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -42,44 +45,44 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a plan, print its tables and write its record.
     Run(RunOptions),
-    /// Run cells and claims of a plan as tests.
+    /// Run the cells and claims of a plan as tests; any claim that does not hold fails.
     Test(TestOptions),
-    /// Show what would run and what the store has already.
+    /// Show what would run, what is cached, and what the rest will cost.
     Plan(PlanOptions),
     /// List data sets, attacks and defenses.
     List(ListOptions),
-    /// Print the tables of a record again.
+    /// Render a record: tables as text, Markdown, CSV, LaTeX or JSON, or one HTML page.
     Report(ReportOptions),
-    /// Run a defense beside another one, pair by pair, on a plan's attacks.
+    /// Run a defense and a baseline on a plan's attacks and compare them pair by pair.
     Compare(CompareOptions),
-    /// Try an entry against everything that its contract says.
+    /// Run the conformance tests for one attack, defense or data set.
     Conformance(ConformanceOptions),
-    /// Write a crate with a defense or an attack of your own.
+    /// Create a crate with a defense or an attack of your own.
     New(NewOptions),
-    /// Propose bands for a plan's `expect` from records of reference runs.
+    /// Propose required bands for a plan's `expect` from records of reference runs.
     Expect(ExpectOptions),
-    /// Make every table and the page of a record again, from its evidence alone.
+    /// Recompute every table, the page and the figures of a record from its evidence.
     Replay(ReplayOptions),
-    /// Say in which cells two records differ, by how much, and why.
+    /// Compare two records: which values differ, by how much, and which setting explains it.
     Diff(DiffOptions),
-    /// Join records of one plan: other seeds, attacks or defenses.
+    /// Join records of one plan that hold different seeds, attacks or defenses.
     Merge(MergeOptions),
-    /// Pack a record into one file with an index of hashes, or check such a file.
+    /// Pack a record into one file with an index of hashes, or verify such a file.
     Bundle(BundleOptions),
-    /// Draw what the attacks' triggers look like.
+    /// Render the attacks' triggers on test images.
     Show(ShowOptions),
-    /// Measure a checkpoint again and say whether it is what is claimed of it.
+    /// Measure a checkpoint and compare it with its claims.
     #[command(after_help = CLAIMS)]
     Verify(VerifyOptions),
-    /// Write a model card for the Hugging Face Hub, and the claims that `verify` holds the checkpoint to.
+    /// Write a model card for the Hugging Face Hub, and the claims that `verify` checks.
     Card(CardOptions),
-    /// Look at files of weights and write them for other projects.
+    /// Inspect, convert and export weights.
     #[command(subcommand)]
     Weights(WeightsCommand),
-    /// Look at data sets.
+    /// Fetch, inspect and subset data sets.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Look into the store of finished stages, or tidy it.
+    /// Inspect, verify or prune the cache.
     #[command(subcommand)]
     Store(StoreCommand),
 }
@@ -87,13 +90,13 @@ pub(crate) enum Command {
 /// Which plan, and with which seeds.
 #[derive(Args)]
 pub(crate) struct PlanChoice {
-    /// The plan, a YAML file; without one the plan that comes with the program.
+    /// The plan, a YAML file [default: the built-in plan].
     pub(crate) plan: Option<PathBuf>,
     /// Run seeds 0 to N − 1 instead of the plan's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: Option<u64>,
-    /// Train and look at models on `cpu`, `cuda` (the first GPU) or `cuda:N` instead of where the plan says; without
-    /// either on the CPU. On CUDA results are stored apart, as it rounds differently.
+    /// Device: `cpu`, `cuda` (the first GPU) or `cuda:N`; overrides the plan's. Results of different kinds of device are
+    /// cached separately, because they round differently.
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<clip::DeviceChoice>,
     #[command(flatten)]
@@ -104,26 +107,24 @@ pub(crate) struct PlanChoice {
 pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) choice: PlanChoice,
-    /// Where the record goes; without it `record/` and the plan's name.
+    /// Folder of the record [default: record/PLAN].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) record: Option<PathBuf>,
-    /// Cells at a time; results do not depend on it. Without it one a core, which is
-    /// fastest for small models, or one on a GPU.
+    /// Number of cells at a time; results do not depend on it [default: one per core, or one on a GPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) jobs: Option<u16>,
-    /// Threads of all cells together; results do not depend on it. Without it one a core.
+    /// Total number of threads; results do not depend on it [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) threads: Option<u16>,
-    /// Memory for all cells together (8G, 500M): fewer at a time where more is predicted. Without it and without --jobs
-    /// 80 % of what is available.
+    /// Memory for all cells together (8G, 500M); fewer cells run at a time if more is predicted [default without --jobs:
+    /// 80 % of what is available].
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
-    /// Begin nothing more after this time (30m, 12h) and stop trainings between epochs: first what the store has, then
-    /// seed by seed undefended models, cells that claims name, and the others, the shortest first. What is not expected
-    /// to fit is left, but for the first. The next run goes on.
+    /// Start nothing after this time (30m, 12h), and stop trainings between epochs. Cached cells come first, then for each
+    /// seed the undefended models, the cells that claims name, and the others, shortest first. The next run continues.
     #[arg(long, value_name = "TIME")]
     pub(crate) budget: Option<String>,
-    /// Run a plan of more than 1 000 cells without asking.
+    /// Run a plan of more than 1 000 cells without confirmation.
     #[arg(long)]
     pub(crate) yes: bool,
     /// Exit with code 1 if any claim of the plan does not hold, not only those that it marks as required.
@@ -132,7 +133,7 @@ pub(crate) struct RunOptions {
     /// Show no progress.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Write what happens to stdout in place of tables, a JSON object a line (results/README.md).
+    /// Print events to stdout instead of tables, one JSON object per line (results/README.md).
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
 }
@@ -141,27 +142,27 @@ pub(crate) struct RunOptions {
 pub(crate) struct TestOptions {
     #[command(flatten)]
     pub(crate) choice: PlanChoice,
-    /// Only trials whose names contain this, as `badnet::` or `claim-2`.
+    /// Run only trials whose names contain this, such as `badnet::` or `claim-2`.
     pub(crate) filter: Option<String>,
-    /// Print the names of trials and run nothing.
+    /// List the names of trials without running them.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Only the trial whose name this is.
+    /// Match the whole name of a trial.
     #[arg(long)]
     pub(crate) exact: bool,
-    /// Only trials that are otherwise left out: with nothing stored, more than about ten minutes on two CPU cores.
+    /// Run only ignored trials: those that take more than about ten minutes on two CPU cores if nothing is cached.
     #[arg(long)]
     pub(crate) ignored: bool,
-    /// Those too.
+    /// Also run ignored trials.
     #[arg(long)]
     pub(crate) include_ignored: bool,
-    /// Take a trial that is skipped because data are missing for one that fails.
+    /// Count trials skipped for missing data as failures.
     #[arg(long)]
     pub(crate) deny_skips: bool,
-    /// Trials at a time. Without it one a core, or one on a GPU.
+    /// Number of trials at a time [default: one per core, or one on a GPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) jobs: Option<u16>,
-    /// Write how every trial ended.
+    /// Write the outcome of every trial to a file.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -170,22 +171,22 @@ pub(crate) struct TestOptions {
 pub(crate) struct PlanOptions {
     #[command(flatten)]
     pub(crate) choice: PlanChoice,
-    /// Print the plan with every preset resolved instead.
+    /// Print the plan with every preset and setting resolved.
     #[arg(long)]
     pub(crate) resolved: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct ListOptions {
-    /// One entry in full: what it follows, where it departs, its presets.
+    /// Show one entry in full: what it follows, where it departs, its presets.
     pub(crate) name: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct CompareOptions {
-    /// The defense: one of the plan's, or any other in the preset of the one that it is compared with.
+    /// The defense: one of the plan's, or any other in the preset of the plan's first defense.
     pub(crate) name: String,
-    /// What it is compared with.
+    /// The baseline.
     #[arg(long, value_name = "DEFENSE", default_value = "cleanclip")]
     pub(crate) against: String,
     /// How the comparison is rendered.
@@ -199,21 +200,21 @@ pub(crate) struct CompareOptions {
 pub(crate) struct ConformanceOptions {
     /// The entry.
     pub(crate) name: String,
-    /// Try it as one of these alone, where an attack and a defense have the same name.
+    /// Test only this kind, if an attack and a defense share the name.
     #[arg(long)]
     pub(crate) only: Option<Kind>,
-    /// Settings that its presets leave open or that shall be others, as in a plan: `program: ./mine, program-version: 1`.
+    /// Settings to override, as in a plan: `program: ./mine, program-version: 1`.
     #[arg(long, value_name = "KEYS", default_value = "")]
     pub(crate) settings: String,
 }
 
 #[derive(Args)]
 pub(crate) struct NewOptions {
-    /// What it holds.
+    /// What to create.
     pub(crate) kind: Kind,
     /// The name of the crate and of the method, lower case with hyphens.
     pub(crate) name: String,
-    /// Where the crate goes; without it a folder of its name.
+    /// Folder of the crate [default: its name].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
 }
@@ -229,9 +230,9 @@ pub(crate) enum Kind {
 
 #[derive(Args)]
 pub(crate) struct ShowOptions {
-    /// The plan whose attacks are drawn; without one the plan that comes with the program.
+    /// The plan whose attacks are rendered [default: the built-in plan].
     pub(crate) plan: Option<PathBuf>,
-    /// The picture.
+    /// Output image.
     #[arg(long, short, value_name = "FILE.png", default_value = "triggers.png")]
     pub(crate) output: PathBuf,
 }

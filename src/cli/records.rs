@@ -1,4 +1,4 @@
-//! What can be said of records.
+//! Options of commands on records.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(crate) struct ExpectOptions {
 pub(crate) struct ReplayOptions {
     /// A record's folder.
     pub(crate) record: PathBuf,
-    /// Where the files go; without it into the record.
+    /// Output folder [default: the record's].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
 }
@@ -24,9 +24,9 @@ pub(crate) struct ReplayOptions {
 pub(crate) struct DiffOptions {
     /// A record's folder.
     pub(crate) first: PathBuf,
-    /// Another one's.
+    /// Another record's folder.
     pub(crate) second: PathBuf,
-    /// Show every metric and epoch, not clean accuracy and attack success rate alone.
+    /// Show every metric and epoch, not only clean accuracy and attack success rate.
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) struct MergeOptions {
     /// Records' folders.
     #[arg(required = true, num_args = 2..)]
     pub(crate) records: Vec<PathBuf>,
-    /// Where the joined record goes.
+    /// Folder of the joined record.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: PathBuf,
 }
@@ -48,7 +48,7 @@ pub(crate) struct BundleOptions {
     /// The file: `.tar`, or `.tar.gz`.
     #[arg(long, value_name = "FILE.tar", requires = "record")]
     pub(crate) to: Option<PathBuf>,
-    /// Check a file instead.
+    /// Verify a file instead.
     #[arg(long, value_name = "FILE.tar", conflicts_with_all = ["record", "to"])]
     pub(crate) verify: Option<PathBuf>,
 }

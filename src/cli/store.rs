@@ -1,4 +1,4 @@
-//! What can be said of the store.
+//! Options of `cleanbench store`.
 
 use std::path::PathBuf;
 
@@ -6,26 +6,26 @@ use clap::{Args, Subcommand};
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
-    /// List what the store has: stage, key, size, what it took, age and what it is.
+    /// List entries: stage, key, size, computing time, age and content.
     List {
         #[command(flatten)]
         folder: StoreFolder,
-        /// Print a JSON object a line, with the whole description of each key.
+        /// Print one JSON object per line, with the full description of each key.
         #[arg(long)]
         json: bool,
     },
-    /// Say which inputs make two keys differ, or why the store does not have a plan's cell.
+    /// Explain which inputs make two keys differ, or why a plan's cell is not cached.
     Why(WhyOptions),
-    /// Check every file against its hash. Exit code 1 where one differs.
+    /// Check every file against its hash; exit code 1 if one differs.
     Verify(StoreVerifyOptions),
-    /// Say what can be removed, and with --yes remove it.
+    /// List what can be removed; with --yes remove it.
     Prune(PruneOptions),
 }
 
 /// Which store.
 #[derive(Args)]
 pub(crate) struct StoreFolder {
-    /// Where finished stages are kept, shared by all runs.
+    /// Folder of the cache, shared by all runs.
     #[arg(long, value_name = "FOLDER", default_value = "store", env = "CLEANBENCH_STORE")]
     pub(crate) store: PathBuf,
 }
@@ -46,7 +46,7 @@ pub(crate) struct WhyOptions {
 pub(crate) struct StoreVerifyOptions {
     #[command(flatten)]
     pub(crate) folder: StoreFolder,
-    /// Remove damaged entries; refused while a run uses the store.
+    /// Remove damaged entries; refused while a run uses the cache.
     #[arg(long)]
     pub(crate) remove: bool,
 }
@@ -55,22 +55,22 @@ pub(crate) struct StoreVerifyOptions {
 pub(crate) struct PruneOptions {
     #[command(flatten)]
     pub(crate) folder: StoreFolder,
-    /// Models and evidence go that none of these plans needs. (Checks of data stay: they are small and serve any plan.)
+    /// Remove models and evidence that none of these plans needs. (Checks of data stay: they are small and serve any plan.)
     #[arg(long, value_name = "PLAN", num_args = 1..)]
     pub(crate) keep: Vec<PathBuf>,
-    /// What is older goes: 30d, 12h, 45m. With --keep only what is also not needed.
+    /// Remove entries older than this (30d, 12h, 45m); with --keep, only those that no kept plan needs.
     #[arg(long, value_name = "TIME")]
     pub(crate) older_than: Option<String>,
-    /// What other builds of the program made goes; with --keep or --older-than only what also goes by those.
+    /// Remove entries of other builds of the program; with --keep or --older-than, only those that these remove too.
     #[arg(long)]
     pub(crate) other_builds: bool,
-    /// Snapshots of stages that are not done go too, and what died processes left.
+    /// Also remove snapshots of unfinished stages and leftovers of killed processes.
     #[arg(long)]
     pub(crate) partial: bool,
-    /// Remove it; without this nothing is removed. Refused while a run uses the store.
+    /// Remove; without this nothing is removed. Refused while a run uses the cache.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) yes: bool,
-    /// Only say what would go, as without --yes.
+    /// Only list what would be removed, as without --yes.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -1,4 +1,4 @@
-//! What can be said of weights and checkpoints.
+//! Options of commands on weights and checkpoints.
 
 use std::path::PathBuf;
 
@@ -37,11 +37,11 @@ Example:
 
 #[derive(Subcommand)]
 pub(crate) enum WeightsCommand {
-    /// Say what a file of weights is: its format, sizes, parameters, metadata, and what is missing or too much.
+    /// Describe a file of weights: format, sizes, parameters, metadata, missing and unexpected tensors.
     Show(WeightsOptions),
-    /// Write weights for another project.
+    /// Convert weights to another project's layout.
     Convert(ConvertOptions),
-    /// Write the model of a plan's cell, which a run left in the store, to a file.
+    /// Write the cached model of a plan's cell to a file.
     #[command(after_help = EXPORT)]
     Export(ExportOptions),
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clip::{Image, Seed, pixels};
 use serde_json::json;
 
-use crate::FINE;
+use crate::SUCCESS;
 use crate::cli::BenchOptions;
 
 /// Side of the images that models see.
@@ -36,7 +36,7 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<u8> {
         let speeds: serde_json::Map<_, _> =
             steps.iter().map(|step| (step.name.to_owned(), json!(step.per_second))).collect();
         println!("{}", json!({ "images": files.len(), "side": SIDE, "per-second": speeds }));
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     println!(
         "{} images of {}, to {SIDE} pixels, images a second on one core",
@@ -46,7 +46,7 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<u8> {
     for Step { name, per_second } in steps {
         println!("{name:<24} {per_second:>9.0}");
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// The processor time of this thread since it was started, where the system tells it; otherwise the time.
@@ -94,7 +94,7 @@ fn write(files: &[PathBuf], bytes: &[Vec<u8>], folder: &Path) -> Result<u8> {
         let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 fn steps(bytes: &[Vec<u8>], span: f64) -> Result<Vec<Step>> {

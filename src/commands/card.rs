@@ -17,7 +17,7 @@ use report::Summary;
 
 use super::weights::{hash, read};
 use crate::cli::CardOptions;
-use crate::{FINE, mistake};
+use crate::{SUCCESS, user_error};
 
 /// Claims leave this much on both sides of what was measured: another machine rounds otherwise.
 const TOLERANCE: f64 = 0.01;
@@ -34,17 +34,17 @@ struct Card<'a> {
 
 /// Writes README.md and claims.yaml.
 pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
-    let record = Record::open(&options.record).map_err(|error| mistake(format!("{error:#}")))?;
+    let record = Record::open(&options.record).map_err(|error| user_error(format!("{error:#}")))?;
     let plan = Plan::parse("plan.resolved.yaml", &record.plan()?, catalog)?;
     let rows = record.rows()?;
     let cell = cell(&plan, &rows, options.cell.as_deref())?;
     let implanted = Summary::of_seed(&rows, cell.seed).implanted(&record.design()?, &cell.attack.label);
     let weights = read(&options.checkpoint)?;
     weights.fits(&plan.model).map_err(|error| {
-        mistake(format!("{} is not of this record: {error}", options.checkpoint.display()))
+        user_error(format!("{} is not of this record: {error}", options.checkpoint.display()))
     })?;
     if options.checkpoint.with_file_name("head.safetensors").exists() {
-        return Err(mistake(format!(
+        return Err(user_error(format!(
             "{}: the record's numbers are those of the trained head beside it, which no model file holds; \
              a card is written for models that classify by prompts",
             options.checkpoint.display()
@@ -68,7 +68,7 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
         options.checkpoint.display(),
         options.output.join("claims.yaml").display()
     );
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Refuses a checkpoint that says that it is another cell's.
@@ -83,7 +83,7 @@ fn check_origin(metadata: &BTreeMap<String, String>, cell: &Card<'_>, checkpoint
             );
             Ok(())
         }
-        Origin::Another(other) => Err(mistake(format!(
+        Origin::Another(other) => Err(user_error(format!(
             "{checkpoint} says that it is {other}, and not {name}; `cleanbench weights export PLAN {name}` writes \
              that cell's"
         ))),
@@ -114,10 +114,12 @@ fn cell<'a>(plan: &'a Plan, rows: &'a [Row], wanted: Option<&str>) -> Result<Car
     let there = || names.join(", ");
     match wanted {
         None if cells.len() == 1 => Ok(cells.remove(0).1),
-        None => Err(mistake(format!("name the checkpoint's cell with --cell; the record holds {}", there()))),
+        None => {
+            Err(user_error(format!("name the checkpoint's cell with --cell; the record holds {}", there())))
+        }
         Some(wanted) => match cells.into_iter().find(|(name, _)| name == wanted) {
             Some((_, cell)) => Ok(cell),
-            None => Err(mistake(format!("the record holds no cell {wanted:?}; it holds {}", there()))),
+            None => Err(user_error(format!("the record holds no cell {wanted:?}; it holds {}", there()))),
         },
     }
 }

@@ -9,21 +9,21 @@ use super::choose;
 use super::report::compared as rendered;
 use super::run::{announced, record_folder, recorded};
 use crate::cli::CompareOptions;
-use crate::{FAILED, FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, FAILED, SUCCESS, user_error};
 
 /// Runs a plan's attacks undefended and under two defenses, and prints what one has over the other.
 pub(crate) fn compare(catalog: &Catalog, options: &CompareOptions) -> Result<u8> {
     let CompareOptions { name, against, format, run } = options;
     if name == against {
-        return Err(mistake(format!("{name:?} against itself: name another one with --against")));
+        return Err(user_error(format!("{name:?} against itself: name another one with --against")));
     }
     let folder = record_folder(run, &format!("{name}-against-{against}"));
     announced(run, &folder, || {
         let plan = choose(catalog, &run.choice)?.narrowed(catalog, &[against, name])?;
         let record = recorded(catalog, &plan, run, &folder)?;
         let (design, rows) = (record.design()?, record.rows()?);
-        let compared =
-            compare_rows(&design, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
+        let compared = compare_rows(&design, &rows, against)
+            .map_err(|error| user_error(format!("--against: {error}")))?;
         let nothing = without_pairs(&design, &rows, &compared);
         if !run.json && nothing.is_none() {
             print!("{}", rendered(&compared, against, *format)?);
@@ -37,8 +37,8 @@ pub(crate) fn compare(catalog: &Catalog, options: &CompareOptions) -> Result<u8>
         let failed = rows.iter().any(|row| row.status == Status::Failed);
         Ok(match nothing {
             _ if failed => FAILED,
-            Some(_) => UNEXPECTED,
-            None => FINE,
+            Some(_) => CLAIM_FAILED,
+            None => SUCCESS,
         })
     })
 }

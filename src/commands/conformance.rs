@@ -9,11 +9,11 @@ use plan::Catalog;
 use serde_json::{Map, Value};
 
 use crate::cli::{ConformanceOptions, Kind};
-use crate::{FAILED, FINE, mistake};
+use crate::{FAILED, SUCCESS, user_error};
 
 /// Tries every entry of this name and prints what it promises and keeps.
 pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Result<u8> {
-    let over = settings(&options.settings).map_err(|error| mistake(format!("--settings: {error:#}")))?;
+    let over = settings(&options.settings).map_err(|error| user_error(format!("--settings: {error:#}")))?;
     let name = options.name.as_str();
     let (datasets, attacks, defenses) = (&catalog.datasets, &catalog.attacks, &catalog.defenses);
     let wanted = |kind| options.only.is_none_or(|only| Some(only) == kind);
@@ -30,10 +30,13 @@ pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Re
     ];
     let reports: Vec<Report> = found.into_iter().flatten().collect();
     if reports.is_empty() {
-        return Err(mistake(format!("nothing is called {name:?}; {}", suggestion(name, &catalog.names()))));
+        return Err(user_error(format!(
+            "nothing is called {name:?}; {}",
+            suggestion(name, &catalog.names())
+        )));
     }
     reports.iter().for_each(|report| print!("{report}"));
-    Ok(if reports.iter().all(Report::passed) { FINE } else { FAILED })
+    Ok(if reports.iter().all(Report::passed) { SUCCESS } else { FAILED })
 }
 
 /// Refuses to try an entry whose program nobody named or that is not there.
@@ -48,7 +51,7 @@ fn is_complete<T>(entry: &Entry<T>, over: &Map<String, Value>, ready: fn(&T) -> 
     };
     built.map_err(|error| {
         let example = "--settings 'program: python3 mine.py, program-version: 1'";
-        mistake(format!("{error}; name it with {example}, and the kind with --only"))
+        user_error(format!("{error}; name it with {example}, and the kind with --only"))
     })
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::fetch::remedy;
 use super::terminal_width;
 use crate::cli::FilesChoice;
-use crate::{Mistake, mistake};
+use crate::{UserError, user_error};
 
 /// A data set of files and the side of it that is looked at.
 pub(crate) struct Chosen {
@@ -46,8 +46,8 @@ impl FilesChoice {
             paired => match (self.open_as("folder", &[("test", json!(path))]), paired) {
                 (Ok(chosen), _) | (Err(_), Ok(chosen)) => Ok(chosen),
                 // A setting that only one of the two has says which is meant.
-                (Err(labelled), Err(paired)) if paired.is::<Mistake>() => {
-                    Err(if labelled.is::<Mistake>() { paired } else { labelled })
+                (Err(labelled), Err(paired)) if paired.is::<UserError>() => {
+                    Err(if labelled.is::<UserError>() { paired } else { labelled })
                 }
                 (Err(labelled), Err(paired)) => {
                     Err(anyhow!("no pairs: {paired:#}\nand no labelled images: {labelled:#}"))
@@ -61,9 +61,9 @@ impl FilesChoice {
         let Some((entry, open)) = files.iter().find(|(entry, _)| entry.card.name == name) else {
             // Data sets that are drawn are known and hold no files.
             let all = datasets::all();
-            let entry = find("data set", &all, name).map_err(mistake)?;
+            let entry = find("data set", &all, name).map_err(user_error)?;
             let name = entry.card.name;
-            return Err(mistake(format!(
+            return Err(user_error(format!(
                 "{name} is drawn and holds no files; `cleanbench data show` draws it"
             )));
         };
@@ -71,13 +71,13 @@ impl FilesChoice {
         let known: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
         let wanted = self.preset.as_deref().unwrap_or(known[0]);
         let Some((_, mut settings)) = presets.iter().find(|(name, _)| *name == wanted).cloned() else {
-            return Err(mistake(format!("no preset {wanted:?}; {}", suggestion(wanted, &known))));
+            return Err(user_error(format!("no preset {wanted:?}; {}", suggestion(wanted, &known))));
         };
         for (key, value) in own {
             settings[*key] = value.clone();
         }
         self.edit(&mut settings)?;
-        let collection = open(settings.clone()).map_err(|error| mistake(describe(&error)))?;
+        let collection = open(settings.clone()).map_err(|error| user_error(describe(&error)))?;
         let split = self.split(&collection)?;
         let samples = collection.samples(split).map_err(|error| {
             let said = describe(&error);
@@ -89,12 +89,13 @@ impl FilesChoice {
     /// Puts `--set` into a preset's settings.
     fn edit(&self, settings: &mut Value) -> Result<()> {
         for set in &self.settings {
-            let (key, value) =
-                set.split_once('=').ok_or_else(|| mistake(format!("--set {set:?}: expected KEY=VALUE")))?;
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| user_error(format!("--set {set:?}: expected KEY=VALUE")))?;
             let known: Vec<&str> =
                 settings.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
             if !known.contains(&key) {
-                return Err(mistake(format!("--set {key}: no such setting; {}", suggestion(key, &known))));
+                return Err(user_error(format!("--set {key}: no such setting; {}", suggestion(key, &known))));
             }
             // A path stands without quotes.
             settings[key] = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
@@ -108,7 +109,7 @@ impl FilesChoice {
             return Ok(if collection.class_names().is_empty() { Split::Train } else { Split::Test });
         };
         splits.into_iter().find(|split| split.name() == wanted).ok_or_else(|| {
-            mistake(format!("--split {wanted:?}: {}", suggestion(wanted, &splits.map(Split::name))))
+            user_error(format!("--split {wanted:?}: {}", suggestion(wanted, &splits.map(Split::name))))
         })
     }
 

@@ -11,13 +11,13 @@ use datasets::hub::{Hub, Kind, Patience, Settings, Standing};
 
 use super::terminal_width;
 use crate::cli::FetchOptions;
-use crate::{FAILED, FINE, mistake};
+use crate::{FAILED, SUCCESS, user_error};
 
 /// Lists, checks or fetches.
 pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
     if options.list {
         list();
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let timeout = Duration::from_secs(options.timeout);
     let patience = Patience { attempts: options.retries + 1, timeout, ..Patience::default() };
@@ -25,8 +25,8 @@ pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
     if options.check {
         return check(&hub()?);
     }
-    let Some(name) = &options.name else { return Ok(FINE) };
-    let source = catalogue::find(name).map_err(mistake)?;
+    let Some(name) = &options.name else { return Ok(SUCCESS) };
+    let source = catalogue::find(name).map_err(user_error)?;
     fetch_source(&hub()?, source, options)
 }
 
@@ -57,14 +57,14 @@ fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8
             "{count} of {} at {}: {size}, of which {missing} must still come",
             source.repository, choice.commit
         );
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let progress = progress(options, choice.missing);
     progress.say(&format!("{}: {} at {}, {count}, {size}", source.name, source.repository, choice.commit));
     let folder = folder(source, options);
     fetch::fetch(hub, &choice, &folder, usize::from(options.jobs), &progress)?;
     println!("{}: {count}, {size}, in {}", source.name, folder.display());
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// What brings the files that an error names, with their size as far as known; nothing where no source does.
@@ -129,7 +129,7 @@ fn reader(source: &Source) -> String {
 
 /// Prints which sources are alive.
 fn check(hub: &Hub) -> Result<u8> {
-    let mut code = FINE;
+    let mut code = SUCCESS;
     for source in SOURCES {
         let text = match hub.standing(source.repository(), source.revision)? {
             Standing::Open => "alive".to_owned(),

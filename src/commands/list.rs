@@ -8,7 +8,7 @@ use report::wrap;
 
 use super::terminal_width;
 use crate::cli::ListOptions;
-use crate::{FINE, mistake};
+use crate::{SUCCESS, user_error};
 
 /// Prints every entry in a line each, or one in full.
 pub(crate) fn list(catalog: &Catalog, options: &ListOptions) -> Result<u8> {
@@ -16,15 +16,15 @@ pub(crate) fn list(catalog: &Catalog, options: &ListOptions) -> Result<u8> {
         print_all("data sets", &catalog.datasets);
         print_all("attacks", &catalog.attacks);
         print_all("defenses", &catalog.defenses);
-        return Ok(FINE);
+        return Ok(SUCCESS);
     };
     let mut found = print_one("data set", &catalog.datasets, name)?;
     found |= print_one("attack", &catalog.attacks, name)?;
     found |= print_one("defense", &catalog.defenses, name)?;
     if found {
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
-    Err(mistake(format!("nothing is called {name:?}; {}", suggestion(name, &catalog.names()))))
+    Err(user_error(format!("nothing is called {name:?}; {}", suggestion(name, &catalog.names()))))
 }
 
 fn print_all<T>(kind: &str, entries: &[&'static Entry<T>]) {

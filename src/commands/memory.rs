@@ -5,7 +5,7 @@ use plan::Plan;
 use plan::cost::{Cost, available_memory};
 
 use crate::cli::RunOptions;
-use crate::mistake;
+use crate::user_error;
 
 /// One a core is fastest (results/speed/parallel.md), as far as memory goes; one GPU is not faster for several models at a
 /// time, and their memory adds up.
@@ -46,5 +46,5 @@ fn parse_size(text: &str) -> Result<f64> {
     };
     let number = |scale: f64| text[..text.len() - 1].parse::<f64>().ok().map(|number| number * scale);
     let size = text.chars().next_back().and_then(scale).and_then(number).filter(|size| *size > 0.0);
-    size.ok_or_else(|| mistake(format!("--memory: {text:?} is no size; write 8G or 500M")))
+    size.ok_or_else(|| user_error(format!("--memory: {text:?} is no size; write 8G or 500M")))
 }

@@ -28,7 +28,7 @@ use clap::error::{ContextKind, ContextValue};
 use contract::{Attack, Defense};
 
 use crate::cli::PlanChoice;
-use crate::{DEFAULT_PLAN, MISTAKE, mistake};
+use crate::{DEFAULT_PLAN, USAGE_ERROR, user_error};
 
 /// Columns of the terminal; 100 where there is none.
 pub(crate) fn terminal_width() -> usize {
@@ -53,7 +53,7 @@ pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
     if let Some(plan) = plan {
         eprintln!("to run a plan: cleanbench run {plan}");
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(MISTAKE))
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE_ERROR))
 }
 
 /// The plan of a command line.
@@ -68,7 +68,7 @@ pub(crate) fn choose(catalog: &Catalog, choice: &PlanChoice) -> Result<Plan> {
         }
     }
     plan.device = choice.device.unwrap_or(plan.device);
-    plan.device.check().map_err(|error| mistake(error.to_string()))?;
+    plan.device.check().map_err(|error| user_error(error.to_string()))?;
     are_ready("attacks", &plan.attacks, Attack::ready)?;
     are_ready("defenses", plan.defenses.iter().chain(&plan.pretraining), Defense::ready)?;
     Ok(plan)
@@ -81,7 +81,7 @@ fn are_ready<'a, T: 'static>(
     ready: fn(&T) -> Result<()>,
 ) -> Result<()> {
     for choice in choices {
-        ready(&choice.build()?).map_err(|error| mistake(format!("{key}, {}: {error:#}", choice.label)))?;
+        ready(&choice.build()?).map_err(|error| user_error(format!("{key}, {}: {error:#}", choice.label)))?;
     }
     Ok(())
 }

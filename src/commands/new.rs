@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use plan::Catalog;
 
 use crate::cli::{Kind, NewOptions};
-use crate::{FINE, mistake};
+use crate::{SUCCESS, user_error};
 
 /// What new crates begin with: the examples, which are built and run with the tests.
 const DEFENSE: &str = include_str!("../../examples/own_defense.rs");
@@ -83,14 +83,14 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     let starts = name.starts_with(|letter: char| letter.is_ascii_lowercase());
     if !starts || !name.chars().all(is_plain) || name.ends_with('-') || name.contains("--") {
-        return Err(mistake(format!("the name {name:?}: lower case with hyphens, such as my-defense")));
+        return Err(user_error(format!("the name {name:?}: lower case with hyphens, such as my-defense")));
     }
     if catalog.names().contains(&name) || name == "cleanbench" {
-        return Err(mistake(format!("{name:?} is there already; choose another name")));
+        return Err(user_error(format!("{name:?} is there already; choose another name")));
     }
     let folder = options.to.clone().unwrap_or_else(|| PathBuf::from(name));
     if folder.exists() {
-        return Err(mistake(format!(
+        return Err(user_error(format!(
             "{} is there already; choose another folder with --to",
             folder.display()
         )));
@@ -102,7 +102,7 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     println!("{}: read its README.md", folder.display());
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// The files of a crate by path.

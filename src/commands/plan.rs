@@ -12,14 +12,14 @@ use store::Store;
 use super::choose;
 use super::fetch::remedy;
 use crate::cli::PlanOptions;
-use crate::{FINE, MISTAKE};
+use crate::{SUCCESS, USAGE_ERROR};
 
 /// Prints the cells of a plan and what the store has of each.
 pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     let plan = choose(catalog, &options.choice)?;
     if options.resolved {
         print!("{}", plan.to_yaml()?);
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let store = Store::at(&options.choice.folder.store);
     let (cells, data, problems) = survey_with_problems(&plan, &store)?;
@@ -50,7 +50,7 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     print_cost(&plan, &cells);
     // What is not there may still come.
     let missing = plan.initial_weights.is_some_and(|path| !path.exists());
-    Ok(if problems.len() > usize::from(missing) { MISTAKE } else { FINE })
+    Ok(if problems.len() > usize::from(missing) { USAGE_ERROR } else { SUCCESS })
 }
 
 /// Prints what is known of data that are read from files.

@@ -10,7 +10,7 @@ use report::{Sheet, Summary, csv, expectation, latex, markdown};
 
 use super::report::{opened, with_page, write_figures};
 use crate::cli::{BundleOptions, DiffOptions, ExpectOptions, MergeOptions, ReplayOptions};
-use crate::{FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, SUCCESS, user_error};
 
 /// Proposes bands from records.
 pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
@@ -22,8 +22,8 @@ pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
     }
     let paths: Vec<String> = options.records.iter().map(|folder| folder.display().to_string()).collect();
     let source = format!("{}; cleanbench expect {}", names.join(", "), paths.join(" "));
-    print!("{}", expectation(&rows, &source).map_err(|error| mistake(format!("{error:#}")))?);
-    Ok(FINE)
+    print!("{}", expectation(&rows, &source).map_err(|error| user_error(format!("{error:#}")))?);
+    Ok(SUCCESS)
 }
 
 /// Makes every table, the page and the figures of a record again, from its evidence alone.
@@ -43,7 +43,7 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
         write_figures(page, &folder.join(FIGURES))
     })?;
     println!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Says in which cells two records differ, by how much, and why.
@@ -66,7 +66,7 @@ pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
     let (differ, compared, rest) = (found.cells.len(), found.compared, found.cells.len() - shown.len());
     let rest = if rest == 0 { String::new() } else { format!(", {rest} of them not shown: --all") };
     println!("{differ} of {compared} values differ{rest}");
-    Ok(if differ == 0 && found.settings.is_empty() { FINE } else { UNEXPECTED })
+    Ok(if differ == 0 && found.settings.is_empty() { SUCCESS } else { CLAIM_FAILED })
 }
 
 /// A spread over seeds below this is one of rounding.
@@ -108,13 +108,13 @@ fn line(cell: &CellDifference) -> String {
 /// Joins records of one plan.
 pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
     let records = options.records.iter().map(|folder| opened(folder)).collect::<Result<Vec<_>>>()?;
-    let merged = merge_records(&records, &options.to).map_err(|error| mistake(format!("{error:#}")))?;
+    let merged = merge_records(&records, &options.to).map_err(|error| user_error(format!("{error:#}")))?;
     let (design, rows) = (merged.design()?, merged.rows()?);
     let summary = Summary::of_record(&merged, &rows, &catalog.metrics)?;
     merged.put_derived("report.md", markdown(&Sheet::of(&design, &summary)).as_bytes())?;
     let (seeds, attacks, defenses) = (design.seeds.len(), design.attacks.len(), design.defenses.len());
     println!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Packs a record into one file, or checks such a file.
@@ -123,7 +123,7 @@ pub(crate) fn bundle(catalog: &Catalog, options: &BundleOptions) -> Result<u8> {
     let ((index, left), path, done): (_, &PathBuf, _) = match (record, to, packed) {
         (_, _, Some(path)) => ((verify(path)?, Vec::new()), path, "intact"),
         (Some(folder), Some(path), None) => (opened(folder)?.bundle(path, &catalog.metrics)?, path, "packed"),
-        _ => return Err(mistake("give a record and --to FILE.tar, or --verify FILE.tar")),
+        _ => return Err(user_error("give a record and --to FILE.tar, or --verify FILE.tar")),
     };
     println!(
         "{}: {done}, {} files, {}; {}",
@@ -135,5 +135,5 @@ pub(crate) fn bundle(catalog: &Catalog, options: &BundleOptions) -> Result<u8> {
     if !left.is_empty() {
         println!("left out, as no record's: {}", left.join(", "));
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }

@@ -18,11 +18,11 @@ use super::show::gallery;
 use super::terminal_width;
 use crate::cli::{Format, ReportOptions};
 use crate::published::PUBLISHED;
-use crate::{FINE, mistake};
+use crate::{SUCCESS, user_error};
 
 /// A record that can be read; what is wrong with it is for the user to put right.
 pub(crate) fn opened(folder: &Path) -> Result<Record> {
-    Record::open(folder).map_err(|error| mistake(format!("{error:#}")))
+    Record::open(folder).map_err(|error| user_error(format!("{error:#}")))
 }
 
 /// Renders a record's tables again.
@@ -32,9 +32,9 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     let rows = if options.rescore { record.rescored(&catalog.metrics)? } else { record.rows()? };
     if let Some(against) = &options.against {
         let found =
-            compare(&design, &rows, against).map_err(|error| mistake(format!("--against: {error}")))?;
+            compare(&design, &rows, against).map_err(|error| user_error(format!("--against: {error}")))?;
         write(options, &compared(&found, against, options.format)?)?;
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let summary = Summary::of_record(&record, &rows, &catalog.metrics)?;
     let sheet = Sheet::of(&design, &summary);
@@ -42,16 +42,16 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
         let written =
             with_page(catalog, &record, &sheet, &rows, &summary, |page| write_figures(page, folder))?;
         println!("{}: {written} figures", folder.display());
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     if let Some(path) = &options.splice {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let new = splice_sheet(&text, &name(&record)?, &sheet)
-            .map_err(|error| mistake(format!("{}: {error}", path.display())))?;
+            .map_err(|error| user_error(format!("{}: {error}", path.display())))?;
         std::fs::write(path, new).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let text = match options.format {
         Format::Text => terminal(&sheet, terminal_width()),
@@ -72,7 +72,7 @@ pub(crate) fn compared(compared: &[Comparison], against: &str, format: Format) -
         Format::Text => Ok(compared_terminal(compared, against, terminal_width())),
         Format::Markdown => Ok(compared_markdown(compared, against)),
         Format::Json => Ok(compared_json(compared, against)),
-        _ => Err(mistake("--format: comparisons are rendered as text, markdown or json")),
+        _ => Err(user_error("--format: comparisons are rendered as text, markdown or json")),
     }
 }
 

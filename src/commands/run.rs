@@ -18,7 +18,7 @@ use store::{Store, parse_duration};
 use super::memory::cells_at_a_time;
 use super::{choose, name, terminal_width};
 use crate::cli::RunOptions;
-use crate::{FAILED, FINE, INTERRUPTED, UNEXPECTED, exit_code, mistake};
+use crate::{CLAIM_FAILED, FAILED, INTERRUPTED, SUCCESS, exit_code, user_error};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -58,7 +58,7 @@ fn confirm(cells: usize) -> Result<()> {
         return Ok(());
     }
     let refusal =
-        || mistake(format!("the plan has {cells} cells; --yes runs more than {MANY}, `plan` shows them"));
+        || user_error(format!("the plan has {cells} cells; --yes runs more than {MANY}, `plan` shows them"));
     if !std::io::stdin().is_terminal() {
         return Err(refusal());
     }
@@ -71,7 +71,7 @@ fn confirm(cells: usize) -> Result<()> {
 /// An error where a folder that was asked for holds the record of a plan that asks something else.
 fn of_this_plan(folder: &Path, plan: &Plan) -> Result<()> {
     match Record::open(folder).and_then(|record| record.design()) {
-        Ok(design) if design.question != plan.question => Err(mistake(format!(
+        Ok(design) if design.question != plan.question => Err(user_error(format!(
             "{} holds the record of another plan ({:?}); choose another with --record, or remove it",
             folder.display(),
             design.question
@@ -94,7 +94,7 @@ pub(crate) fn recorded(
         of_this_plan(folder, plan)?;
     }
     let budget = options.budget.as_deref().map(parse_duration).transpose();
-    let budget = budget.map_err(|error| mistake(format!("--budget: {error}")))?;
+    let budget = budget.map_err(|error| user_error(format!("--budget: {error}")))?;
     let record = Record::create(folder)?;
     let store = Store::open(&options.choice.folder.store)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -189,5 +189,5 @@ pub(crate) fn verdict_code(sheet: &Sheet<'_>, strict: bool) -> u8 {
         let holds = matches!(judgement.verdict, Verdict::Reproduced | Verdict::Skipped | Verdict::Failed);
         !holds && (strict || judgement.claim.required)
     };
-    if sheet.judgements.iter().any(unexpected) { UNEXPECTED } else { FINE }
+    if sheet.judgements.iter().any(unexpected) { CLAIM_FAILED } else { SUCCESS }
 }

@@ -15,7 +15,7 @@ use report::page::Gallery;
 use super::fetch::remedy;
 use super::load;
 use crate::cli::{SceneOptions, ShowOptions};
-use crate::{FINE, mistake};
+use crate::{SUCCESS, user_error};
 
 /// Images side by side in the gallery, and in the contact sheet, and its rows.
 const GALLERY: usize = 8;
@@ -98,7 +98,7 @@ fn difference(before: &Image, after: &Image) -> Result<Image> {
 
 /// Draws training pairs and prints their captions.
 pub(crate) fn scenes(catalog: &Catalog, options: &SceneOptions) -> Result<u8> {
-    let entry = find("data set", &catalog.datasets, &options.name).map_err(mistake)?;
+    let entry = find("data set", &catalog.datasets, &options.name).map_err(user_error)?;
     let presets = (entry.presets)();
     let names: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
     let chosen = match &options.preset {
@@ -106,7 +106,7 @@ pub(crate) fn scenes(catalog: &Catalog, options: &SceneOptions) -> Result<u8> {
         Some(wanted) => presets.iter().find(|(name, _)| name == wanted),
     };
     let (_, settings) =
-        chosen.ok_or_else(|| mistake(format!("no such preset; there are: {}", names.join(", "))))?;
+        chosen.ok_or_else(|| user_error(format!("no such preset; there are: {}", names.join(", "))))?;
     let source = (entry.build)(settings.clone())?.pairs.context("the data set has no pairs")?;
     let seed = Seed::new(options.seed).child("data");
     let pairs = source.pairs(Split::Train, SHEET.0 * SHEET.1, usize::from(options.resolution), &seed);
@@ -159,5 +159,5 @@ fn draw(rows: &[Vec<Image>], output: &Path) -> Result<u8> {
         .save_with_format(output, image::ImageFormat::Png)
         .with_context(|| format!("cannot write {}", output.display()))?;
     println!("{}", output.display());
-    Ok(FINE)
+    Ok(SUCCESS)
 }

@@ -14,7 +14,7 @@ use store::{Difference, Garbage, Keep, Key, KeyIndex, Store, StoredEntry, parse_
 
 use super::load;
 use crate::cli::{PruneOptions, StoreCommand, StoreFolder, StoreVerifyOptions, WhyOptions};
-use crate::{FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, SUCCESS, user_error};
 
 /// Looks into the store, or tidies it.
 pub(crate) fn store(catalog: &Catalog, command: &StoreCommand) -> Result<u8> {
@@ -40,7 +40,7 @@ pub(crate) fn named<'a>(cells: &'a [Surveyed], name: &str) -> Result<&'a Surveye
 fn open(folder: &StoreFolder) -> Result<Store> {
     let path = &folder.store;
     if !path.join("locks").is_dir() {
-        return Err(mistake(format!("{} is no store; name one with --store", path.display())));
+        return Err(user_error(format!("{} is no store; name one with --store", path.display())));
     }
     Ok(Store::at(path))
 }
@@ -57,7 +57,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
             });
             println!("{line}");
         }
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let mut stages: Vec<&str> = entries.iter().map(|entry| entry.stage.as_str()).collect();
     stages.dedup();
@@ -84,7 +84,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
     for damage in damaged {
         println!("damaged: {}: {}", damage.folder.display(), damage.problem);
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
@@ -95,22 +95,24 @@ fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
         return why_not_stored(catalog, &store, path, second);
     }
     let (a, b) = (store.entry(first), store.entry(second));
-    let (a, b) =
-        (a.map_err(|error| mistake(error.to_string()))?, b.map_err(|error| mistake(error.to_string()))?);
+    let (a, b) = (
+        a.map_err(|error| user_error(error.to_string()))?,
+        b.map_err(|error| user_error(error.to_string()))?,
+    );
     if a.stage != b.stage {
-        return Err(mistake(format!("{first} is of the stage {}, {second} of {}", a.stage, b.stage)));
+        return Err(user_error(format!("{first} is of the stage {}, {second} of {}", a.stage, b.stage)));
     }
     let index = KeyIndex::of(&store, [])?;
     println!("{:.12}  {}", a.hash, index.in_words(&a.description));
     println!("{:.12}  {}", b.hash, index.in_words(&b.description));
     print_differences(&index.differences(&a.description, &b.description));
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Says which stages of a plan's cell the store has, and of the others what the nearest entry has in their place.
 fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> Result<u8> {
     let (cells, _) = survey(&load(catalog, Some(path))?, store)?;
-    let cell = named(&cells, name).map_err(|near| mistake(format!("{}: {near}", path.display())))?;
+    let cell = named(&cells, name).map_err(|near| user_error(format!("{}: {near}", path.display())))?;
     let keys = cell
         .keys
         .as_ref()
@@ -124,7 +126,7 @@ fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> 
             print_nearest(&index, &stored, key, &mut said);
         }
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Of what was `said` of an earlier stage, only that it was.
@@ -167,7 +169,7 @@ fn verify(options: &StoreVerifyOptions) -> Result<u8> {
     }
     println!("{all} entries looked at, {} damaged", damaged.len());
     if damaged.is_empty() {
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     if options.remove {
         store.remove_damaged(&damaged)?;
@@ -175,13 +177,15 @@ fn verify(options: &StoreVerifyOptions) -> Result<u8> {
     } else {
         println!("--remove removes them; a run that needs one makes it again");
     }
-    Ok(UNEXPECTED)
+    Ok(CLAIM_FAILED)
 }
 
 fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     let store = open(&options.folder)?;
     if options.keep.is_empty() && options.older_than.is_none() && !options.other_builds && !options.partial {
-        return Err(mistake("say what may go: --keep PLAN, --older-than 30d, --other-builds or --partial"));
+        return Err(user_error(
+            "say what may go: --keep PLAN, --older-than 30d, --other-builds or --partial",
+        ));
     }
     let mut hashes = None;
     for path in &options.keep {
@@ -190,7 +194,7 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
         hashes.get_or_insert_with(BTreeSet::new).extend(of_plan);
     }
     let younger = options.older_than.as_deref().map(parse_duration).transpose();
-    let younger = younger.map_err(|error| mistake(error.to_string()))?;
+    let younger = younger.map_err(|error| user_error(error.to_string()))?;
     let garbage = store.garbage(&Keep {
         needed: hashes,
         younger,
@@ -208,7 +212,7 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     } else {
         println!("would free {what} folders; --yes does");
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Bytes in words.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::choose;
 use crate::cli::TestOptions;
 use crate::trials::{OUTCOMES, Trials, counted};
-use crate::{FAILED, FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, FAILED, SUCCESS, user_error};
 
 /// Runs cells and claims of a plan as tests.
 pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
@@ -34,11 +34,11 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
         let names: Vec<&str> = trials.iter().map(libtest_mimic::Trial::name).collect();
         let near = nearest(filter, &names)
             .map_or_else(|| "--list shows them".to_owned(), |name| format!("did you mean {name:?}?"));
-        return Err(mistake(format!("no cell or claim is called {filter:?}; {near}")));
+        return Err(user_error(format!("no cell or claim is called {filter:?}; {near}")));
     }
     if options.list {
         trials.iter().filter(|trial| chosen(trial.name())).for_each(|trial| println!("{}", trial.name()));
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let arguments = Arguments {
         filter: options.filter.clone(),
@@ -71,6 +71,6 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
     if denied {
         println!("failed: --deny-skips, and {} were skipped", count("skipped"));
     }
-    let code = if conclusion.has_failed() || denied { UNEXPECTED } else { FINE };
+    let code = if conclusion.has_failed() || denied { CLAIM_FAILED } else { SUCCESS };
     Ok(if count("failed") > 0 { FAILED } else { code })
 }

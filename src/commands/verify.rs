@@ -10,7 +10,7 @@ use plan::CheckpointClaims;
 
 use super::weights::{hash, read};
 use crate::cli::VerifyOptions;
-use crate::{FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, SUCCESS, user_error};
 
 /// Measures a checkpoint again and says whether it is what is claimed of it.
 pub(crate) fn verify(catalog: &Catalog, options: &VerifyOptions) -> Result<u8> {
@@ -28,8 +28,9 @@ pub(crate) fn verify(catalog: &Catalog, options: &VerifyOptions) -> Result<u8> {
     }
     let head = weights.head.clone().map(|(weight, bias)| LinearHead { weight, bias });
     let clip = weights.into_clip(claims.model.as_ref());
-    let clip = clip
-        .map_err(|error| mistake(format!("{}: {}", options.checkpoint.display(), describe(&error.into()))))?;
+    let clip = clip.map_err(|error| {
+        user_error(format!("{}: {}", options.checkpoint.display(), describe(&error.into())))
+    })?;
     let measured = Measurement::of(&measure_checkpoint(&Model { clip, head }, &claims)?)?;
     let Measurement { clean_accuracy, attack_success_rate, chance } = measured;
     let row = |name: &str, value: f64, samples: usize, [low, high]: [f64; 2]| {
@@ -42,7 +43,7 @@ pub(crate) fn verify(catalog: &Catalog, options: &VerifyOptions) -> Result<u8> {
         attack_success_rate.samples,
         claims.attack_success_rate,
     );
-    println!("{:<20} {chance:.4}, and {:.4} above it is none", "chance", claims.margin);
+    println!("{:<20} {chance:.4} (ASR up to {:.4} above it counts as no backdoor)", "chance", claims.margin);
     let verification = judge(&claims, &measured, broken);
     Ok(print(verification.finding, &verification.broken))
 }
@@ -53,5 +54,5 @@ fn print(finding: Finding, broken: &[String]) -> u8 {
     for claim in broken {
         println!("  {claim}");
     }
-    if broken.is_empty() { FINE } else { UNEXPECTED }
+    if broken.is_empty() { SUCCESS } else { CLAIM_FAILED }
 }

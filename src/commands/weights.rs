@@ -14,11 +14,11 @@ use store::{Lookup, Store};
 use super::load;
 use super::store::named;
 use crate::cli::{ConvertOptions, ExportOptions, WeightsOptions};
-use crate::{FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, SUCCESS, user_error};
 
 /// Reads a file of weights; what is wrong with it is the user's to put right.
 pub(crate) fn read(path: &Path) -> Result<Weights> {
-    Weights::read(path).map_err(|error| mistake(describe(&error.into())))
+    Weights::read(path).map_err(|error| user_error(describe(&error.into())))
 }
 
 /// BLAKE3 of a file, in hexadecimal digits; an error names it.
@@ -52,7 +52,7 @@ pub(crate) fn show(options: &WeightsOptions) -> Result<u8> {
         Ok(()) => println!("  complete    every tensor of such a model is there, and no other"),
         Err(error) => println!("  incomplete  {}", describe(&error.into())),
     }
-    Ok(if sizes.is_ok() && weights.check().is_ok() { FINE } else { UNEXPECTED })
+    Ok(if sizes.is_ok() && weights.check().is_ok() { SUCCESS } else { CLAIM_FAILED })
 }
 
 fn names(weights: &Weights) -> String {
@@ -91,9 +91,10 @@ pub(crate) fn convert(options: &ConvertOptions) -> Result<u8> {
     check_ending(&options.output, options.layout)?;
     check_new(&options.output, options.force)?;
     let written = read(&options.input)?.write(&options.output, options.layout);
-    written.map_err(|error| mistake(format!("{}: {}", options.input.display(), describe(&error.into()))))?;
+    written
+        .map_err(|error| user_error(format!("{}: {}", options.input.display(), describe(&error.into()))))?;
     println!("{}", options.output.display());
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// Refuses a name whose ending is that of another layout's files.
@@ -106,7 +107,7 @@ fn check_ending(path: &Path, layout: Layout) -> Result<()> {
         return Ok(());
     }
     let right = path.with_extension(endings[0]);
-    Err(mistake(format!(
+    Err(user_error(format!(
         "{}: files of this layout end in .{}; write {}",
         path.display(),
         endings[0],
@@ -119,7 +120,7 @@ pub(crate) fn check_new(path: &Path, force: bool) -> Result<()> {
     if force || !path.exists() {
         return Ok(());
     }
-    Err(mistake(format!("{} is there already; --force replaces it", path.display())))
+    Err(user_error(format!("{} is there already; --force replaces it", path.display())))
 }
 
 /// Copies the model of a plan's cell out of the store.
@@ -129,10 +130,10 @@ pub(crate) fn export(catalog: &Catalog, options: &ExportOptions) -> Result<u8> {
     check_new(output, *force)?;
     let store = Store::at(&folder.store);
     let (cells, _) = survey(&load(catalog, Some(plan))?, &store)?;
-    let cell = named(&cells, name).map_err(|near| mistake(format!("{}: {near}", plan.display())))?;
+    let cell = named(&cells, name).map_err(|near| user_error(format!("{}: {near}", plan.display())))?;
     let missing = |why: &str| {
         let (store, plan) = (folder.store.display(), plan.display());
-        mistake(format!("the store {store} has no model of {name}{why}; `cleanbench run {plan}` makes it"))
+        user_error(format!("the store {store} has no model of {name}{why}; `cleanbench run {plan}` makes it"))
     };
     let [_, defended, _] = cell.keys.as_ref().ok_or_else(|| missing(": its data are not checked yet"))?;
     let from = match store.find(defended)? {
@@ -152,5 +153,5 @@ pub(crate) fn export(catalog: &Catalog, options: &ExportOptions) -> Result<u8> {
             head.display()
         );
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }

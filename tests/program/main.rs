@@ -5,18 +5,18 @@ mod checkpoints;
 mod data;
 mod external;
 mod fetch;
-mod files;
+mod file_data;
+mod foreign_methods;
 #[expect(dead_code, reason = "the tests of `datasets` use the rest")]
-#[path = "../../datasets/tests/hub/server.rs"]
+#[path = "../../crates/datasets/tests/hub/server.rs"]
 mod hub;
-mod kills;
-mod mistakes;
-mod newcomers;
+mod interruption;
 mod page;
 mod records;
 mod results;
+mod small_tier;
 mod store;
-mod strangers;
 mod support;
-mod tiers;
 mod trials;
+mod usability;
+mod user_errors;

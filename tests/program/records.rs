@@ -224,7 +224,7 @@ fn bands_are_proposed_from_records() {
     std::fs::write(bench.path("expecting.yaml"), format!("{before}{text}")).expect("written");
     let output = bench.run(&["run", "expecting.yaml", "--record", "again"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-    assert!(stdout(&output).contains("reproduced"));
+    assert!(stdout(&output).contains("Required bands of the plan: 4 of 4 hold"), "{}", stdout(&output));
 }
 
 #[test]

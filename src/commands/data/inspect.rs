@@ -7,7 +7,7 @@ use datasets::source::{Captions, Inspection, Manifest, SIDES, inspect as look};
 
 use super::{Chosen, bytes};
 use crate::cli::InspectOptions;
-use crate::{FINE, UNEXPECTED, mistake};
+use crate::{CLAIM_FAILED, SUCCESS, user_error};
 
 /// The share of bad samples past which a run stops unless its plan says otherwise.
 const BAD_SHARE: f64 = 0.01;
@@ -18,7 +18,7 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
     let check = match options.check.as_str() {
         "all" => chosen.samples.len(),
         number => {
-            number.parse().map_err(|_| mistake(format!("--check {number:?}: expected a number or all")))?
+            number.parse().map_err(|_| user_error(format!("--check {number:?}: expected a number or all")))?
         }
     };
     let path = options.manifest.as_ref().or(chosen.collection.manifest());
@@ -33,14 +33,14 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
     progress.clear();
     print(&chosen, &found);
     if found.bad_share <= BAD_SHARE {
-        return Ok(FINE);
+        return Ok(SUCCESS);
     }
     let [bad, most] = [found.bad_share, BAD_SHARE].map(|share| 100.0 * share);
     eprintln!(
         "exit code 1: {bad:.1} % are bad, more than the {most:.0} % at which a run stops unless its plan says \
          otherwise (data.bad-samples)"
     );
-    Ok(UNEXPECTED)
+    Ok(CLAIM_FAILED)
 }
 
 fn print(chosen: &Chosen, found: &Inspection) {

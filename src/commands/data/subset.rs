@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Chosen, bytes};
 use crate::cli::{FilesChoice, SubsetOptions};
 use crate::commands::weights::check_new;
-use crate::{FINE, mistake};
+use crate::{SUCCESS, user_error};
 
 /// Pairs that are looked at between two looks at the clock.
 const AT_ONCE: usize = 1024;
@@ -23,7 +23,7 @@ pub(crate) fn subset(options: &SubsetOptions) -> Result<u8> {
     let chosen = options.choice.open()?;
     let Chosen { name, settings, split, collection, .. } = &chosen;
     if !collection.class_names().is_empty() {
-        return Err(mistake(format!("{name} has labelled images; a manifest lists image-caption pairs")));
+        return Err(user_error(format!("{name} has labelled images; a manifest lists image-caption pairs")));
     }
     let samples = collection.samples_with_urls(*split)?;
     // As the harness draws them.
@@ -42,7 +42,7 @@ pub(crate) fn subset(options: &SubsetOptions) -> Result<u8> {
     if let Some(folder) = &options.write {
         write(folder, &samples, &lines, options)?;
     }
-    Ok(FINE)
+    Ok(SUCCESS)
 }
 
 /// The first `count` pairs of an order that can be used; says how many could not.
@@ -108,7 +108,7 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
     let (_, open) = datasets::files()
         .into_iter()
         .find(|(entry, _)| entry.card.name == "pairs")
-        .ok_or_else(|| mistake("the data set pairs is not there"))?;
+        .ok_or_else(|| user_error("the data set pairs is not there"))?;
     let settings = json!({ "train": folder, "validation": folder, "manifest": null });
     let written = open(settings)?.samples(contract::Split::Train)?;
     let order: Vec<u32> = (0..written.len() as u32).collect();

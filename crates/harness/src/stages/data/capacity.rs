@@ -1,0 +1,53 @@
+//! Data that are drawn are kept in memory, which has an end.
+
+use anyhow::Result;
+
+use plan::cost::memory_of_the_machine;
+
+use super::Data;
+use super::data_use::DataUse;
+use crate::stages::check::are_read;
+use crate::stages::context::Unfit;
+
+impl Data<'_> {
+    /// Why the data that are drawn do not fit the machine's memory, where they do not.
+    pub(crate) fn too_large(&self) -> Result<Option<Unfit>> {
+        let Some(there) = memory_of_the_machine() else { return Ok(None) };
+        let (image, purposes) = (3.0 * (self.resolution() as f64).powi(2), self.purposes());
+        // Nothing need be listed where there is room for all that is asked for.
+        if purposes.iter().map(|purpose| self.asked(*purpose) as f64 * image).sum::<f64>() <= there {
+            return Ok(None);
+        }
+        let sizes = purposes.into_iter().map(|purpose| (purpose, self.drawn(purpose) as f64 * image));
+        let sizes: Vec<(DataUse, f64)> = sizes.collect();
+        let whole: f64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+        let Some((largest, bytes)) = sizes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+            return Ok(None);
+        };
+        Ok((whole > there).then(|| {
+            Unfit(format!(
+                "the images that are drawn take {:.1} GB, and this machine has {:.1} GB of memory; most of it, {:.1} GB, \
+                 is for {} of {}: ask for fewer",
+                whole / 1e9,
+                there / 1e9,
+                bytes / 1e9,
+                largest.in_words(),
+                self.choice(largest).label
+            ))
+        }))
+    }
+
+    /// How many samples are drawn for a purpose; none where they are read from files, or these are not there.
+    fn drawn(&self, purpose: DataUse) -> usize {
+        match purpose {
+            DataUse::CleanImages | DataUse::Test(_) => match self.list_images(purpose) {
+                Ok(images) if !are_read(&*images) => images.len(),
+                _ => 0,
+            },
+            _ => match self.list_pairs(purpose) {
+                Ok(pairs) if !are_read(&*pairs) => pairs.len(),
+                _ => 0,
+            },
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The files of a record: written whole or not at all, checked when opened, rescored from evidence.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use polars::prelude::{Column, DataFrame, ParquetReader, SerReader};
+
+use crate::cell::{CellId, Observation, Row, Status, View};
+use crate::columns::{read_parquet, write_parquet};
+use crate::coverage::Coverage;
+use crate::design::Design;
+use crate::environment::Environment;
+use crate::evidence::{Evidence, from_frame, map::EmbeddingMap, map_table, pair_table, to_frame};
+use crate::integrity;
+use crate::layout::{DATA, ENVIRONMENT, EVIDENCE, HASHES, MANIFEST, MAP, PAIRS, PLAN, ROWS};
+use crate::metric::Metrics;
+
+/// A record's folder.
+pub struct Record {
+    pub(crate) folder: PathBuf,
+}
+
+/// The columns that name a view in tables of evidence.
+pub(crate) const VIEW: [&str; 4] = ["seed", "attack", "defense", "trigger"];
+
+/// Everything that a run writes down.
+pub struct Contents<'a> {
+    /// The resolved plan, as YAML.
+    pub plan: &'a str,
+    /// Every cell, observed or not.
+    pub observations: &'a [Observation],
+    /// The metrics of its rows.
+    pub metrics: &'a Metrics,
+    /// Every edit of training pairs, with seed and attack in the first two columns.
+    pub poison: DataFrame,
+    /// How much of the data that are read from files could be used.
+    pub data: &'a [Coverage],
+    /// Where it ran.
+    pub environment: &'a Environment<'a>,
+}
+
+impl Record {
+    /// Opens or makes a record's folder; an error names it where it cannot be written.
+    pub fn create(folder: &Path) -> Result<Self> {
+        let record = Self { folder: folder.to_owned() };
+        std::fs::create_dir_all(folder).with_context(|| record.problem())?;
+        tempfile::NamedTempFile::new_in(folder).with_context(|| record.problem())?;
+        Ok(record)
+    }
+
+    /// A record that exists; an error names the file that is missing, newer than this program, or not as it was written.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(ROWS);
+        ensure!(path.is_file(), "{} holds no record: {} is missing", folder.display(), path.display());
+        integrity::check(folder)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes everything; each file appears whole or not at all.
+    pub fn write(&self, contents: Contents<'_>) -> Result<()> {
+        let Contents { plan, observations, metrics, poison, data, environment } = contents;
+        let rows = observations.iter().flat_map(|observation| observation.rows(metrics));
+        self.put_rows(rows)?;
+        self.put(PLAN, plan.as_bytes())?;
+        self.put(ENVIRONMENT, serde_yaml::to_string(environment)?.as_bytes())?;
+        match data.is_empty() {
+            true => self.remove(DATA)?,
+            false => self.put(DATA, serde_yaml::to_string(data)?.as_bytes())?,
+        }
+        let evidence = joined(observations, |evidence| to_frame(evidence).map(Some))?;
+        let tables = [
+            (EVIDENCE, Some(evidence.unwrap_or_default())),
+            (PAIRS, joined(observations, pair_table::to_frame)?),
+            (MAP, joined(observations, map_table::to_frame)?),
+            (MANIFEST, Some(poison).filter(|poison| poison.height() > 0)),
+        ];
+        for (name, table) in tables {
+            match table {
+                Some(mut table) => self.put_table(name, &mut table)?,
+                None => self.remove(name)?,
+            }
+        }
+        self.seal()
+    }
+
+    /// Writes its rows.
+    pub(crate) fn put_rows(&self, rows: impl IntoIterator<Item = Row>) -> Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        rows.into_iter().try_for_each(|row| writer.serialize(row))?;
+        self.put(ROWS, &writer.into_inner().context("rows")?)
+    }
+
+    /// Writes down the hashes of its files.
+    pub(crate) fn seal(&self) -> Result<()> {
+        self.put(HASHES, serde_yaml::to_string(&self.hashes()?)?.as_bytes())
+    }
+
+    /// BLAKE3 of the files that a run wrote, by name.
+    pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
+        integrity::hashes(&self.folder)
+    }
+
+    /// BLAKE3 of `rows.csv`, 64 hexadecimal digits.
+    pub fn rows_hash(&self) -> Result<String> {
+        self.hashes()?.remove(ROWS).with_context(|| format!("{} holds no {ROWS}", self.folder.display()))
+    }
+
+    /// Writes a derived file (a table or the page), and its hash beside those of the other files.
+    pub fn put_derived(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.put(name, bytes)?;
+        let Some(mut hashes) = integrity::written_hashes(&self.folder)? else { return Ok(()) };
+        hashes.insert(name.to_owned(), blake3::hash(bytes).to_hex().to_string());
+        self.put(HASHES, serde_yaml::to_string(&hashes)?.as_bytes())
+    }
+
+    pub(crate) fn put_table(&self, name: &str, frame: &mut DataFrame) -> Result<()> {
+        let temporary = tempfile::NamedTempFile::new_in(&self.folder).with_context(|| self.problem())?;
+        write_parquet(frame, temporary.path()).with_context(|| self.problem())?;
+        self.persist(temporary, name)
+    }
+
+    fn problem(&self) -> String {
+        format!(
+            "cannot write to the record's folder {}; make room or choose another with --record",
+            self.folder.display()
+        )
+    }
+
+    /// Removes what a former run left and this one has not.
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes one more file of the record.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let temporary = tempfile::NamedTempFile::new_in(&self.folder).with_context(|| self.problem())?;
+        std::fs::write(temporary.path(), bytes).with_context(|| self.problem())?;
+        self.persist(temporary, name)
+    }
+
+    fn persist(&self, temporary: tempfile::NamedTempFile, name: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        temporary.as_file().sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
+        let file = temporary.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        readable_by_all(&file).with_context(|| format!("cannot make {} readable", path.display()))
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        let path = self.folder.join(ROWS);
+        let mut reader =
+            csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        reader
+            .deserialize()
+            .enumerate()
+            .map(|(index, row)| row.with_context(|| format!("{}:{}", path.display(), index + 2)))
+            .collect()
+    }
+
+    /// Its rows with every metric computed again from the evidence; rows of cells that were not observed and of single
+    /// epochs as they stand in `rows.csv`.
+    pub fn rescored(&self, metrics: &Metrics) -> Result<Vec<Row>> {
+        let (path, pairs) = (self.folder.join(EVIDENCE), self.folder.join(PAIRS));
+        let named = || path.display().to_string();
+        let mut of_pairs = BTreeMap::new();
+        if pairs.exists() {
+            let named = || pairs.display().to_string();
+            for part in read_parquet(&pairs)?.partition_by_stable(VIEW, true).with_context(named)? {
+                of_pairs.insert(text(&part, "evidence").with_context(named)?, part);
+            }
+        }
+        let mut rescored = BTreeMap::new();
+        for part in read_parquet(&path)?.partition_by_stable(VIEW, true).with_context(named)? {
+            let key = text(&part, "evidence")?;
+            let mut evidence = from_frame(&part).with_context(named)?;
+            if let Some(part) = of_pairs.get(&key) {
+                pair_table::attach(&mut evidence, part).with_context(|| pairs.display().to_string())?;
+            }
+            let view = view_of(&part)?;
+            let observation = Observation { view: view.clone(), evidence: Ok((key, evidence)) };
+            rescored.insert(view, observation.rows(metrics));
+        }
+        let (stored, mut rows) = (self.rows()?, Vec::new());
+        for group in stored.chunk_by(|a, b| a.view() == b.view()) {
+            let observed = group[0].epoch.is_none() && group[0].status == Status::Measured;
+            let found = if observed { rescored.remove(&group[0].view()) } else { None };
+            rows.extend(found.unwrap_or_else(|| group.to_vec()));
+        }
+        rows.extend(rescored.into_values().flatten());
+        Ok(rows)
+    }
+
+    /// The number of classes of each test set, by its label.
+    pub fn classes(&self) -> Result<BTreeMap<String, u32>> {
+        let path = self.folder.join(EVIDENCE);
+        if !path.is_file() {
+            return Ok(BTreeMap::new());
+        }
+        let named = || format!("cannot read {}", path.display());
+        let columns = ["test_set", "classes"].map(str::to_owned).to_vec();
+        let file = std::fs::File::open(&path).with_context(named)?;
+        let mut reader = ParquetReader::new(file);
+        if reader.schema().with_context(named)?.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let table = reader.with_columns(Some(columns)).finish().with_context(named)?;
+        let sets = table.column("test_set")?.str()?.iter();
+        let classes = table.column("classes")?.u32()?.iter();
+        Ok(sets.zip(classes).filter_map(|(set, classes)| Some((set?.to_owned(), classes?))).collect())
+    }
+
+    /// The models' answers on every test image; columns in `results/README.md`.
+    pub fn evidence(&self) -> Result<DataFrame> {
+        read_parquet(&self.folder.join(EVIDENCE))
+    }
+
+    /// Scores of the target class on clean and on triggered images, by view and test set.
+    pub fn target_scores(&self) -> Result<BTreeMap<(View, String), [Vec<f64>; 2]>> {
+        let named = || self.folder.join(EVIDENCE).display().to_string();
+        let (table, mut scores) = (self.evidence()?, BTreeMap::new());
+        if table.height() == 0 {
+            return Ok(scores);
+        }
+        for part in
+            table.partition_by_stable([&VIEW[..], &["test_set"]].concat(), true).with_context(named)?
+        {
+            let side = |name: &str| -> Result<Vec<f64>> {
+                Ok(part.column(name)?.f32()?.iter().flatten().map(f64::from).collect())
+            };
+            let sides = [side("clean_target_score")?, side("triggered_target_score")?];
+            scores.insert((view_of(&part)?, text(&part, "test_set")?), sides);
+        }
+        Ok(scores)
+    }
+
+    /// Embedding maps on the first test set, by view; none in records before format 3.
+    pub fn maps(&self) -> Result<BTreeMap<View, EmbeddingMap>> {
+        let path = self.folder.join(MAP);
+        let mut maps = BTreeMap::new();
+        if !path.is_file() {
+            return Ok(maps);
+        }
+        let named = || path.display().to_string();
+        for part in read_parquet(&path)?.partition_by_stable(VIEW, true).with_context(named)? {
+            let view = view_of(&part).with_context(named)?;
+            let found = map_table::from_frame(&part).with_context(named)?.into_values();
+            maps.extend(found.map(|map| (view.clone(), map)));
+        }
+        Ok(maps)
+    }
+
+    /// The environment, as it stands in its file.
+    pub fn environment(&self) -> Result<String> {
+        let path = self.folder.join(ENVIRONMENT);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// What was found of data that were read from files.
+    pub fn data(&self) -> Result<Vec<Coverage>> {
+        let path = self.folder.join(DATA);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let named = || format!("cannot read {}", path.display());
+        serde_yaml::from_slice(&std::fs::read(&path).with_context(named)?).with_context(named)
+    }
+
+    /// Its resolved plan, as YAML.
+    pub fn plan(&self) -> Result<String> {
+        let path = self.folder.join(PLAN);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The experiment that its plan describes; reads nothing but the record.
+    pub fn design(&self) -> Result<Design> {
+        let path = self.folder.join(PLAN);
+        let resolved = serde_yaml::from_str(&self.plan()?).with_context(|| path.display().to_string())?;
+        Design::of(resolved).with_context(|| path.display().to_string())
+    }
+}
+
+/// Temporary files are private; those of a record are not.
+#[cfg(unix)]
+fn readable_by_all(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The view that a part of a table is about.
+fn view_of(part: &DataFrame) -> Result<View> {
+    let seed = part.column(VIEW[0])?.u64()?.get(0).context("a cell without a seed")?;
+    let cell = CellId::new(&text(part, VIEW[1])?, &text(part, VIEW[2])?, seed);
+    Ok(View { cell, trigger: text(part, VIEW[3])?, epoch: None })
+}
+
+/// The first text of a column.
+pub(crate) fn text(cell: &DataFrame, name: &str) -> Result<String> {
+    let value = cell.column(name)?.str()?.get(0);
+    Ok(value.with_context(|| format!("a cell without {name:?}"))?.to_owned())
+}
+
+/// The evidence of all cells after their last epoch in one table, with the cell before each sample; `None` where no
+/// cell has any. (That of single epochs would be ten times as much; it stays in the store.)
+fn joined(
+    observations: &[Observation],
+    to_frame: impl Fn(&Evidence) -> Result<Option<DataFrame>>,
+) -> Result<Option<DataFrame>> {
+    let mut whole: Option<DataFrame> = None;
+    for observation in observations.iter().filter(|observation| observation.view.epoch.is_none()) {
+        let Ok((key, evidence)) = &observation.evidence else { continue };
+        let Some(mut frame) = to_frame(evidence)? else { continue };
+        let height = frame.height();
+        let View { cell: CellId { seed, attack, defense }, trigger, .. } = &observation.view;
+        frame.insert_column(0, Column::new("evidence".into(), vec![key.as_str(); height]))?;
+        for (name, value) in [(VIEW[3], trigger), (VIEW[2], defense), (VIEW[1], attack)] {
+            frame.insert_column(0, Column::new(name.into(), vec![value.as_str(); height]))?;
+        }
+        frame.insert_column(0, Column::new(VIEW[0].into(), vec![*seed; height]))?;
+        whole = Some(match whole {
+            Some(whole) => whole.vstack(&frame)?,
+            None => frame,
+        });
+    }
+    if let Some(whole) = &mut whole {
+        whole.rechunk_mut();
+    }
+    Ok(whole)
+}

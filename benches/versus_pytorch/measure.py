@@ -1,4 +1,4 @@
-"""What is measured, and how: blocks of both sides in turns, after both have shown that they compute the same."""
+"""Measurement: alternating blocks of both sides, after a check that both compute the same."""
 
 import contextlib
 import json
@@ -75,7 +75,7 @@ def peak(sides):
 
 def wait_policy(python, threads):
     """The wait policy of OpenMP's threads with which PyTorch is faster here and now. Threads that spin while they
-    wait win on a quiet machine and lose many times over on one that others use."""
+    wait are faster on a quiet machine and many times slower on a shared one."""
     rows = [row for row in wanted([]) if row["name"] in PROBES]
     policies = {policy: Side.pytorch(python, threads, policy) for policy in ("default", "passive")}
     logarithms = dict.fromkeys(policies, 0.0)
@@ -93,7 +93,7 @@ def wait_policy(python, threads):
 
 
 def same(row, ours, theirs, name):
-    """Fails where the sides do not compute the same."""
+    """Fails if the sides do not compute the same."""
     for index, (a, b) in enumerate(zip(ours["losses"], theirs["losses"], strict=True)):
         tolerance = LOSS_TOLERANCE if index == 0 else LATER_LOSS_TOLERANCE
         if not abs(a - b) <= tolerance * abs(b):
@@ -102,7 +102,7 @@ def same(row, ours, theirs, name):
     if a.keys() != b.keys():
         raise Failure(f"{row['name']}: only one side has {sorted(a.keys() ^ b.keys())}")
     norms = [value["norm"] for value in b.values()]
-    # What is 0 but for rounding, such as the gradient of the keys' bias, has no scale of its own.
+    # What is 0 up to rounding, such as the gradient of the keys' bias, has no scale of its own.
     floor = 1e-4 * max(norms, default=0.0)
     largest, tolerance = 0.0, MODEL_SIGNATURE_TOLERANCE if is_model(row) else SIGNATURE_TOLERANCE
     for key in a:
@@ -116,7 +116,7 @@ def same(row, ours, theirs, name):
 
 
 class Others:
-    """How much of the machine's processor time went to others between two moments, as a share of all cores."""
+    """Processor time used by other processes between two moments, as a share of all cores."""
 
     def __init__(self, sides):
         self.processes = [side.process.pid for side in sides]
@@ -159,7 +159,7 @@ def prepared(sides, row, folder):
 
 
 def row(sides, row, quick, folder):
-    """Times a row: blocks of every side in turns, the order turned round each time."""
+    """Times a row: alternating blocks of every side, in reversed order each time."""
     print(f"{row['name']} ...", end="", file=sys.stderr, flush=True)
     result, sides = prepared(sides, row, folder)
     plan, blocks = {}, {side.name: [] for side in sides}
@@ -178,7 +178,7 @@ def row(sides, row, quick, folder):
         samples = [sample for block in of for sample in block]
         result["sides"][name] = {**spread(samples), "samples": samples, **plan[name]}
     for name in medians.keys() - {"ours"}:
-        # Of neighbouring blocks: what others do on the machine meets both alike.
+        # Of neighbouring blocks: the load from other processes affects both alike.
         result["sides"][name]["ratio"] = spread([b / a for a, b in zip(medians["ours"], medians[name])])
     print("", file=sys.stderr)
     return result

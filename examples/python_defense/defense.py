@@ -1,8 +1,8 @@
-"""Channel Lipschitzness pruning: a defense that looks at the weights alone, as a program for cleanbench.
+"""Channel Lipschitzness pruning: a defense that uses only the weights, as a program for cleanbench.
 
 Of each convolution followed by a batch norm, a channel's Lipschitz bound is the largest singular value of its filter
-times the norm's scale over its deviation. Channels whose bound lies more than `u` standard deviations above their
-layer's mean react to small changes most, as those of a trigger do; their scale and shift become 0.
+times the norm's scale over its deviation. Channels whose bound is more than `u` standard deviations above their
+layer's mean react most to small changes such as a trigger; their scale and shift become 0.
 
 Paper: Zheng et al., "Data-free Backdoor Removal Based on Channel Lipschitzness", ECCV 2022, arXiv 2208.03111.
 Departs: batch norm's epsilon stands under the root; the downsampling convolutions of residual blocks are pruned too.
@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-NOT_A_JOB_FOR_IT = 69  # the exit code that says so
+NOT_A_JOB_FOR_IT = 69  # the exit code for it
 EPSILON = 1e-5  # PyTorch's default of batch norm
 
 
@@ -50,7 +50,7 @@ def main() -> int:
     if job["format"] != 1 or job["kind"] != "repair-model":
         print(f"a job of format {job['format']} and kind {job['kind']}", file=sys.stderr)
         return NOT_A_JOB_FOR_IT
-    torch.manual_seed(job["seed"])  # not needed here: nothing is drawn
+    torch.manual_seed(job["seed"])  # not needed here: nothing is sampled
     torch.set_num_threads(1)
     with safe_open(job["model"], framework="pt") as file:
         metadata = file.metadata()

@@ -41,11 +41,15 @@ pub fn sweep_family<'a>(label: &'a str, row: &Value) -> &'a str {
     let mut family = label;
     while let Some((rest, last)) = family.strip_suffix(']').and_then(|label| label.rsplit_once('[')) {
         match last.split_once('=') {
-            Some((key, value)) if row.get(key).is_some_and(|own| own.to_string() == value) => family = rest,
+            Some((key, value)) if has_setting(row, key, value) => family = rest,
             _ => break,
         }
     }
     family
+}
+
+fn has_setting(row: &Value, key: &str, value: &str) -> bool {
+    row.get(key).map(Value::to_string).as_deref() == Some(value)
 }
 
 /// A set of labelled images that models were tested on.

@@ -24,6 +24,9 @@ pub struct Record {
 /// The columns that name a view in tables of evidence.
 pub(crate) const VIEW: [&str; 4] = ["seed", "attack", "defense", "trigger"];
 
+/// Scores of the target class by view and test set: of clean images, and of triggered ones.
+pub type TargetScores = BTreeMap<(View, String), [Vec<f64>; 2]>;
+
 /// Everything that a run writes down.
 pub struct Contents<'a> {
     /// The resolved plan, as YAML.
@@ -226,8 +229,8 @@ impl Record {
         read_parquet(&self.folder.join(EVIDENCE))
     }
 
-    /// Scores of the target class on clean and on triggered images, by view and test set.
-    pub fn target_scores(&self) -> Result<BTreeMap<(View, String), [Vec<f64>; 2]>> {
+    /// The scores of the target class on every test image.
+    pub fn target_scores(&self) -> Result<TargetScores> {
         let named = || self.folder.join(EVIDENCE).display().to_string();
         let (table, mut scores) = (self.evidence()?, BTreeMap::new());
         if table.height() == 0 {

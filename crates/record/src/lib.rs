@@ -37,7 +37,7 @@ pub use coverage::{BadSample, Coverage};
 pub use design::{Design, Method, TestSet, sweep_family};
 pub use difference::{CellDifference, Changed, Difference, difference};
 pub use environment::Environment;
-pub use files::{Contents, Record};
+pub use files::{Contents, Record, TargetScores};
 pub use layout::{FORMAT, MANIFEST};
 pub use manifest::Manifest;
 pub use merge::merge;

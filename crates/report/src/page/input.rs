@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use record::evidence::map::EmbeddingMap;
-use record::{Design, Manifest, Method, Row, View};
+use record::{Design, Manifest, Method, Row, TargetScores, View};
 
 use crate::comparison::Comparison;
 use crate::frontier::chooser;
@@ -13,9 +13,6 @@ use crate::summary::Summary;
 /// Which setting stands for a defense where not all can.
 pub(crate) const CHOSEN: &str = "Of a swept defense the setting is shown that keeps the most clean accuracy at an attack success \
                       rate of at most 10 % after its last epoch, or else has the lowest.";
-
-/// Scores of the target class on a cell's clean and triggered images, by view and test set.
-pub type Scores = BTreeMap<(View, String), [Vec<f64>; 2]>;
 
 /// What a page is made from.
 pub struct Page<'a> {
@@ -27,8 +24,8 @@ pub struct Page<'a> {
     pub rows: &'a [Row],
     /// Its means.
     pub summary: &'a Summary,
-    /// Scores of the target class by view and test set: of clean images, and of triggered ones.
-    pub scores: &'a Scores,
+    /// The models' scores of the target class.
+    pub scores: &'a TargetScores,
     /// Each defense beside one of them, and which.
     pub compared: Option<(&'a str, &'a [Comparison])>,
     /// Where images lie, by cell; empty for records of older programs.

@@ -12,7 +12,7 @@ use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::verdict::Verdict;
-pub use input::{Gallery, Page, Published, Scores};
+pub use input::{Gallery, Page, Published};
 
 const STYLE: &str = include_str!("style.css");
 /// The page. An error where the evidence lacks what a figure needs.

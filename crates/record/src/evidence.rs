@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use polars::prelude::{Column, DataFrame, PlSmallStr};
 
 use crate::columns::{SIDES, numbers, scores, words};
-pub use crate::columns::{read_parquet, write_parquet};
+pub use crate::columns::{read_parquet, stacked, write_parquet};
 use map::EmbeddingMap;
 use pairs::PairEvidence;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use polars::prelude::{Column, DataFrame, ParquetReader, SerReader};
 
 use crate::cell::{CellId, Observation, Row, Status, View};
-use crate::columns::{read_parquet, write_parquet};
+use crate::columns::{read_parquet, stacked, write_parquet};
 use crate::coverage::Coverage;
 use crate::design::Design;
 use crate::environment::Environment;
@@ -325,7 +325,7 @@ fn joined(
     observations: &[Observation],
     to_frame: impl Fn(&Evidence) -> Result<Option<DataFrame>>,
 ) -> Result<Option<DataFrame>> {
-    let mut whole: Option<DataFrame> = None;
+    let mut tables = Vec::new();
     for observation in observations.iter().filter(|observation| observation.view.epoch.is_none()) {
         let Ok((key, evidence)) = &observation.evidence else { continue };
         let Some(mut frame) = to_frame(evidence)? else { continue };
@@ -336,13 +336,7 @@ fn joined(
             frame.insert_column(0, Column::new(name.into(), vec![value.as_str(); height]))?;
         }
         frame.insert_column(0, Column::new(VIEW[0].into(), vec![*seed; height]))?;
-        whole = Some(match whole {
-            Some(whole) => whole.vstack(&frame)?,
-            None => frame,
-        });
+        tables.push(frame);
     }
-    if let Some(whole) = &mut whole {
-        whole.rechunk_mut();
-    }
-    Ok(whole)
+    stacked(tables)
 }

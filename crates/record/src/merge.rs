@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use base::NAME;
 
 use crate::cell::{CellId, Row, Status, View};
-use crate::columns::read_parquet;
+use crate::columns::{read_parquet, stacked};
 use crate::coverage::Coverage;
 use crate::difference::{changed, named};
 use crate::files::{Record, VIEW, text};
@@ -198,19 +198,7 @@ fn tables(records: &[Record], order: &Order, name: &str, keys: &[&str]) -> Resul
             parts.entry(place).or_insert(part);
         }
     }
-    let mut whole: Option<DataFrame> = None;
-    for part in parts.into_values() {
-        whole = Some(match whole {
-            Some(whole) => {
-                whole.vstack(&part).with_context(|| format!("{name} of two records has other columns"))?
-            }
-            None => part,
-        });
-    }
-    if let Some(whole) = &mut whole {
-        whole.rechunk_mut();
-    }
-    Ok(whole)
+    stacked(parts.into_values()).with_context(|| format!("{name} of two records has other columns"))
 }
 
 /// What was found of data, which must be the same everywhere.

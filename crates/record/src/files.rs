@@ -129,10 +129,8 @@ impl Record {
     }
 
     fn problem(&self) -> String {
-        format!(
-            "cannot write to the record's folder {}; make room or choose another with --record",
-            self.folder.display()
-        )
+        let folder = self.folder.display();
+        format!("cannot write to the record's folder {folder}; make room or choose another with --record")
     }
 
     /// Removes what a former run left and this one has not.
@@ -163,13 +161,11 @@ impl Record {
     /// Its rows.
     pub fn rows(&self) -> Result<Vec<Row>> {
         let path = self.folder.join(ROWS);
-        let mut reader =
-            csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        reader
-            .deserialize()
-            .enumerate()
-            .map(|(index, row)| row.with_context(|| format!("{}:{}", path.display(), index + 2)))
-            .collect()
+        let reader = csv::Reader::from_path(&path);
+        let mut reader = reader.with_context(|| format!("cannot read {}", path.display()))?;
+        let named = |index: usize| format!("{}:{}", path.display(), index + 2);
+        let rows = reader.deserialize().enumerate();
+        rows.map(|(index, row)| row.with_context(|| named(index))).collect()
     }
 
     /// Its rows with every metric computed again from the evidence; rows of cells that were not observed and of single
@@ -236,9 +232,8 @@ impl Record {
         if table.height() == 0 {
             return Ok(scores);
         }
-        for part in
-            table.partition_by_stable([&VIEW[..], &["test_set"]].concat(), true).with_context(named)?
-        {
+        let keys = [&VIEW[..], &["test_set"]].concat();
+        for part in table.partition_by_stable(keys, true).with_context(named)? {
             let side = |name: &str| -> Result<Vec<f64>> {
                 Ok(part.column(name)?.f32()?.iter().flatten().map(f64::from).collect())
             };
@@ -266,7 +261,11 @@ impl Record {
 
     /// The environment, as it stands in its file.
     pub fn environment(&self) -> Result<String> {
-        let path = self.folder.join(ENVIRONMENT);
+        self.text(ENVIRONMENT)
+    }
+
+    fn text(&self, name: &str) -> Result<String> {
+        let path = self.folder.join(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
@@ -282,15 +281,13 @@ impl Record {
 
     /// Its resolved plan, as YAML.
     pub fn plan(&self) -> Result<String> {
-        let path = self.folder.join(PLAN);
-        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        self.text(PLAN)
     }
 
     /// The experiment that its plan describes; reads nothing but the record.
     pub fn design(&self) -> Result<Design> {
-        let path = self.folder.join(PLAN);
-        let resolved = serde_yaml::from_str(&self.plan()?).with_context(|| path.display().to_string())?;
-        Design::of(resolved).with_context(|| path.display().to_string())
+        let named = || self.folder.join(PLAN).display().to_string();
+        Design::of(serde_yaml::from_str(&self.plan()?).with_context(named)?).with_context(named)
     }
 }
 

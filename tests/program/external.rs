@@ -243,7 +243,7 @@ fn a_program_chooses_what_an_attack_edits() {
         std::fs::write(bench.path("a.sh"), script).expect("a script");
         bench
     };
-    let program = std::fs::read_to_string(root("attacks/tests/first-pairs.sh")).expect("a script");
+    let program = std::fs::read_to_string(root("crates/attacks/tests/first-pairs.sh")).expect("a script");
     let bench = attack(&program);
     let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));

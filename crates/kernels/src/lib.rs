@@ -4,9 +4,6 @@
 //! on shapes alone and partial sums are added in a fixed order, so the same input gives the same bytes with any
 //! number of threads. With the feature `cuda` each operation has a CUDA side, which has never run on a GPU yet.
 
-#[macro_use]
-mod dispatch;
-
 mod attention;
 mod attention_pool;
 mod batch_norm;
@@ -26,6 +23,7 @@ mod linear;
 mod loss;
 mod memory;
 mod norm;
+mod operation;
 mod optimizer;
 mod parallel;
 mod pool;

@@ -24,13 +24,3 @@ pub(crate) fn check(operation: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor) 
 pub(crate) fn rows_per_chunk(columns: usize) -> usize {
     (CHUNK_VALUES / tile_width(columns)).max(1) * (tile_width(columns) / columns)
 }
-
-/// The gradients as tensors.
-pub(crate) fn three_gradients(
-    [dx, dgamma, dbeta]: [Vec<f32>; 3],
-    x: &Tensor,
-    gamma: &Tensor,
-) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-    let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
-    Ok((tensor(dx, x)?, tensor(dgamma, gamma)?, tensor(dbeta, gamma)?))
-}

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
-use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::{Matrix, Values, exp, product, with_scratch, written};
 
 /// Attention with `heads` heads: `softmax(q·kᵀ / √(D/heads)) · v` per head.
@@ -13,14 +13,9 @@ use crate::parallel::{Matrix, Values, exp, product, with_scratch, written};
 /// `q` is `[B, Tq, D]`, `k` and `v` are `[B, Tk, D]`; the result is `[B, Tq, D]`. Where `causal`, query `i` sees
 /// keys `0..=i` and `Tq` must equal `Tk`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
-    let ((batch, queries, width), keys) = (q.dims3()?, k.dims3()?);
-    let fits = keys.0 == batch
-        && keys.2 == width
-        && v.dims() == k.dims()
-        && heads > 0
-        && width > 0
-        && width % heads == 0;
-    if !fits || batch == 0 || queries == 0 || keys.1 == 0 || (causal && queries != keys.1) {
+    let ([batch, queries, width], [_, keys, _]) = (sizes(q), sizes(k));
+    let fits = k.dims() == [batch, keys, width] && v.dims() == k.dims() && heads > 0 && width % heads == 0;
+    if !fits || batch * queries * keys * width == 0 || (causal && queries != keys) {
         bail!(
             "attention: q {:?}, k {:?}, v {:?}, {heads} heads, causal {causal}: expected q [B, Tq, D], k and v [B, Tk, D], D a multiple of heads, Tq = Tk where causal, nothing empty",
             q.dims(),
@@ -34,12 +29,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
 /// [`attention`] of a sequence to itself, with queries, keys and values side by side as one projection leaves them:
 /// `qkv` is `[B, T, 3·D]`, the result `[B, T, D]`.
 pub fn self_attention(qkv: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
-    let (batch, tokens, columns) = match qkv.dims() {
-        [batch, tokens, columns] => (*batch, *tokens, *columns),
-        _ => (0, 0, 0),
-    };
-    let fits = heads > 0 && columns > 0 && columns % (3 * heads) == 0;
-    if !fits || batch == 0 || tokens == 0 {
+    let [batch, tokens, columns] = sizes(qkv);
+    if heads == 0 || columns % (3 * heads) != 0 || batch * tokens * columns == 0 {
         bail!(
             "self_attention: qkv {:?}, {heads} heads: expected qkv [B, T, 3·D], D a multiple of heads, nothing empty",
             qkv.dims()

@@ -11,8 +11,8 @@ use crate::attention::attention;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
 use crate::embedding::embedding;
-use crate::linear::linear;
-use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::linear::linear_of;
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::{Matrix, Values, product};
 use crate::sums::column_sums;
 
@@ -31,7 +31,7 @@ pub fn attention_pool(
     value: Projection<'_>,
     heads: usize,
 ) -> Result<Tensor> {
-    let [batch, height, width, channels] = <[usize; 4]>::try_from(x.dims()).unwrap_or_default();
+    let [batch, height, width, channels] = sizes(x);
     let tokens = height * width + 1;
     let squares =
         [query, key, value].iter().all(|(w, b)| w.dims() == [channels, channels] && b.dims() == [channels]);
@@ -47,7 +47,7 @@ pub fn attention_pool(
     let sequence = apply(MeanToken, [x, positions])?; // [B, HW + 1, C]
     let firsts: Vec<u32> = (0..batch).map(|sample| (sample * tokens) as u32).collect();
     let mean = embedding(&sequence, &Tensor::from_vec(firsts, batch, x.device())?)?; // [B, C]
-    let asked = linear(&mean, query.0, Some(query.1))?;
+    let asked = linear_of("attention_pool", &mean, query.0, Some(query.1))?;
     let asked = apply(ThroughKeys { heads }, [&asked, key.0, key.1])?; // [B, heads, C]
     let pooled = attention(&asked, &sequence, &sequence, 1, false)?; // [B, heads, C]
     apply(ToValues { heads }, [&pooled, value.0, value.1])
@@ -58,7 +58,7 @@ struct MeanToken;
 
 impl Operation<2> for MeanToken {
     fn name(&self) -> &'static str {
-        "mean_token"
+        "attention_pool"
     }
 
     fn forward(&self, [x, positions]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
@@ -86,7 +86,7 @@ impl Operation<2> for MeanToken {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
-        let dy = Values::of("mean_token", grad)?;
+        let dy = Values::of("attention_pool", grad)?;
         let dy: &[f32] = &dy;
         let (tokens, channels) = positions.dims2()?;
         let share = 1.0 / (tokens - 1) as f32;
@@ -116,7 +116,7 @@ impl Operation<2> for MeanToken {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
-        let grad = Input::of("mean_token", grad)?;
+        let grad = Input::of("attention_pool", grad)?;
         let dpositions = cuda::tensor(cuda::column_sums(&grad, positions.elem_count())?);
         let dx = cuda::mean_token_backward(&grad, x.shape())?;
         Ok([cuda::some(dx), Some(dpositions.reshape(positions.dims())?)])
@@ -204,7 +204,7 @@ struct ThroughKeys {
 
 impl Operation<3> for ThroughKeys {
     fn name(&self) -> &'static str {
-        "through_keys"
+        "attention_pool"
     }
 
     fn forward(&self, [q, w, _]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
@@ -224,7 +224,7 @@ impl Operation<3> for ThroughKeys {
         let (batch, channels) = q.dims2()?;
         let sizes = Heads::new(batch, self.heads, channels);
         let scale = (self.heads as f32).sqrt();
-        let [qs, ws, dy] = Values::each("through_keys", [q, w, grad])?;
+        let [qs, ws, dy] = Values::each("attention_pool", [q, w, grad])?;
         let dy: Vec<f32> = dy.iter().map(|value| value * scale).collect();
         let (dq, dw) = (sizes.shrink(&dy, &ws), sizes.weight_gradient(&qs, &dy));
         Ok([gradient_of(q, dq)?, gradient_of(w, dw)?, Some(bias.zeros_like()?)])
@@ -242,7 +242,7 @@ impl Operation<3> for ThroughKeys {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let [q, w, grad] = Input::each("through_keys", [q, w, grad])?;
+        let [q, w, grad] = Input::each("attention_pool", [q, w, grad])?;
         let (dq, dw) = cuda::through_keys_backward(&q, &w, &grad, self.heads)?;
         Ok([cuda::some(dq), cuda::some(dw), Some(bias.zeros_like()?)])
     }
@@ -255,7 +255,7 @@ struct ToValues {
 
 impl Operation<3> for ToValues {
     fn name(&self) -> &'static str {
-        "to_values"
+        "attention_pool"
     }
 
     fn forward(&self, [x, w, bias]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
@@ -276,7 +276,7 @@ impl Operation<3> for ToValues {
     ) -> Result<[Option<Tensor>; 3]> {
         let (batch, _, channels) = x.dims3()?;
         let sizes = Heads::new(batch, self.heads, channels);
-        let [xs, ws, dy] = Values::each("to_values", [x, w, grad])?;
+        let [xs, ws, dy] = Values::each("attention_pool", [x, w, grad])?;
         let (dx, dw) = (sizes.widen(&dy, &ws), sizes.weight_gradient(&dy, &xs));
         Ok([gradient_of(x, dx)?, gradient_of(w, dw)?, gradient_of(bias, column_sums(&dy, channels))?])
     }
@@ -293,7 +293,7 @@ impl Operation<3> for ToValues {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let [x, w, grad] = Input::each("to_values", [x, w, grad])?;
+        let [x, w, grad] = Input::each("attention_pool", [x, w, grad])?;
         Ok(cuda::to_values_backward(&x, &w, &grad)?.map(cuda::some))
     }
 }

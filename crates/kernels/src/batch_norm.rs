@@ -55,8 +55,9 @@ pub fn batch_norm_train(
 ) -> Result<(Tensor, BatchStatistics)> {
     check("batch_norm_train", x, gamma, beta)?;
     let moments = Arc::new(OnceLock::new());
-    let operation = BatchNorm { given: None, moments: moments.clone(), epsilon: epsilon as f32, activation };
-    let y = operation.apply("batch_norm_train", x, gamma, beta, residual)?;
+    let (name, epsilon) = ("batch_norm_train", epsilon as f32);
+    let operation = BatchNorm { name, given: None, moments: moments.clone(), epsilon, activation };
+    let y = operation.apply(x, gamma, beta, residual)?;
     let Some(Moments { mean, variance }) = moments.get() else {
         bail!("batch_norm_train: no statistics were computed")
     };
@@ -87,8 +88,9 @@ pub fn batch_norm_eval(
         );
     }
     let given = Some(Moments { mean: mean.contiguous()?, variance: variance.contiguous()? });
-    let operation = BatchNorm { given, moments: Arc::default(), epsilon: epsilon as f32, activation };
-    operation.apply("batch_norm_eval", x, gamma, beta, residual)
+    let (name, epsilon) = ("batch_norm_eval", epsilon as f32);
+    let operation = BatchNorm { name, given, moments: Arc::default(), epsilon, activation };
+    operation.apply(x, gamma, beta, residual)
 }
 
 /// Mean and biased variance per channel, `[C]`.
@@ -98,6 +100,7 @@ struct Moments {
 }
 
 struct BatchNorm {
+    name: &'static str,
     given: Option<Moments>,
     moments: Arc<OnceLock<Moments>>,
     epsilon: f32,
@@ -105,20 +108,13 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn apply(
-        self,
-        operation: &str,
-        x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let affine = &apply(Stack, [gamma, beta])?;
+    fn apply(self, x: &Tensor, gamma: &Tensor, beta: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let affine = &apply(Stack { name: self.name }, [gamma, beta])?;
         match residual {
             None => apply(self, [x, affine]),
             Some(residual) if residual.dims() == x.dims() => apply(self, [x, affine, residual]),
             Some(residual) => {
-                bail!("{operation}: expected a residual of {:?}, found {:?}", x.dims(), residual.dims())
+                bail!("{}: expected a residual of {:?}, found {:?}", self.name, x.dims(), residual.dims())
             }
         }
     }
@@ -126,7 +122,7 @@ impl BatchNorm {
     fn used(&self) -> Result<&Moments> {
         match self.given.as_ref().or_else(|| self.moments.get()) {
             Some(moments) => Ok(moments),
-            None => bail!("batch_norm: backward before forward"),
+            None => bail!("{}: backward before forward", self.name),
         }
     }
 
@@ -147,7 +143,7 @@ impl BatchNorm {
         affine: &[f32],
         run: impl FnOnce(&loops::Channels<'_>) -> R,
     ) -> Result<R> {
-        let [mean, variance] = Values::each("batch_norm", [&moments.mean, &moments.variance])?;
+        let [mean, variance] = Values::each(self.name, [&moments.mean, &moments.variance])?;
         let (gamma, beta) = affine.split_at(mean.len());
         let inverse: Vec<f32> =
             variance.iter().map(|variance| 1.0 / (variance + self.epsilon).sqrt()).collect();
@@ -162,7 +158,7 @@ impl BatchNorm {
 
     #[cfg(feature = "cuda")]
     fn on_cuda<'a>(&self, affine: &'a Input<'a>, moments: &'a Moments) -> Result<cuda::BatchNorm<'a>> {
-        let [mean, variance] = Input::each("batch_norm", [&moments.mean, &moments.variance])?;
+        let [mean, variance] = Input::each(self.name, [&moments.mean, &moments.variance])?;
         let (floor, of_batch) = (self.activation.floor(), self.given.is_none());
         Ok(cuda::BatchNorm { affine, mean, variance, epsilon: self.epsilon, floor, of_batch })
     }
@@ -171,7 +167,7 @@ impl BatchNorm {
 /// With or without a residual.
 impl<const N: usize> Operation<N> for BatchNorm {
     fn name(&self) -> &'static str {
-        "batch_norm"
+        self.name
     }
 
     fn forward(&self, arguments: [Argument<'_>; N]) -> Result<(Vec<f32>, Shape)> {
@@ -184,7 +180,7 @@ impl<const N: usize> Operation<N> for BatchNorm {
 
     fn backward(&self, arguments: [&Tensor; N], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; N]> {
         let (x, affine, has_residual) = (arguments[0], arguments[1], N == 3);
-        let [xs, affines, ys, dy] = Values::each("batch_norm", [x, affine, y, grad])?;
+        let [xs, affines, ys, dy] = Values::each(self.name, [x, affine, y, grad])?;
         let wants_masked = self.wants_masked::<N>();
         let (dx, masked, daffine) = self.with_channels(self.used()?, &affines, |channels| {
             channels.gradients(&xs, has_residual.then_some(&*ys), &dy, wants_masked)
@@ -215,7 +211,7 @@ impl<const N: usize> Operation<N> for BatchNorm {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; N]> {
-        let [x, affine, y, dy] = Input::each("batch_norm", [arguments[0], arguments[1], y, grad])?;
+        let [x, affine, y, dy] = Input::each(self.name, [arguments[0], arguments[1], y, grad])?;
         let norm = self.on_cuda(&affine, self.used()?)?;
         let (dx, daffine, masked) = norm.backward(&x, &y, &dy, self.wants_masked::<N>())?;
         let dresidual = masked.map_or_else(|| grad.clone(), cuda::tensor);
@@ -225,11 +221,13 @@ impl<const N: usize> Operation<N> for BatchNorm {
 }
 
 /// Two tensors `[C]` as `[2, C]`, since an operation takes three arguments at most.
-struct Stack;
+struct Stack {
+    name: &'static str,
+}
 
 impl Operation<2> for Stack {
     fn name(&self) -> &'static str {
-        "stack"
+        self.name
     }
 
     fn forward(&self, [a, b]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
@@ -243,15 +241,5 @@ impl Operation<2> for Stack {
     #[cfg(feature = "cuda")]
     fn forward_cuda(&self, [a, b]: [Input<'_>; 2]) -> Result<Made> {
         cuda::stack(&a, &b)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn backward_cuda(
-        &self,
-        arguments: [&Tensor; 2],
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<[Option<Tensor>; 2]> {
-        self.backward(arguments, y, grad)
     }
 }

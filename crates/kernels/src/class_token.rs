@@ -5,14 +5,14 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
-use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::{Values, written};
 use crate::sums::column_sums;
 
 /// `token` `[D]`, then the patches of `x` `[B, H, W, D]` row by row, plus `positions` `[HW + 1, D]`, the token's
 /// first: `[B, HW + 1, D]`. An error names the shapes where they do not fit or `x` is empty.
 pub fn prepend_token(x: &Tensor, token: &Tensor, positions: &Tensor) -> Result<Tensor> {
-    let (_, height, width, channels) = x.dims4()?;
+    let [_, height, width, channels] = sizes(x);
     let fits = token.dims() == [channels] && positions.dims() == [height * width + 1, channels];
     if !fits || x.elem_count() == 0 {
         bail!(

@@ -9,7 +9,7 @@ use candle_core::{Result, Shape, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
-use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::Values;
 use crate::sums::wants_gradient;
 pub(crate) use geometry::Geometry;
@@ -19,8 +19,6 @@ pub(crate) use geometry::Geometry;
 /// `x` is `[N, H, W, C]`, `w` is `[O, KH, KW, C]`; the result is `[N, H', W', O]` with
 /// `H' = (H + 2·padding − KH) / stride + 1`. An error names the shapes where they do not fit or `x` is empty.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    // A wrong rank becomes sizes that fit nothing, so that one error says what was expected.
-    let sizes = |tensor: &Tensor| <[usize; 4]>::try_from(tensor.dims()).unwrap_or_default();
     let ([n, height, width, channels], [outputs, kernel_height, kernel_width, inputs]) = (sizes(x), sizes(w));
     let fits = channels == inputs
         && outputs * kernel_height * kernel_width > 0

@@ -36,16 +36,6 @@ impl Operation<2> for Add {
     fn forward_cuda(&self, [a, b]: [Input<'_>; 2]) -> Result<Made> {
         cuda::add(&a, &b)
     }
-
-    #[cfg(feature = "cuda")]
-    fn backward_cuda(
-        &self,
-        arguments: [&Tensor; 2],
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<[Option<Tensor>; 2]> {
-        self.backward(arguments, y, grad)
-    }
 }
 
 /// `x` `[B, L, D]` plus the first L rows of `table` `[T, D]`, T ≥ L: learned positions.

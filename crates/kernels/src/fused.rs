@@ -152,16 +152,6 @@ impl Operation<2> for Input {
     fn forward_cuda(&self, [input, _]: [cuda::Input<'_>; 2]) -> Result<cuda::Made> {
         cuda::zero(&input)
     }
-
-    #[cfg(feature = "cuda")]
-    fn backward_cuda(
-        &self,
-        arguments: [&Tensor; 2],
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<[Option<Tensor>; 2]> {
-        self.backward(arguments, y, grad)
-    }
 }
 
 impl Operation<2> for Whole {
@@ -199,15 +189,5 @@ impl Operation<2> for Whole {
     #[cfg(feature = "cuda")]
     fn forward_cuda(&self, [y, _]: [cuda::Input<'_>; 2]) -> Result<cuda::Made> {
         cuda::copy(&y)
-    }
-
-    #[cfg(feature = "cuda")]
-    fn backward_cuda(
-        &self,
-        arguments: [&Tensor; 2],
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<[Option<Tensor>; 2]> {
-        self.backward(arguments, y, grad)
     }
 }

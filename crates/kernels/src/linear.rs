@@ -5,7 +5,7 @@ use candle_core::{Result, Shape, Tensor, bail};
 use crate::conv::{self, Geometry, direct};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
-use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::Values;
 use crate::sums::{column_sums, wants_gradient};
 
@@ -14,23 +14,30 @@ use crate::sums::{column_sums, wants_gradient};
 /// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where
 /// they do not fit or one is empty.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (outputs, inputs) = w.dims2()?;
+    linear_of("linear", x, w, bias)
+}
+
+/// As [`linear`], a part of the operation `name`.
+pub(crate) fn linear_of(name: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let [outputs, inputs] = sizes(w);
     let fits = x.dims().last() == Some(&inputs) && bias.is_none_or(|bias| bias.dims() == [outputs]);
     if !fits || x.elem_count() == 0 || outputs == 0 {
         let bias = bias.map(|bias| bias.dims().to_vec());
         bail!(
-            "linear: expected x [.., {inputs}] with at least one row and bias [{outputs}] for w {:?}, found x {:?}, bias {bias:?}",
-            w.dims(),
-            x.dims()
+            "{name}: expected x [.., I], w [O, I] and bias [O], not empty, found {:?}, {:?} and {bias:?}",
+            x.dims(),
+            w.dims()
         );
     }
     match bias {
-        Some(bias) => apply(Linear, [x, w, bias]),
-        None => apply(Linear, [x, w]),
+        Some(bias) => apply(Linear { name }, [x, w, bias]),
+        None => apply(Linear { name }, [x, w]),
     }
 }
 
-struct Linear;
+struct Linear {
+    name: &'static str,
+}
 
 /// `y[r, O] = x[r, I] · w[O, I]ᵀ + b`: a convolution of single pixels.
 pub(crate) fn product_with_weights(
@@ -69,7 +76,7 @@ pub(crate) fn backward(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<[Option<
 /// With or without a bias.
 impl<const N: usize> Operation<N> for Linear {
     fn name(&self) -> &'static str {
-        "linear"
+        self.name
     }
 
     fn forward(&self, arguments: [Argument<'_>; N]) -> Result<(Vec<f32>, Shape)> {

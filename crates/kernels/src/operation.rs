@@ -35,15 +35,15 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
         bail!("{}: there is no CUDA side", self.name())
     }
 
-    /// As [`Self::backward`], on CUDA.
+    /// As [`Self::backward`], on CUDA; the same where that reads no values.
     #[cfg(feature = "cuda")]
     fn backward_cuda(
         &self,
-        _arguments: [&Tensor; N],
-        _result: &Tensor,
-        _gradient: &Tensor,
+        arguments: [&Tensor; N],
+        result: &Tensor,
+        gradient: &Tensor,
     ) -> Result<[Option<Tensor>; N]> {
-        bail!("{}: there is no CUDA side", self.name())
+        self.backward(arguments, result, gradient)
     }
 }
 
@@ -90,6 +90,12 @@ pub(crate) fn indices<'a>(operation: &str, storage: &'a CpuStorage, layout: &Lay
         (CpuStorage::U32(values), Some((start, end))) => Ok(&values[start..end]),
         _ => bail!("{operation}: expected contiguous u32 indices, found {:?}", layout.shape()),
     }
+}
+
+/// The sizes of a tensor of rank `N`. Another rank becomes sizes of 0, which fit nothing, so that one error of an
+/// operation says what it expected.
+pub(crate) fn sizes<const N: usize>(tensor: &Tensor) -> [usize; N] {
+    tensor.dims().try_into().unwrap_or([0; N])
 }
 
 /// Applies `f` to each item, up to the first error.
@@ -188,7 +194,7 @@ pub(crate) trait Apply<const N: usize> {
 }
 
 macro_rules! adapt {
-    ($custom:ident, $apply:ident, $count:literal: $first:ident $layout:ident $(, $other:ident $other_layout:ident)* => $gradients:ty) => {
+    ($custom:ident, $apply:ident, $count:literal: $first:ident $layout:ident $(, $other:ident $other_layout:ident)* => $result:expr, $gradients:ty) => {
         impl<O: Operation<$count>> $custom for Adapter<O, $count> {
             fn name(&self) -> &'static str {
                 self.0.name()
@@ -221,7 +227,7 @@ macro_rules! adapt {
                 gradient: &Tensor,
             ) -> Result<$gradients> {
                 let [$first, $($other),*] = self.backward([$first, $($other),*], result, gradient)?;
-                Ok(($first $(, $other)*))
+                Ok($result)
             }
         }
 
@@ -233,6 +239,6 @@ macro_rules! adapt {
     };
 }
 
-adapt!(CustomOp1, apply_op1, 1: a la => Option<Tensor>);
-adapt!(CustomOp2, apply_op2, 2: a la, b lb => (Option<Tensor>, Option<Tensor>));
-adapt!(CustomOp3, apply_op3, 3: a la, b lb, c lc => (Option<Tensor>, Option<Tensor>, Option<Tensor>));
+adapt!(CustomOp1, apply_op1, 1: a la => a, Option<Tensor>);
+adapt!(CustomOp2, apply_op2, 2: a la, b lb => (a, b), (Option<Tensor>, Option<Tensor>));
+adapt!(CustomOp3, apply_op3, 3: a la, b lb, c lc => (a, b, c), (Option<Tensor>, Option<Tensor>, Option<Tensor>));

@@ -5,13 +5,13 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
-use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::{Values, written};
 
 /// Mean over `size`×`size` squares that do not overlap: `[N, H, W, C]` to `[N, H/size, W/size, C]` (rounded down,
 /// as PyTorch does).
 pub fn average_pool2d(x: &Tensor, size: usize) -> Result<Tensor> {
-    let (n, height, width, channels) = x.dims4()?;
+    let [n, height, width, channels] = sizes(x);
     if size == 0 || n == 0 || channels == 0 || height < size || width < size {
         bail!("average_pool2d: expected [N > 0, H >= {size}, W >= {size}, C], found {:?}", x.dims());
     }

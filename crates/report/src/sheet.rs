@@ -2,7 +2,7 @@
 //! words and the same figures in the terminal, Markdown, LaTeX, CSV, JSON and on the page.
 
 use anyhow::Result;
-use polars::prelude::{Column, DataFrame, NamedFrom, Series};
+use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 use record::{Coverage, Design, Row, Status};
 
 use crate::frontier::{Reached, chooser};

@@ -42,6 +42,7 @@ mod parallel;
 mod pool;
 pub mod resample;
 mod sums;
+mod tape;
 mod tile;
 mod wide;
 

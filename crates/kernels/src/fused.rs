@@ -5,7 +5,6 @@
 //! operations of this crate that its closure runs and shows candle one node in their place, which goes back through
 //! them itself, moves the first gradient of a tensor and adds only further ones.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,36 +13,14 @@ use candle_core::{DType, Result, Shape, Tensor, TensorId, bail};
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::gradients;
-use crate::operation::{Adapter, Applied, Apply, Argument, Operation};
+use crate::operation::{Adapter, Apply, Argument, Operation};
 use crate::sums::sum;
-
-/// An operation that was applied, its arguments and its result.
-struct Node {
-    operation: Box<dyn Applied>,
-    arguments: Vec<Tensor>,
-    result: Tensor,
-}
-
-thread_local! {
-    /// Nodes of the innermost `fused` on this thread.
-    static RECORD: RefCell<Option<Vec<Node>>> = const { RefCell::new(None) };
-}
-
-/// Remembers an operation for an enclosing [`fused`], if there is one and a gradient is wanted.
-pub(crate) fn record(operation: Box<dyn Applied>, arguments: Vec<Tensor>, result: &Tensor) {
-    RECORD.with_borrow_mut(|record| {
-        if let (Some(nodes), true) = (record, result.track_op()) {
-            nodes.push(Node { operation, arguments, result: result.clone() });
-        }
-    });
-}
+use crate::tape::{Node, recorded};
 
 /// Runs `forward` and returns its result as one node of candle's graph. Values and gradients are those of the graph
 /// that `forward` builds; candle's own operations within it remain nodes of their own.
 pub fn fused(forward: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-    let outer = RECORD.replace(Some(Vec::new()));
-    let result = forward();
-    let nodes = RECORD.replace(outer).unwrap_or_default();
+    let (result, nodes) = recorded(forward);
     let y = result?;
     let made: HashSet<TensorId> = nodes.iter().map(|node| node.result.id()).collect();
     if !made.contains(&y.id()) || !y.is_contiguous() {
@@ -74,9 +51,7 @@ pub fn pull_back(
     inputs: &[&Tensor],
     gradient: &Tensor,
 ) -> Result<(Tensor, Vec<Option<Tensor>>)> {
-    let outer = RECORD.replace(Some(Vec::new()));
-    let result = forward();
-    let nodes = RECORD.replace(outer).unwrap_or_default();
+    let (result, nodes) = recorded(forward);
     let y = result?;
     if y.dims() != gradient.dims() {
         bail!("pull_back: a gradient {:?} of a result {:?}", gradient.dims(), y.dims());

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{Input, Made};
-use crate::fused;
+use crate::parallel::each;
+use crate::tape::{self, Applied};
 
 /// A differentiable operation of `N` arguments.
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
@@ -98,25 +99,19 @@ pub(crate) fn sizes<const N: usize>(tensor: &Tensor) -> [usize; N] {
     tensor.dims().try_into().unwrap_or([0; N])
 }
 
-/// Applies `f` to each item, up to the first error.
-pub(crate) fn each<T, U, const N: usize>(items: [T; N], f: impl FnMut(T) -> Result<U>) -> Result<[U; N]> {
-    let results = items.into_iter().map(f).collect::<Result<Vec<U>>>()?;
-    results.try_into().map_err(|_| Error::Msg(format!("not {N} results")))
-}
-
 /// Values as the gradient of a tensor of the same shape.
 pub(crate) fn gradient_of(tensor: &Tensor, values: Vec<f32>) -> Result<Option<Tensor>> {
     Tensor::from_vec(values, tensor.dims(), tensor.device()).map(Some)
 }
 
-/// The result of `operation`, remembered by an enclosing [`fused`].
+/// The result of `operation`, remembered by an enclosing [`crate::fused()`].
 pub(crate) fn apply<O: Operation<N>, const N: usize>(operation: O, arguments: [&Tensor; N]) -> Result<Tensor>
 where
     Adapter<O, N>: Apply<N>,
 {
     let (adapter, arguments) = (Adapter::new(operation), each(arguments, Tensor::contiguous)?);
     let result = adapter.clone().apply(arguments.each_ref())?;
-    fused::record(Box::new(adapter), arguments.into(), &result);
+    tape::record(Box::new(adapter), arguments.into(), &result);
     Ok(result)
 }
 
@@ -162,17 +157,6 @@ impl<O: Operation<N>, const N: usize> Adapter<O, N> {
         }
         self.0.backward(arguments, result, &gradient)
     }
-}
-
-/// An operation of any number of arguments that has been applied.
-pub(crate) trait Applied: Send + Sync {
-    /// The gradient of each argument that has one, for a gradient of the result.
-    fn backward(
-        &self,
-        arguments: &[Tensor],
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>>;
 }
 
 impl<O: Operation<N>, const N: usize> Applied for Adapter<O, N> {

@@ -2,11 +2,15 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{CpuStorage, Error, Result, Storage, StorageRef, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use crate::operation::each;
+/// Applies `f` to each item, up to the first error.
+pub(crate) fn each<T, U, const N: usize>(items: [T; N], f: impl FnMut(T) -> Result<U>) -> Result<[U; N]> {
+    let results = items.into_iter().map(f).collect::<Result<Vec<U>>>()?;
+    results.try_into().map_err(|_| Error::Msg(format!("not {N} results")))
+}
 
 /// The f32 values of a contiguous tensor on the CPU, as long as the guard lives.
 pub(crate) struct Values<'a> {

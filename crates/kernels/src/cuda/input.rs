@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaView;
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
 use candle_core::{DType, Layout, Result, Shape, Storage, StorageRef, Tensor, backend::BackendStorage, bail};
 
-use crate::operation::each;
+use crate::parallel::each;
 
 /// Contiguous values on a CUDA device and their shape, as long as the tensor is held.
 pub(crate) struct Input<'a> {

@@ -1,7 +1,7 @@
 //! 2-D convolution, channels last.
 
 pub(crate) mod direct;
-mod geometry;
+pub(crate) mod geometry;
 mod scatter;
 mod winograd;
 
@@ -12,7 +12,7 @@ use crate::cuda::{self, Input, Made};
 use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
 use crate::parallel::Values;
 use crate::sums::wants_gradient;
-pub(crate) use geometry::Geometry;
+use geometry::Geometry;
 
 /// Convolution without bias.
 ///

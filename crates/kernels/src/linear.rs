@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Shape, Tensor, bail};
 
-use crate::conv::{self, Geometry, direct};
+use crate::conv::geometry::Geometry;
+use crate::conv::{self, direct};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Input, Made};
 use crate::operation::{Argument, Operation, apply, gradient_of, sizes};

@@ -7,7 +7,7 @@ use candle_core::{Result, Shape};
 
 use super::product::{times, times_transposed, transposed_times};
 use super::{Element, Input, Made, by_element, calls, made, over, room};
-use crate::conv::Geometry;
+use crate::conv::geometry::Geometry;
 
 /// Values of a patch matrix at most: 256 MiB of f32. More images than fit are taken one part after the other.
 const PATCH_VALUES: usize = 64 << 20;

@@ -96,3 +96,11 @@ fn the_committed_record_is_of_the_committed_plan() {
         assert_eq!(plan.to_yaml().expect("YAML"), resolved, "{name}");
     }
 }
+
+#[test]
+fn the_guide_shows_the_example_of_a_metric() {
+    let read = |name: &str| std::fs::read_to_string(root(name)).expect("a file");
+    let example = read("examples/own_metric.rs");
+    let (_, code) = example.split_once("\n\n").expect("a header");
+    assert!(read("CONTRIBUTING.md").contains(&format!("```rust\n{code}```\n")), "{code}");
+}

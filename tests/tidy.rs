@@ -247,8 +247,10 @@ fn expand(text: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
 /// The files of its crate that a file imports from. A name that a module merely re-exports leads to its definition.
 fn imports(path: &Path, source: &Path) -> BTreeSet<PathBuf> {
     let text = read(path);
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let is_parent = path.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs");
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let is_parent = path
+        .file_name()
+        .is_some_and(|name| ["mod.rs", "lib.rs", "main.rs"].iter().any(|facade| name == *facade));
     let own = if is_parent { path.parent().expect("a folder").to_owned() } else { path.with_extension("") };
     let mut found = BTreeSet::new();
     for parts in used_paths(code) {
@@ -270,7 +272,12 @@ fn imports(path: &Path, source: &Path) -> BTreeSet<PathBuf> {
             folder.pop();
         }
         // The facade of a folder, whose re-exports lead further.
-        let facade = [folder.with_extension("rs"), folder.join("mod.rs"), folder.join("lib.rs")];
+        let facade = [
+            folder.with_extension("rs"),
+            folder.join("mod.rs"),
+            folder.join("lib.rs"),
+            folder.join("main.rs"),
+        ];
         let facade = facade.into_iter().find(|path| path.is_file());
         let target = match module_file(&folder, &names) {
             Some(file) => Some(file),
@@ -287,11 +294,24 @@ fn imports(path: &Path, source: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
+/// The folders whose files are modules of one library or program: `src`, and tests and benches of several files.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in LAYERS.iter().map(|(name, _)| crate_folder(name)).chain([root().to_owned()]) {
+        for name in ["tests", "benches"] {
+            let Ok(entries) = std::fs::read_dir(folder.join(name)) else { continue };
+            let folders = entries.map(|entry| entry.expect("an entry").path());
+            found.extend(folders.filter(|path| path.join("main.rs").is_file()));
+        }
+        found.push(folder.join("src"));
+    }
+    found
+}
+
 #[test]
 fn no_files_of_a_crate_import_each_other_in_a_circle() {
     let mut circles = Vec::new();
-    for (name, _) in LAYERS.iter().chain([&("", &[] as &[&str])]) {
-        let source = crate_folder(name).join("src");
+    for source in sources() {
         let files = rust_files().into_iter().filter(|path| path.starts_with(&source));
         let arrows: BTreeMap<PathBuf, BTreeSet<PathBuf>> =
             files.map(|path| (path.clone(), imports(&path, &source))).collect();

@@ -195,7 +195,7 @@ fn a_program_chooses_what_an_attack_edits() {
         std::fs::write(bench.path("a.sh"), script).expect("a script");
         bench
     };
-    let program = std::fs::read_to_string(root("attacks/tests/first-pairs.sh")).expect("a script");
+    let program = std::fs::read_to_string(root("crates/attacks/tests/first-pairs.sh")).expect("a script");
     let bench = attack(&program);
     bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
     let poisoned = bench.run(&["report", "record", "--format", "poison"]);

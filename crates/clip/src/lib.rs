@@ -1,4 +1,17 @@
-//! CLIP and how to train it: towers, tokenizer, pixels, losses, optimizer, trainer. Knows nothing of backdoors.
+//! CLIP and how to train it; knows nothing of backdoors.
+//!
+//! - [`Clip`] is two towers and a temperature, after OpenAI's code: ResNets with attention pooling, ViTs, and smaller
+//!   ones of both kinds, from a [`ModelConfig`]. [`weights`] reads released checkpoints (OpenAI, open_clip, Hugging
+//!   Face, CleanCLIP), recognised by what is in them.
+//! - [`train`] runs a [`Recipe`] on an [`Objective`]: the loss of a batch, which a method brings, while the loop (order of
+//!   samples, schedule, optimizer, checkpoints, resuming to the same bytes) is the same for all. A [`Monitor`] sees every
+//!   step and may stop it, which is [`Stopped`] and no error.
+//! - [`Image`], [`pixels`] and [`Tokenizer`] turn files and captions into tensors as OpenAI's preprocessing does.
+//! - [`loss`] holds the losses of the papers, [`zero_shot`] the classifier made of prompts, [`flop`] and [`footprint`] what
+//!   a model costs.
+//!
+//! The model is written out rather than taken from candle-transformers, whose CLIP has no ResNets and is made for
+//! inference; it is a reference in tests.
 
 mod bad_sample;
 mod checkpoint;

@@ -30,6 +30,30 @@ impl Attack {
 }
 
 /// A pure change of an image: the same image and seed give the same bytes.
+///
+/// ```
+/// use clip::{Image, Seed};
+/// use contract::Trigger;
+///
+/// /// Paints the first pixel white.
+/// struct Dot;
+///
+/// impl Trigger for Dot {
+///     fn stamp(&self, image: &Image, _seed: &Seed) -> anyhow::Result<Image> {
+///         let mut rgb = image.rgb().to_vec();
+///         rgb[..3].fill(255);
+///         Ok(Image::new(image.width(), image.height(), rgb)?)
+///     }
+///
+///     fn parameters(&self, _image: &Image, _seed: &Seed) -> anyhow::Result<serde_json::Value> {
+///         Ok(serde_json::json!({}))
+///     }
+/// }
+///
+/// let stamped = Dot.stamp(&Image::new(2, 1, vec![0; 6])?, &Seed::new(0))?;
+/// assert_eq!(stamped.rgb(), [255, 255, 255, 0, 0, 0]);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub trait Trigger: Send + Sync {
     /// The image with the trigger; of another size where the attack squashes or crops images before it stamps them.
     /// An error where the trigger does not fit the image.

@@ -83,6 +83,32 @@ pub trait TrainSafely: Send + Sync {
 }
 
 /// Changes the trained model.
+///
+/// ```
+/// use clip::{Clip, Monitor};
+/// use contract::{DefenderView, Granted, Model, RepairModel};
+///
+/// /// Scales every parameter of the towers.
+/// struct Shrink(f64);
+///
+/// impl RepairModel for Shrink {
+///     fn work(&self, _granted: &Granted<'_>) -> f64 {
+///         0.0 // it trains on nothing
+///     }
+///
+///     fn repair(
+///         &self,
+///         clip: Clip,
+///         _view: &DefenderView<'_>,
+///         _monitor: &mut dyn Monitor,
+///     ) -> anyhow::Result<Model> {
+///         for parameter in clip.all_parameters() {
+///             parameter.var.set(&(parameter.var.as_detached_tensor() * self.0)?)?;
+///         }
+///         Ok(Model { clip, head: None })
+///     }
+/// }
+/// ```
 pub trait RepairModel: Send + Sync {
     /// An error where `granted` is too little; asked when a plan is read. Without it anything is enough.
     fn check(&self, _granted: &Granted<'_>) -> anyhow::Result<()> {

@@ -37,7 +37,28 @@ impl Card {
 /// A named, complete set of settings: an object whose keys are all the keys that a plan may override.
 pub type Preset = (&'static str, Value);
 
-/// A contestant: its card, its presets and how to build it from resolved settings.
+/// A method: its card, its presets and how to build it from resolved settings.
+///
+/// ```
+/// use contract::{Preset, preset, settings};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+/// struct Settings {
+///     learning_rate: f64,
+/// }
+///
+/// fn presets() -> Vec<Preset> {
+///     vec![preset("tiny", Settings { learning_rate: 1e-3 })]
+/// }
+///
+/// // What a builder is given: a preset, with a plan's own values over it.
+/// let (_, mut resolved) = presets().remove(0);
+/// resolved["learning-rate"] = "fast".into();
+/// let error = settings::<Settings>(resolved).err().expect("no number");
+/// assert!(error.to_string().starts_with("settings: learning-rate: invalid type"));
+/// ```
 pub struct Entry<T> {
     /// What it is.
     pub card: Card,

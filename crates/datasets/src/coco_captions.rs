@@ -1,13 +1,11 @@
 //! COCO captions with Karpathy's splits.
 
-use std::path::Path;
-
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, settings};
 use serde_json::Value;
 
-use crate::flickr30k::{Settings, of_karpathy};
-use crate::source::{CaptionChoice, Collection};
+use crate::flickr30k::{karpathy_presets, of_karpathy};
+use crate::source::Collection;
 
 /// The data set.
 pub static ENTRY: Entry<Dataset> = Entry {
@@ -27,10 +25,7 @@ pub static ENTRY: Entry<Dataset> = Entry {
 };
 
 fn presets() -> Vec<Preset> {
-    let folder = Path::new("data/COCO");
-    let (file, images) = (folder.join("dataset_coco.json"), folder.to_owned());
-    let of = |captions| Settings { file: file.clone(), images: images.clone(), captions };
-    vec![preset("first", of(CaptionChoice::First)), preset("all", of(CaptionChoice::All))]
+    karpathy_presets("data/COCO/dataset_coco.json", "data/COCO")
 }
 
 fn build(resolved: Value) -> Result<Dataset> {

@@ -1,6 +1,6 @@
 //! Flickr30k with Karpathy's splits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use contract::{Card, Dataset, Entry, Preset, preset, settings};
@@ -39,9 +39,12 @@ pub(crate) struct Settings {
 }
 
 fn presets() -> Vec<Preset> {
-    let folder = Path::new("data/Flickr30k");
-    let (file, images) = (folder.join("dataset_flickr30k.json"), folder.join("flickr30k-images"));
-    let of = |captions| Settings { file: file.clone(), images: images.clone(), captions };
+    karpathy_presets("data/Flickr30k/dataset_flickr30k.json", "data/Flickr30k/flickr30k-images")
+}
+
+/// One caption of each image, and all of them.
+pub(crate) fn karpathy_presets(file: &str, images: &str) -> Vec<Preset> {
+    let of = |captions| Settings { file: file.into(), images: images.into(), captions };
     vec![preset("first", of(CaptionChoice::First)), preset("all", of(CaptionChoice::All))]
 }
 

@@ -83,7 +83,7 @@ fn quirks(entry: &Entry<Defense>) -> Map<String, Value> {
 
 /// What an entry leaves open: the program, for which there is one that copies the weights.
 fn completed(name: &str) -> Map<String, Value> {
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/shell_defense/defense.sh");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shell_defense/defense.sh");
     let keys = json!({ "program": format!("sh {program}"), "program-version": 1 });
     keys.as_object().filter(|_| name == "external").cloned().unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use base::{Build, Progress, Stopped, Verbosity, describe, panic_text};
 use plan::Plan;
-use polars::prelude::DataFrame;
+use polars_core::prelude::DataFrame;
 use record::{CellId, Coverage, Metrics, Missing, Observation, Status, View};
 use store::{Store, stage};
 

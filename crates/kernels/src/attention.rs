@@ -1,26 +1,21 @@
 //! Scaled dot-product attention that keeps no attention matrix.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::{apply1, apply3};
-use crate::parallel::{Matrix, Values, exp, product, values, with_scratch, written};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
+use crate::parallel::{Matrix, Values, exp, product, with_scratch, written};
 
 /// Attention with `heads` heads: `softmax(q·kᵀ / √(D/heads)) · v` per head.
 ///
 /// `q` is `[B, Tq, D]`, `k` and `v` are `[B, Tk, D]`; the result is `[B, Tq, D]`. Where `causal`, query `i` sees
 /// keys `0..=i` and `Tq` must equal `Tk`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
-    let ((batch, queries, width), keys) = (q.dims3()?, k.dims3()?);
-    let fits = keys.0 == batch
-        && keys.2 == width
-        && v.dims() == k.dims()
-        && heads > 0
-        && width > 0
-        && width % heads == 0;
-    if !fits || batch == 0 || queries == 0 || keys.1 == 0 || (causal && queries != keys.1) {
+    let ([batch, queries, width], [_, keys, _]) = (sizes(q), sizes(k));
+    let fits = k.dims() == [batch, keys, width] && v.dims() == k.dims() && heads > 0 && width % heads == 0;
+    if !fits || batch * queries * keys * width == 0 || (causal && queries != keys) {
         bail!(
             "attention: q {:?}, k {:?}, v {:?}, {heads} heads, causal {causal}: expected q [B, Tq, D], k and v [B, Tk, D], D a multiple of heads, Tq = Tk where causal, nothing empty",
             q.dims(),
@@ -28,18 +23,14 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
             v.dims()
         );
     }
-    apply3(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, Attention { heads, causal })
+    apply(Attention { heads, causal }, [q, k, v])
 }
 
 /// [`attention`] of a sequence to itself, with queries, keys and values side by side as one projection leaves them:
 /// `qkv` is `[B, T, 3·D]`, the result `[B, T, D]`.
 pub fn self_attention(qkv: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
-    let (batch, tokens, columns) = match qkv.dims() {
-        [batch, tokens, columns] => (*batch, *tokens, *columns),
-        _ => (0, 0, 0),
-    };
-    let fits = heads > 0 && columns > 0 && columns % (3 * heads) == 0;
-    if !fits || batch == 0 || tokens == 0 {
+    let [batch, tokens, columns] = sizes(qkv);
+    if heads == 0 || columns % (3 * heads) != 0 || batch * tokens * columns == 0 {
         bail!(
             "self_attention: qkv {:?}, {heads} heads: expected qkv [B, T, 3·D], D a multiple of heads, nothing empty",
             qkv.dims()
@@ -49,7 +40,7 @@ pub fn self_attention(qkv: &Tensor, heads: usize, causal: bool) -> Result<Tensor
         let part = |part: usize| qkv.narrow(2, part * columns / 3, columns / 3)?.contiguous();
         return attention(&part(0)?, &part(1)?, &part(2)?, heads, causal);
     }
-    apply1(&qkv.contiguous()?, Attention { heads, causal })
+    apply(Attention { heads, causal }, [qkv])
 }
 
 struct Attention {
@@ -149,14 +140,14 @@ impl Sizes {
     }
 }
 
-impl CustomOp1 for Attention {
+impl Operation<1> for Attention {
     fn name(&self) -> &'static str {
         "self_attention"
     }
 
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let sizes = self.packed_sizes(layout.dims());
-        let qkv = values("self_attention", qkv, layout)?;
+    fn forward(&self, [qkv]: [Argument<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, sizes) = (qkv.dims()[0], self.packed_sizes(qkv.dims()));
+        let qkv = qkv.values()?;
         let output = written(qkv.len() / 3, |output| {
             let samples = output.par_chunks_mut(sizes.queries * sizes.width);
             let samples = samples.zip(qkv.par_chunks(sizes.queries * sizes.row)).with_min_len(4);
@@ -165,13 +156,12 @@ impl CustomOp1 for Attention {
                 sizes.forward(self.heads, qkv, k, v, output);
             });
         });
-        Ok((CpuStorage::F32(output), Shape::from((layout.dims()[0], sizes.queries, sizes.width))))
+        Ok((output, (batch, sizes.queries, sizes.width).into()))
     }
 
-    fn bwd(&self, qkv: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [qkv]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let sizes = self.packed_sizes(qkv.dims());
-        let grad = grad.contiguous()?;
-        let (inputs, dys) = (Values::of("self_attention", qkv)?, Values::of("self_attention", &grad)?);
+        let [inputs, dys] = Values::each("self_attention", [qkv, grad])?;
         let (inputs, dys): (&[f32], &[f32]) = (&inputs, &dys);
         let count = sizes.queries * sizes.width;
         let gradient = written(inputs.len(), |gradient| {
@@ -191,27 +181,18 @@ impl CustomOp1 for Attention {
                 });
             });
         });
-        Ok(Some(Tensor::from_vec(gradient, qkv.dims(), qkv.device())?))
+        Ok([gradient_of(qkv, gradient)?])
     }
 }
 
-impl CustomOp3 for Attention {
+impl Operation<3> for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        k: &CpuStorage,
-        lk: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = self.sizes(lq.dims(), lk.dims());
-        let (q, k, v) =
-            (values("attention", q, lq)?, values("attention", k, lk)?, values("attention", v, lv)?);
+    fn forward(&self, [q, k, v]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let (sizes, shape) = (self.sizes(q.dims(), k.dims()), q.shape().clone());
+        let (q, k, v) = (q.values()?, k.values()?, v.values()?);
         let (query_values, key_values) = (sizes.queries * sizes.width, sizes.keys * sizes.width);
         let mut output = vec![0f32; q.len()];
         output.par_chunks_mut(query_values).enumerate().with_min_len(4).for_each(|(sample, output)| {
@@ -219,27 +200,12 @@ impl CustomOp3 for Attention {
             let (k, v) = (&k[sample * key_values..][..key_values], &v[sample * key_values..][..key_values]);
             sizes.forward(self.heads, q, k, v, output);
         });
-        Ok((CpuStorage::F32(output), lq.shape().clone()))
+        Ok((output, shape))
     }
 
-    cuda_forward!(self, "attention", q, k, v => cuda::attention(&q, &k, &v, self.heads, self.causal));
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("attention", grad, q, k, v => {
-            let [dq, dk, dv] = cuda::attention_backward([&q, &k, &v, &grad], self.heads, self.causal)?;
-            Ok((cuda::some(dq), cuda::some(dk), cuda::some(dv)))
-        });
+    fn backward(&self, [q, k, v]: [&Tensor; 3], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let sizes = self.sizes(q.dims(), k.dims());
-        let grad = grad.contiguous()?;
-        let (qs, ks) = (Values::of("attention", q)?, Values::of("attention", k)?);
-        let (vs, dys) = (Values::of("attention", v)?, Values::of("attention", &grad)?);
+        let [qs, ks, vs, dys] = Values::each("attention", [q, k, v, grad])?;
         let (qs, ks, vs, dys): (&[f32], &[f32], &[f32], &[f32]) = (&qs, &ks, &vs, &dys);
         let (query_values, key_values) = (sizes.queries * sizes.width, sizes.keys * sizes.width);
         let (mut dq, mut dk, mut dv) = (vec![0f32; qs.len()], vec![0f32; ks.len()], vec![0f32; vs.len()]);
@@ -257,7 +223,23 @@ impl CustomOp3 for Attention {
                 ];
                 sizes.backward(self.heads, inputs, [dq, dk, dv]);
             });
-        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
-        Ok((tensor(dq, q)?, tensor(dk, k)?, tensor(dv, v)?))
+        Ok([gradient_of(q, dq)?, gradient_of(k, dk)?, gradient_of(v, dv)?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [q, k, v]: [Input<'_>; 3]) -> Result<Made> {
+        cuda::attention(&q, &k, &v, self.heads, self.causal)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let inputs = Input::each("attention", [q, k, v, grad])?;
+        let gradients = cuda::attention_backward(inputs.each_ref(), self.heads, self.causal)?;
+        Ok(gradients.map(cuda::some))
     }
 }

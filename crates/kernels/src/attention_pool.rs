@@ -4,16 +4,16 @@
 //! one query per head, `q·(W_k x + b_k)` is `(W_kᵀ q)·x` plus what the softmax ignores, and the weighted mean of
 //! `W_v x + b_v` is `W_v` of the weighted mean of `x` plus `b_v`: the same numbers for a fraction of the work.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::attention::attention;
 #[cfg(feature = "cuda")]
-use crate::cuda;
+use crate::cuda::{self, Input, Made};
 use crate::embedding::embedding;
-use crate::fused::{apply2, apply3};
-use crate::linear::linear;
-use crate::parallel::{Matrix, Values, product, values};
+use crate::linear::linear_of;
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
+use crate::parallel::{Matrix, Values, product};
 use crate::sums::column_sums;
 
 /// A projection's weight `[C, C]` and bias `[C]`.
@@ -31,7 +31,7 @@ pub fn attention_pool(
     value: Projection<'_>,
     heads: usize,
 ) -> Result<Tensor> {
-    let [batch, height, width, channels] = <[usize; 4]>::try_from(x.dims()).unwrap_or_default();
+    let [batch, height, width, channels] = sizes(x);
     let tokens = height * width + 1;
     let squares =
         [query, key, value].iter().all(|(w, b)| w.dims() == [channels, channels] && b.dims() == [channels]);
@@ -44,33 +44,27 @@ pub fn attention_pool(
             [query, key, value].map(|(w, b)| (w.dims(), b.dims()))
         );
     }
-    let sequence = apply2(&x.contiguous()?, &positions.contiguous()?, MeanToken)?; // [B, HW + 1, C]
+    let sequence = apply(MeanToken, [x, positions])?; // [B, HW + 1, C]
     let firsts: Vec<u32> = (0..batch).map(|sample| (sample * tokens) as u32).collect();
     let mean = embedding(&sequence, &Tensor::from_vec(firsts, batch, x.device())?)?; // [B, C]
-    let asked = linear(&mean, query.0, Some(query.1))?;
-    let asked = apply3(&asked, &key.0.contiguous()?, &key.1.contiguous()?, ThroughKeys { heads })?; // [B, heads, C]
+    let asked = linear_of("attention_pool", &mean, query.0, Some(query.1))?;
+    let asked = apply(ThroughKeys { heads }, [&asked, key.0, key.1])?; // [B, heads, C]
     let pooled = attention(&asked, &sequence, &sequence, 1, false)?; // [B, heads, C]
-    apply3(&pooled, &value.0.contiguous()?, &value.1.contiguous()?, ToValues { heads })
+    apply(ToValues { heads }, [&pooled, value.0, value.1])
 }
 
 /// `[B, H, W, C]` to `[B, HW + 1, C]`: the mean, then all positions, plus learned positions.
 struct MeanToken;
 
-impl CustomOp2 for MeanToken {
+impl Operation<2> for MeanToken {
     fn name(&self) -> &'static str {
-        "mean_token"
+        "attention_pool"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        positions: &CpuStorage,
-        lp: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, positions) = (values("mean_token", x, lx)?, values("mean_token", positions, lp)?);
-        let (tokens, channels) = lp.shape().dims2()?;
-        let (batch, map) = (lx.dims()[0], (tokens - 1) * channels);
+    fn forward(&self, [x, positions]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let (tokens, channels) = positions.shape().dims2()?;
+        let (batch, map) = (x.dims()[0], (tokens - 1) * channels);
+        let (x, positions) = (x.values()?, positions.values()?);
         let share = 1.0 / (tokens - 1) as f32;
         let mut y = vec![0f32; batch * tokens * channels];
         y.par_chunks_mut(tokens * channels).zip(x.par_chunks(map)).for_each(|(y, x)| {
@@ -83,25 +77,16 @@ impl CustomOp2 for MeanToken {
                 *y = x + position;
             }
         });
-        Ok((CpuStorage::F32(y), Shape::from((batch, tokens, channels))))
+        Ok((y, (batch, tokens, channels).into()))
     }
 
-    cuda_forward!(self, "mean_token", x, positions => cuda::mean_token(&x, &positions));
-
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        positions: &Tensor,
+        [x, positions]: [&Tensor; 2],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("mean_token", grad, => {
-            let dx = cuda::mean_token_backward(&grad, x.shape())?;
-            let dpositions = cuda::column_sums(&grad, positions.elem_count())?;
-            Ok((cuda::some(dx), Some(cuda::tensor(dpositions).reshape(positions.dims())?)))
-        });
-        let grad = grad.contiguous()?;
-        let dy = Values::of("mean_token", &grad)?;
+    ) -> Result<[Option<Tensor>; 2]> {
+        let dy = Values::of("attention_pool", grad)?;
         let dy: &[f32] = &dy;
         let (tokens, channels) = positions.dims2()?;
         let share = 1.0 / (tokens - 1) as f32;
@@ -116,9 +101,25 @@ impl CustomOp2 for MeanToken {
                 }
             },
         );
-        let dpositions = column_sums(dy, tokens * channels);
-        let dpositions = Tensor::from_vec(dpositions, positions.dims(), positions.device())?;
-        Ok((Some(Tensor::from_vec(dx, x.dims(), x.device())?), Some(dpositions)))
+        Ok([gradient_of(x, dx)?, gradient_of(positions, column_sums(dy, tokens * channels))?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x, positions]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::mean_token(&x, &positions)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [x, positions]: [&Tensor; 2],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let grad = Input::of("attention_pool", grad)?;
+        let dpositions = cuda::tensor(cuda::column_sums(&grad, positions.elem_count())?);
+        let dx = cuda::mean_token_backward(&grad, x.shape())?;
+        Ok([cuda::some(dx), Some(dpositions.reshape(positions.dims())?)])
     }
 }
 
@@ -201,51 +202,49 @@ struct ThroughKeys {
     heads: usize,
 }
 
-impl CustomOp3 for ThroughKeys {
+impl Operation<3> for ThroughKeys {
     fn name(&self) -> &'static str {
-        "through_keys"
+        "attention_pool"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        _bias: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, channels) = lq.shape().dims2()?;
-        let sizes = Heads::new(batch, self.heads, channels);
+    fn forward(&self, [q, w, _]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, channels) = q.shape().dims2()?;
         let scale = (self.heads as f32).sqrt();
-        let mut y = sizes.widen(values("through_keys", q, lq)?, values("through_keys", w, lw)?);
+        let mut y = Heads::new(batch, self.heads, channels).widen(q.values()?, w.values()?);
         y.iter_mut().for_each(|value| *value *= scale);
-        Ok((CpuStorage::F32(y), Shape::from((batch, self.heads, channels))))
+        Ok((y, (batch, self.heads, channels).into()))
     }
 
-    cuda_forward!(self, "through_keys", q, w, _bias => cuda::through_keys(&q, &w, self.heads));
-
-    fn bwd(
+    fn backward(
         &self,
-        q: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
+        [q, w, bias]: [&Tensor; 3],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("through_keys", grad, q, w => {
-            let (dq, dw) = cuda::through_keys_backward(&q, &w, &grad, self.heads)?;
-            Ok((cuda::some(dq), cuda::some(dw), Some(bias.zeros_like()?)))
-        });
+    ) -> Result<[Option<Tensor>; 3]> {
         let (batch, channels) = q.dims2()?;
         let sizes = Heads::new(batch, self.heads, channels);
-        let grad = grad.contiguous()?;
         let scale = (self.heads as f32).sqrt();
-        let dy: Vec<f32> = Values::of("through_keys", &grad)?.iter().map(|value| value * scale).collect();
-        let dq = sizes.shrink(&dy, &Values::of("through_keys", w)?);
-        let dw = sizes.weight_gradient(&Values::of("through_keys", q)?, &dy);
-        let dq = Tensor::from_vec(dq, q.dims(), q.device())?;
-        Ok((Some(dq), Some(Tensor::from_vec(dw, w.dims(), w.device())?), Some(bias.zeros_like()?)))
+        let [qs, ws, dy] = Values::each("attention_pool", [q, w, grad])?;
+        let dy: Vec<f32> = dy.iter().map(|value| value * scale).collect();
+        let (dq, dw) = (sizes.shrink(&dy, &ws), sizes.weight_gradient(&qs, &dy));
+        Ok([gradient_of(q, dq)?, gradient_of(w, dw)?, Some(bias.zeros_like()?)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [q, w, _]: [Input<'_>; 3]) -> Result<Made> {
+        cuda::through_keys(&q, &w, self.heads)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [q, w, bias]: [&Tensor; 3],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let [q, w, grad] = Input::each("attention_pool", [q, w, grad])?;
+        let (dq, dw) = cuda::through_keys_backward(&q, &w, &grad, self.heads)?;
+        Ok([cuda::some(dq), cuda::some(dw), Some(bias.zeros_like()?)])
     }
 }
 
@@ -254,51 +253,47 @@ struct ToValues {
     heads: usize,
 }
 
-impl CustomOp3 for ToValues {
+impl Operation<3> for ToValues {
     fn name(&self) -> &'static str {
-        "to_values"
+        "attention_pool"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        bias: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, _, channels) = lx.shape().dims3()?;
-        let sizes = Heads::new(batch, self.heads, channels);
-        let mut y = sizes.shrink(values("to_values", x, lx)?, values("to_values", w, lw)?);
-        let bias = values("to_values", bias, lb)?;
+    fn forward(&self, [x, w, bias]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, _, channels) = x.shape().dims3()?;
+        let (x, w, bias) = (x.values()?, w.values()?, bias.values()?);
+        let mut y = Heads::new(batch, self.heads, channels).shrink(x, w);
         for row in y.chunks_exact_mut(channels) {
             row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
         }
-        Ok((CpuStorage::F32(y), Shape::from((batch, channels))))
+        Ok((y, (batch, channels).into()))
     }
 
-    cuda_forward!(self, "to_values", x, w, bias => cuda::to_values(&x, &w, &bias));
-
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
+        [x, w, bias]: [&Tensor; 3],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("to_values", grad, x, w => {
-            let [dx, dw, db] = cuda::to_values_backward(&x, &w, &grad)?;
-            Ok((cuda::some(dx), cuda::some(dw), cuda::some(db)))
-        });
+    ) -> Result<[Option<Tensor>; 3]> {
         let (batch, _, channels) = x.dims3()?;
         let sizes = Heads::new(batch, self.heads, channels);
-        let grad = grad.contiguous()?;
-        let dy = Values::of("to_values", &grad)?;
-        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
-        let dx = sizes.widen(&dy, &Values::of("to_values", w)?);
-        let dw = sizes.weight_gradient(&dy, &Values::of("to_values", x)?);
-        Ok((tensor(dx, x)?, tensor(dw, w)?, tensor(column_sums(&dy, channels), bias)?))
+        let [xs, ws, dy] = Values::each("attention_pool", [x, w, grad])?;
+        let (dx, dw) = (sizes.widen(&dy, &ws), sizes.weight_gradient(&dy, &xs));
+        Ok([gradient_of(x, dx)?, gradient_of(w, dw)?, gradient_of(bias, column_sums(&dy, channels))?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x, w, bias]: [Input<'_>; 3]) -> Result<Made> {
+        cuda::to_values(&x, &w, &bias)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [x, w, _]: [&Tensor; 3],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let [x, w, grad] = Input::each("attention_pool", [x, w, grad])?;
+        Ok(cuda::to_values_backward(&x, &w, &grad)?.map(cuda::some))
     }
 }

@@ -1,18 +1,16 @@
 //! Batch normalisation, fused with the addition of a residual and with ReLU.
 
-#[cfg(feature = "cuda")]
-mod device;
 mod loops;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::{apply2, apply3};
+use crate::cuda::{self, Input, Made};
 use crate::norm::check;
-use crate::parallel::{Values, values};
+use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::parallel::Values;
 
 /// What follows the normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +19,16 @@ pub enum Activation {
     Identity,
     /// max(0, ·).
     Relu,
+}
+
+impl Activation {
+    /// What values are raised to.
+    fn floor(self) -> f32 {
+        match self {
+            Activation::Identity => f32::NEG_INFINITY,
+            Activation::Relu => 0.0,
+        }
+    }
 }
 
 /// Statistics of one batch, per channel, on the device of the batch.
@@ -47,8 +55,9 @@ pub fn batch_norm_train(
 ) -> Result<(Tensor, BatchStatistics)> {
     check("batch_norm_train", x, gamma, beta)?;
     let moments = Arc::new(OnceLock::new());
-    let operation = BatchNorm { given: None, moments: moments.clone(), epsilon: epsilon as f32, activation };
-    let y = operation.apply("batch_norm_train", x, gamma, beta, residual)?;
+    let (name, epsilon) = ("batch_norm_train", epsilon as f32);
+    let operation = BatchNorm { name, given: None, moments: moments.clone(), epsilon, activation };
+    let y = operation.apply(x, gamma, beta, residual)?;
     let Some(Moments { mean, variance }) = moments.get() else {
         bail!("batch_norm_train: no statistics were computed")
     };
@@ -79,8 +88,9 @@ pub fn batch_norm_eval(
         );
     }
     let given = Some(Moments { mean: mean.contiguous()?, variance: variance.contiguous()? });
-    let operation = BatchNorm { given, moments: Arc::default(), epsilon: epsilon as f32, activation };
-    operation.apply("batch_norm_eval", x, gamma, beta, residual)
+    let (name, epsilon) = ("batch_norm_eval", epsilon as f32);
+    let operation = BatchNorm { name, given, moments: Arc::default(), epsilon, activation };
+    operation.apply(x, gamma, beta, residual)
 }
 
 /// Mean and biased variance per channel, `[C]`.
@@ -90,6 +100,7 @@ struct Moments {
 }
 
 struct BatchNorm {
+    name: &'static str,
     given: Option<Moments>,
     moments: Arc<OnceLock<Moments>>,
     epsilon: f32,
@@ -97,22 +108,13 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn apply(
-        self,
-        operation: &str,
-        x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let affine = apply2(&gamma.contiguous()?, &beta.contiguous()?, Stack)?;
+    fn apply(self, x: &Tensor, gamma: &Tensor, beta: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let affine = &apply(Stack { name: self.name }, [gamma, beta])?;
         match residual {
-            None => apply2(&x.contiguous()?, &affine, self),
-            Some(residual) if residual.dims() == x.dims() => {
-                apply3(&x.contiguous()?, &affine, &residual.contiguous()?, self)
-            }
+            None => apply(self, [x, affine]),
+            Some(residual) if residual.dims() == x.dims() => apply(self, [x, affine, residual]),
             Some(residual) => {
-                bail!("{operation}: expected a residual of {:?}, found {:?}", x.dims(), residual.dims())
+                bail!("{}: expected a residual of {:?}, found {:?}", self.name, x.dims(), residual.dims())
             }
         }
     }
@@ -120,7 +122,7 @@ impl BatchNorm {
     fn used(&self) -> Result<&Moments> {
         match self.given.as_ref().or_else(|| self.moments.get()) {
             Some(moments) => Ok(moments),
-            None => bail!("batch_norm: backward before forward"),
+            None => bail!("{}: backward before forward", self.name),
         }
     }
 
@@ -141,148 +143,103 @@ impl BatchNorm {
         affine: &[f32],
         run: impl FnOnce(&loops::Channels<'_>) -> R,
     ) -> Result<R> {
-        let (mean, variance) =
-            (Values::of("batch_norm", &moments.mean)?, Values::of("batch_norm", &moments.variance)?);
+        let [mean, variance] = Values::each(self.name, [&moments.mean, &moments.variance])?;
         let (gamma, beta) = affine.split_at(mean.len());
         let inverse: Vec<f32> =
             variance.iter().map(|variance| 1.0 / (variance + self.epsilon).sqrt()).collect();
-        let floor = match self.activation {
-            Activation::Identity => f32::NEG_INFINITY,
-            Activation::Relu => 0.0,
-        };
-        let of_batch = self.given.is_none();
+        let (floor, of_batch) = (self.activation.floor(), self.given.is_none());
         Ok(run(&loops::Channels { mean: &mean, inverse: &inverse, gamma, beta, floor, of_batch }))
     }
 
-    fn forward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> Result<CpuStorage> {
+    /// Whether the gradient of a residual is another than the one of the result, which an activation masks.
+    fn wants_masked<const N: usize>(&self) -> bool {
+        N == 3 && self.activation != Activation::Identity
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda<'a>(&self, affine: &'a Input<'a>, moments: &'a Moments) -> Result<cuda::BatchNorm<'a>> {
+        let [mean, variance] = Input::each(self.name, [&moments.mean, &moments.variance])?;
+        let (floor, of_batch) = (self.activation.floor(), self.given.is_none());
+        Ok(cuda::BatchNorm { affine, mean, variance, epsilon: self.epsilon, floor, of_batch })
+    }
+}
+
+/// With or without a residual.
+impl<const N: usize> Operation<N> for BatchNorm {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn forward(&self, arguments: [Argument<'_>; N]) -> Result<(Vec<f32>, Shape)> {
+        let (x, affine) = (arguments[0].values()?, arguments[1].values()?);
+        let residual = arguments.get(2).map(Argument::values).transpose()?;
         let moments = self.moments(x, affine.len() / 2)?;
         let y = self.with_channels(moments, affine, |channels| channels.normalise(x, residual))?;
-        Ok(CpuStorage::F32(y))
+        Ok((y, arguments[0].shape().clone()))
     }
 
-    /// Gradients of `x`, `affine` and, where there is one, the residual.
-    fn backward(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        has_residual: bool,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Tensor, Tensor, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        #[cfg(feature = "cuda")]
-        if grad.device().is_cuda() {
-            return self.cuda_backward(x, affine, has_residual, y, &grad);
-        }
-        let moments = self.used()?;
-        let (x_values, y_values) = (Values::of("batch_norm", x)?, Values::of("batch_norm", y)?);
-        let (affine_values, dy) = (Values::of("batch_norm", affine)?, Values::of("batch_norm", &grad)?);
-        // Without an activation the residual's gradient is `grad` itself.
-        let wants_masked = has_residual && self.activation != Activation::Identity;
-        let (dx, masked, daffine) = self.with_channels(moments, &affine_values, |channels| {
-            channels.gradients(&x_values, has_residual.then_some(&*y_values), &dy, wants_masked)
+    fn backward(&self, arguments: [&Tensor; N], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; N]> {
+        let (x, affine, has_residual) = (arguments[0], arguments[1], N == 3);
+        let [xs, affines, ys, dy] = Values::each(self.name, [x, affine, y, grad])?;
+        let wants_masked = self.wants_masked::<N>();
+        let (dx, masked, daffine) = self.with_channels(self.used()?, &affines, |channels| {
+            channels.gradients(&xs, has_residual.then_some(&*ys), &dy, wants_masked)
         })?;
-        let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device());
         let dresidual = match masked {
-            Some(masked) => Some(tensor(masked, x)?),
-            None => has_residual.then(|| grad.clone()),
+            Some(masked) => gradient_of(x, masked)?,
+            None => Some(grad.clone()),
         };
-        Ok((tensor(dx, x)?, tensor(daffine, affine)?, dresidual))
-    }
-}
-
-impl CustomOp2 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch_norm"
+        let mut gradients = [gradient_of(x, dx)?, gradient_of(affine, daffine)?, dresidual].into_iter();
+        Ok(std::array::from_fn(|_| gradients.next().flatten()))
     }
 
-    fn cpu_fwd(
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, arguments: [Input<'_>; N]) -> Result<Made> {
+        let [x, affine] = [&arguments[0], &arguments[1]];
+        if self.given.is_none() && self.moments.get().is_none() {
+            let (mean, variance) = cuda::batch_moments(x)?;
+            let moments = Moments { mean: cuda::tensor(mean), variance: cuda::tensor(variance) };
+            self.moments.set(moments).ok(); // another thread may have been first, with the same numbers
+        }
+        self.on_cuda(affine, self.used()?)?.forward(x, arguments.get(2))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
         &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        affine: &CpuStorage,
-        la: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, affine) = (values("batch_norm", x, lx)?, values("batch_norm", affine, la)?);
-        Ok((self.forward(x, affine, None)?, lx.shape().clone()))
-    }
-
-    cuda_forward!(self, "batch_norm", x, affine => self.cuda_forward(&x, affine, None));
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
+        arguments: [&Tensor; N],
         y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, daffine, _) = self.backward(x, affine, false, y, grad)?;
-        Ok((Some(dx), Some(daffine)))
-    }
-}
-
-impl CustomOp3 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch_norm_residual"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        affine: &CpuStorage,
-        la: &Layout,
-        residual: &CpuStorage,
-        lr: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, affine) = (values("batch_norm", x, lx)?, values("batch_norm", affine, la)?);
-        let residual = values("batch_norm", residual, lr)?;
-        Ok((self.forward(x, affine, Some(residual))?, lx.shape().clone()))
-    }
-
-    cuda_forward!(self, "batch_norm", x, affine, residual => self.cuda_forward(&x, affine, Some(&residual)));
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        _residual: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, daffine, dresidual) = self.backward(x, affine, true, y, grad)?;
-        Ok((Some(dx), Some(daffine), dresidual))
+    ) -> Result<[Option<Tensor>; N]> {
+        let [x, affine, y, dy] = Input::each(self.name, [arguments[0], arguments[1], y, grad])?;
+        let norm = self.on_cuda(&affine, self.used()?)?;
+        let (dx, daffine, masked) = norm.backward(&x, &y, &dy, self.wants_masked::<N>())?;
+        let dresidual = masked.map_or_else(|| grad.clone(), cuda::tensor);
+        let mut gradients = [cuda::tensor(dx), cuda::tensor(daffine), dresidual].into_iter();
+        Ok(std::array::from_fn(|_| gradients.next()))
     }
 }
 
 /// Two tensors `[C]` as `[2, C]`, since an operation takes three arguments at most.
-struct Stack;
+struct Stack {
+    name: &'static str,
+}
 
-impl CustomOp2 for Stack {
+impl Operation<2> for Stack {
     fn name(&self) -> &'static str {
-        "stack"
+        self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        la: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let both = [values("stack", a, la)?, values("stack", b, lb)?].concat();
-        Ok((CpuStorage::F32(both), Shape::from((2, la.shape().elem_count()))))
+    fn forward(&self, [a, b]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok(([a.values()?, b.values()?].concat(), (2, a.shape().elem_count()).into()))
     }
 
-    cuda_forward!(self, "stack", a, b => cuda::stack(&a, &b));
+    fn backward(&self, _: [&Tensor; 2], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok([Some(grad.get(0)?), Some(grad.get(1)?)])
+    }
 
-    fn bwd(
-        &self,
-        _a: &Tensor,
-        _b: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(grad.get(0)?), Some(grad.get(1)?)))
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [a, b]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::stack(&a, &b)
     }
 }

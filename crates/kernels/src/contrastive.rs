@@ -5,13 +5,13 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::fused::apply3;
 use crate::linear::linear;
 use crate::loss::{cross_entropy, inverse_norm, l2_normalize, log_sum_exp, through_norm};
-use crate::parallel::{Matrix, exp, product, values, written};
+use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::parallel::{Matrix, exp, product, written};
 use crate::sums::wants_gradient;
 
 /// Rows, or columns, of the logits handled by one task.
@@ -50,7 +50,7 @@ fn contrastive(
         return composed(symmetric, a, b, logit_scale);
     }
     let operation = Contrastive { name, symmetric, kept: OnceLock::new() };
-    apply3(&a.contiguous()?, &b.contiguous()?, logit_scale, operation)
+    apply(operation, [a, b, logit_scale])
 }
 
 /// The same out of operations that have a CUDA side, until there is one of its own.
@@ -242,44 +242,33 @@ impl Kept {
     }
 }
 
-impl CustomOp3 for Contrastive {
+impl Operation<3> for Contrastive {
     fn name(&self) -> &'static str {
         self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        la: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-        logit_scale: &CpuStorage,
-        ls: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let width = la.dims()[1];
-        let (a, b) = (values(self.name, a, la)?, values(self.name, b, lb)?);
-        let logit_scale = values(self.name, logit_scale, ls)?[0];
-        let (a, b) = (Unit::of(a, width), Unit::of(b, width));
-        let kept = Kept::new(a, b, width, f64::from(logit_scale).exp() as f32, self.symmetric);
+    fn forward(&self, [a, b, logit_scale]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let width = a.dims()[1];
+        let (a, b) = (Unit::of(a.values()?, width), Unit::of(b.values()?, width));
+        let scale = f64::from(logit_scale.values()?[0]).exp() as f32;
+        let kept = Kept::new(a, b, width, scale, self.symmetric);
         let loss = kept.loss();
         let _ = self.kept.set(kept);
-        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
+        Ok((vec![loss], Shape::from(())))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        a: &Tensor,
-        b: &Tensor,
-        logit_scale: &Tensor,
+        [a, b, scale]: [&Tensor; 3],
         _loss: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let Some(kept) = self.kept.get() else { bail!("{}: backward without forward", self.name) };
         let (da, db, ds) = kept.backward(a.dims()[1], grad.to_scalar::<f32>()?);
         let wanted = |x: &Tensor, gradient: Vec<f32>| {
-            wants_gradient(x).then(|| Tensor::from_vec(gradient, x.dims(), x.device())).transpose()
+            if wants_gradient(x) { gradient_of(x, gradient) } else { Ok(None) }
         };
-        Ok((wanted(a, da)?, wanted(b, db)?, wanted(logit_scale, vec![ds])?))
+        Ok([wanted(a, da)?, wanted(b, db)?, wanted(scale, vec![ds])?])
     }
 }
 

@@ -1,26 +1,24 @@
 //! 2-D convolution, channels last.
 
 pub(crate) mod direct;
-mod geometry;
+pub(crate) mod geometry;
 mod scatter;
 mod winograd;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::apply2;
-use crate::parallel::{Values, values};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
+use crate::parallel::Values;
 use crate::sums::wants_gradient;
-pub(crate) use geometry::Geometry;
+use geometry::Geometry;
 
 /// Convolution without bias.
 ///
 /// `x` is `[N, H, W, C]`, `w` is `[O, KH, KW, C]`; the result is `[N, H', W', O]` with
 /// `H' = (H + 2·padding − KH) / stride + 1`. An error names the shapes where they do not fit or `x` is empty.
 pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    // A wrong rank becomes sizes that fit nothing, so that one error says what was expected.
-    let sizes = |tensor: &Tensor| <[usize; 4]>::try_from(tensor.dims()).unwrap_or_default();
     let ([n, height, width, channels], [outputs, kernel_height, kernel_width, inputs]) = (sizes(x), sizes(w));
     let fits = channels == inputs
         && outputs * kernel_height * kernel_width > 0
@@ -34,7 +32,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<T
             w.dims()
         );
     }
-    apply2(&x.contiguous()?, &w.contiguous()?, Conv2d { stride, padding })
+    apply(Conv2d { stride, padding }, [x, w])
 }
 
 struct Conv2d {
@@ -63,53 +61,44 @@ pub(crate) fn gradient_of_input(geometry: &Geometry, w: &[f32], dy: &[f32]) -> V
     }
 }
 
-impl CustomOp2 for Conv2d {
+impl Conv2d {
+    fn sizes(&self, x: &[usize], w: &[usize]) -> Geometry {
+        Geometry::new(x, w, self.stride, self.padding)
+    }
+}
+
+impl Operation<2> for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let geometry = Geometry::new(lx.dims(), lw.dims(), self.stride, self.padding);
-        let weights = direct::packed(&geometry, values("conv2d", w, lw)?);
-        let y = direct::forward(&geometry, values("conv2d", x, lx)?, &weights, None);
-        let shape = [geometry.n, geometry.out_height, geometry.out_width, geometry.outputs];
-        Ok((CpuStorage::F32(y), Shape::from(shape.to_vec())))
+    fn forward(&self, [x, w]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let sizes = self.sizes(x.dims(), w.dims());
+        let y = direct::forward(&sizes, x.values()?, &direct::packed(&sizes, w.values()?), None);
+        Ok((y, (sizes.n, sizes.out_height, sizes.out_width, sizes.outputs).into()))
     }
 
-    cuda_forward!(self, "conv2d", x, w => {
-        let sizes = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
-        cuda::convolution(&x, &w, sizes)
-    });
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let wants_dx = wants_gradient(x);
-        cuda_backward!("conv2d", grad, x, w => {
-            let sizes = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
-            let (dw, dx) = cuda::convolution_backward(&x, &w, &grad, sizes, wants_dx)?;
-            Ok((dx.map(cuda::tensor), cuda::some(dw)))
-        });
-        let geometry = Geometry::new(x.dims(), w.dims(), self.stride, self.padding);
-        let grad = grad.contiguous()?;
-        let dy = Values::of("conv2d", &grad)?;
-        let dw = direct::gradient_of_weights(&geometry, &Values::of("conv2d", x)?, &dy);
-        let dx = if wants_dx {
-            let dx = gradient_of_input(&geometry, &Values::of("conv2d", w)?, &dy);
-            Some(Tensor::from_vec(dx, x.dims(), x.device())?)
-        } else {
-            None
+    fn backward(&self, [x, w]: [&Tensor; 2], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let sizes = self.sizes(x.dims(), w.dims());
+        let [xs, ws, dy] = Values::each("conv2d", [x, w, grad])?;
+        let dw = direct::gradient_of_weights(&sizes, &xs, &dy);
+        let dx = match wants_gradient(x) {
+            true => gradient_of(x, gradient_of_input(&sizes, &ws, &dy))?,
+            false => None,
         };
-        Ok((dx, Some(Tensor::from_vec(dw, w.dims(), w.device())?)))
+        Ok([dx, gradient_of(w, dw)?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x, w]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::convolution(&x, &w, self.sizes(x.dims(), w.dims()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, [x, w]: [&Tensor; 2], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let (sizes, wants_dx) = (self.sizes(x.dims(), w.dims()), wants_gradient(x));
+        let [x, w, grad] = Input::each("conv2d", [x, w, grad])?;
+        let (dw, dx) = cuda::convolution_backward(&x, &w, &grad, sizes, wants_dx)?;
+        Ok([dx.map(cuda::tensor), cuda::some(dw)])
     }
 }

@@ -1,12 +1,12 @@
 //! Element-wise operations with their gradients in one pass each.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::apply2;
-use crate::parallel::{Values, values};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::parallel::Values;
 use crate::sums::{column_sums, zip_map};
 
 /// `a + b`; both of the same shape. An error names the shapes where they are not, or hold nothing.
@@ -14,37 +14,27 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.dims() != b.dims() || a.elem_count() == 0 {
         bail!("add: expected equal shapes, not empty, found {:?} and {:?}", a.dims(), b.dims());
     }
-    apply2(&a.contiguous()?, &b.contiguous()?, Add)
+    apply(Add, [a, b])
 }
 
 struct Add;
 
-impl CustomOp2 for Add {
+impl Operation<2> for Add {
     fn name(&self) -> &'static str {
         "add"
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        la: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let y = zip_map(values("add", a, la)?, values("add", b, lb)?, |a, b| a + b);
-        Ok((CpuStorage::F32(y), la.shape().clone()))
+    fn forward(&self, [a, b]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok((zip_map(a.values()?, b.values()?, |a, b| a + b), a.shape().clone()))
     }
 
-    cuda_forward!(self, "add", a, b => cuda::add(&a, &b));
+    fn backward(&self, _: [&Tensor; 2], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok([Some(grad.clone()), Some(grad.clone())])
+    }
 
-    fn bwd(
-        &self,
-        _a: &Tensor,
-        _b: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(grad.clone()), Some(grad.clone())))
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [a, b]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::add(&a, &b)
     }
 }
 
@@ -61,51 +51,46 @@ pub fn add_table(x: &Tensor, table: &Tensor) -> Result<Tensor> {
             table.dims()
         );
     }
-    apply2(&x.contiguous()?, &table.contiguous()?, AddTable)
+    apply(AddTable, [x, table])
 }
 
 struct AddTable;
 
-impl CustomOp2 for AddTable {
+impl Operation<2> for AddTable {
     fn name(&self) -> &'static str {
         "add_table"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        table: &CpuStorage,
-        lt: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, table) = (values("add_table", x, lx)?, values("add_table", table, lt)?);
-        let sample = lx.dims()[1] * lx.dims()[2];
-        let mut y = x.to_vec();
+    fn forward(&self, [x, table]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let (mut y, table) = (x.values()?.to_vec(), table.values()?);
+        let sample = x.dims()[1] * x.dims()[2];
         y.par_chunks_mut(sample).for_each(|y| y.iter_mut().zip(table).for_each(|(y, table)| *y += table));
-        Ok((CpuStorage::F32(y), lx.shape().clone()))
+        Ok((y, x.shape().clone()))
     }
 
-    cuda_forward!(self, "add_table", x, table => cuda::add_table(&x, &table));
+    fn backward(&self, [x, table]: [&Tensor; 2], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let sample = x.dims()[1] * x.dims()[2];
+        let mut gradient = column_sums(&Values::of("add_table", grad)?, sample);
+        gradient.resize(table.elem_count(), 0.0);
+        Ok([Some(grad.clone()), gradient_of(table, gradient)?])
+    }
 
-    fn bwd(
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x, table]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::add_table(&x, &table)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
         &self,
-        x: &Tensor,
-        table: &Tensor,
+        [x, table]: [&Tensor; 2],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        #[cfg(feature = "cuda")]
-        let whole = grad.clone();
-        cuda_backward!("add_table", grad, => {
-            let sums = cuda::tensor(cuda::column_sums(&grad, x.dims()[1] * x.dims()[2])?);
-            let unused = table.dims()[0] - x.dims()[1]; // rows beyond L have no gradient
-            let sums = sums.reshape((x.dims()[1], x.dims()[2]))?.pad_with_zeros(0, 0, unused)?;
-            Ok((Some(whole), Some(sums)))
-        });
-        let grad = grad.contiguous()?;
-        let sample = x.dims()[1] * x.dims()[2];
-        let mut gradient = column_sums(&Values::of("add_table", &grad)?, sample);
-        gradient.resize(table.elem_count(), 0.0);
-        Ok((Some(grad), Some(Tensor::from_vec(gradient, table.dims(), table.device())?)))
+    ) -> Result<[Option<Tensor>; 2]> {
+        let (_, length, width) = x.dims3()?;
+        let sums = cuda::column_sums(&Input::of("add_table", grad)?, length * width)?;
+        let unused = table.dims()[0] - length; // rows beyond L have no gradient
+        let sums = cuda::tensor(sums).reshape((length, width))?.pad_with_zeros(0, 0, unused)?;
+        Ok([Some(grad.clone()), Some(sums)])
     }
 }

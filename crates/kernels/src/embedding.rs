@@ -1,11 +1,11 @@
 //! Rows of a table by index.
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{DType, Result, Shape, Storage, Tensor, bail};
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::apply2;
-use crate::parallel::{Values, indices, values};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of, indices};
+use crate::parallel::Values;
 
 /// Rows of `table` `[V, D]` (or `[.., D]`, its leading dimensions taken as one) by `ids` (u32, `[..]`): `[.., D]`. An
 /// error where an id is outside the table.
@@ -18,25 +18,21 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
             ids.dims()
         );
     }
-    apply2(&table.contiguous()?, &ids.contiguous()?, Embedding)
+    apply(Embedding, [table, ids])
 }
 
 struct Embedding;
 
-impl CustomOp2 for Embedding {
+impl Operation<2> for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
     }
 
-    fn cpu_fwd(
-        &self,
-        table: &CpuStorage,
-        lt: &Layout,
-        ids: &CpuStorage,
-        li: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (table, ids) = (values("embedding", table, lt)?, indices("embedding", ids, li)?);
-        let width = lt.dims()[lt.dims().len() - 1];
+    fn forward(&self, [table, ids]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let width = table.dims()[table.dims().len() - 1];
+        let mut dims = ids.dims().to_vec();
+        dims.push(width);
+        let (table, ids) = (table.values()?, ids.indices()?);
         let rows = table.len() / width;
         let mut output = Vec::with_capacity(ids.len() * width);
         for id in ids {
@@ -46,25 +42,16 @@ impl CustomOp2 for Embedding {
             }
             output.extend_from_slice(&table[id * width..(id + 1) * width]);
         }
-        let mut dims = li.dims().to_vec();
-        dims.push(width);
-        Ok((CpuStorage::F32(output), Shape::from(dims)))
+        Ok((output, dims.into()))
     }
 
-    cuda_forward!(self, "embedding", table, ids => cuda::embedding(&table, &ids));
-
-    fn bwd(
+    fn backward(
         &self,
-        table: &Tensor,
-        ids: &Tensor,
+        [table, ids]: [&Tensor; 2],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("embedding", grad, ids => {
-            Ok((cuda::some(cuda::embedding_backward(table.shape(), &ids, &grad)?), None))
-        });
-        let grad = grad.contiguous()?;
-        let dy = Values::of("embedding", &grad)?;
+    ) -> Result<[Option<Tensor>; 2]> {
+        let dy = Values::of("embedding", grad)?;
         let (storage, layout) = ids.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("embedding: ids are not on the CPU") };
         let width = table.dims()[table.rank() - 1];
@@ -73,6 +60,22 @@ impl CustomOp2 for Embedding {
             let into = &mut gradient[*id as usize * width..][..width];
             into.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
-        Ok((Some(Tensor::from_vec(gradient, table.dims(), table.device())?), None))
+        Ok([gradient_of(table, gradient)?, None])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [table, ids]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::embedding(&table, &ids)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [table, ids]: [&Tensor; 2],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let [ids, grad] = Input::each("embedding", [ids, grad])?;
+        Ok([cuda::some(cuda::embedding_backward(table.shape(), &ids, &grad)?), None])
     }
 }

@@ -5,89 +5,22 @@
 //! operations of this crate that its closure runs and shows candle one node in their place, which goes back through
 //! them itself, moves the first gradient of a tensor and adds only further ones.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, TensorId, bail,
-};
+use candle_core::{DType, Result, Shape, Tensor, TensorId, bail};
 
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::gradients;
-use crate::parallel::values;
+use crate::operation::{Adapter, Apply, Argument, Operation};
 use crate::sums::sum;
-
-type Shared<T> = Arc<Box<T>>;
-
-/// An operation that was run.
-enum Operation {
-    One(Shared<dyn CustomOp1 + Send + Sync>),
-    Two(Shared<dyn CustomOp2 + Send + Sync>),
-    Three(Shared<dyn CustomOp3 + Send + Sync>),
-}
-
-/// An operation, its arguments and its result.
-struct Node {
-    operation: Operation,
-    arguments: Vec<Tensor>,
-    result: Tensor,
-}
-
-thread_local! {
-    /// Nodes of the innermost `fused` on this thread.
-    static RECORD: RefCell<Option<Vec<Node>>> = const { RefCell::new(None) };
-}
-
-fn record(operation: Operation, arguments: &[&Tensor], result: &Tensor) {
-    RECORD.with_borrow_mut(|record| {
-        if let (Some(nodes), true) = (record, result.track_op()) {
-            let arguments = arguments.iter().map(|argument| (*argument).clone()).collect();
-            nodes.push(Node { operation, arguments, result: result.clone() });
-        }
-    });
-}
-
-/// `x.apply_op1`, remembered by an enclosing [`fused`].
-pub(crate) fn apply1(x: &Tensor, operation: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
-    let operation: Shared<dyn CustomOp1 + Send + Sync> = Arc::new(Box::new(operation));
-    let y = x.apply_op1_arc(operation.clone())?;
-    record(Operation::One(operation), &[x], &y);
-    Ok(y)
-}
-
-/// `a.apply_op2`, remembered by an enclosing [`fused`].
-pub(crate) fn apply2(
-    a: &Tensor,
-    b: &Tensor,
-    operation: impl CustomOp2 + Send + Sync + 'static,
-) -> Result<Tensor> {
-    let operation: Shared<dyn CustomOp2 + Send + Sync> = Arc::new(Box::new(operation));
-    let y = a.apply_op2_arc(b, operation.clone())?;
-    record(Operation::Two(operation), &[a, b], &y);
-    Ok(y)
-}
-
-/// `a.apply_op3`, remembered by an enclosing [`fused`].
-pub(crate) fn apply3(
-    a: &Tensor,
-    b: &Tensor,
-    c: &Tensor,
-    operation: impl CustomOp3 + Send + Sync + 'static,
-) -> Result<Tensor> {
-    let operation: Shared<dyn CustomOp3 + Send + Sync> = Arc::new(Box::new(operation));
-    let y = a.apply_op3_arc(b, c, operation.clone())?;
-    record(Operation::Three(operation), &[a, b, c], &y);
-    Ok(y)
-}
+use crate::tape::{Node, recorded};
 
 /// Runs `forward` and returns its result as one node of candle's graph. Values and gradients are those of the graph
 /// that `forward` builds; candle's own operations within it remain nodes of their own.
 pub fn fused(forward: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
-    let outer = RECORD.replace(Some(Vec::new()));
-    let result = forward();
-    let nodes = RECORD.replace(outer).unwrap_or_default();
+    let (result, nodes) = recorded(forward);
     let y = result?;
     let made: HashSet<TensorId> = nodes.iter().map(|node| node.result.id()).collect();
     if !made.contains(&y.id()) || !y.is_contiguous() {
@@ -103,10 +36,11 @@ pub fn fused(forward: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
     let mut numbers = HashMap::new();
     for (number, input) in inputs.iter().enumerate() {
         numbers.insert(input.id(), number);
-        token = input.apply_op2(&token, Input { number, gradients: gradients.clone() })?;
+        let operation = Input { number, gradients: gradients.clone() };
+        token = Adapter::new(operation).apply([input, &token])?;
     }
     let result = y.detach();
-    result.apply_op2(&token, Whole { nodes, result: y, numbers, gradients })
+    Adapter::new(Whole { nodes, result: y, numbers, gradients }).apply([&result, &token])
 }
 
 /// The result of `forward`, made of operations of this crate alone, and the gradients of `inputs` (none where an input
@@ -117,9 +51,7 @@ pub fn pull_back(
     inputs: &[&Tensor],
     gradient: &Tensor,
 ) -> Result<(Tensor, Vec<Option<Tensor>>)> {
-    let outer = RECORD.replace(Some(Vec::new()));
-    let result = forward();
-    let nodes = RECORD.replace(outer).unwrap_or_default();
+    let (result, nodes) = recorded(forward);
     let y = result?;
     if y.dims() != gradient.dims() {
         bail!("pull_back: a gradient {:?} of a result {:?}", gradient.dims(), y.dims());
@@ -142,7 +74,8 @@ fn backward(nodes: &[Node], result: &Tensor, gradient: &Tensor) -> Result<HashMa
     let mut pending = HashMap::from([(result.id(), gradient.clone())]);
     for node in nodes.iter().rev() {
         let Some(gradient) = pending.remove(&node.result.id()) else { continue };
-        for (argument, gradient) in node.arguments.iter().zip(node.backward(&gradient)?) {
+        let gradients = node.operation.backward(&node.arguments, &node.result, &gradient)?;
+        for (argument, gradient) in node.arguments.iter().zip(gradients) {
             let (Some(gradient), true) = (gradient, argument.track_op()) else { continue };
             let total = match pending.remove(&argument.id()) {
                 Some(other) => sum(&other, &gradient)?,
@@ -171,98 +104,65 @@ struct Whole {
     gradients: Gradients,
 }
 
-impl Node {
-    fn backward(&self, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let (arguments, result) = (&self.arguments, &self.result);
-        Ok(match &self.operation {
-            Operation::One(operation) => vec![operation.bwd(&arguments[0], result, gradient)?],
-            Operation::Two(operation) => {
-                let (a, b) = operation.bwd(&arguments[0], &arguments[1], result, gradient)?;
-                vec![a, b]
-            }
-            Operation::Three(operation) => {
-                let (a, b, c) =
-                    operation.bwd(&arguments[0], &arguments[1], &arguments[2], result, gradient)?;
-                vec![a, b, c]
-            }
-        })
-    }
-}
-
-impl CustomOp2 for Input {
+impl Operation<2> for Input {
     fn name(&self) -> &'static str {
         "fused_input"
     }
 
-    fn cpu_fwd(
-        &self,
-        _input: &CpuStorage,
-        _: &Layout,
-        _token: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
+    fn forward(&self, _: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok((vec![0.0], Shape::from(1)))
     }
 
-    cuda_forward!(self, "fused", input, _token => cuda::zero(&input));
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        token: &Tensor,
-        _result: &Tensor,
-        _gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, [input, token]: [&Tensor; 2], _: &Tensor, _: &Tensor) -> Result<[Option<Tensor>; 2]> {
         let mut gradients = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
         // candle expects a gradient of everything but variables, whose absence the trainer reports.
         let gradient = match gradients.remove(&self.number) {
             None if !input.is_variable() => Some(input.zeros_like()?),
             gradient => gradient,
         };
-        Ok((gradient, Some(token.zeros_like()?)))
+        Ok([gradient, Some(token.zeros_like()?)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [input, _]: [cuda::Input<'_>; 2]) -> Result<cuda::Made> {
+        cuda::zero(&input)
     }
 }
 
-impl CustomOp2 for Whole {
+impl Operation<2> for Whole {
     fn name(&self) -> &'static str {
         "fused"
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &CpuStorage,
-        layout: &Layout,
-        _token: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(values("fused", y, layout)?.to_vec()), layout.shape().clone()))
+    fn forward(&self, [y, _]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        Ok((y.values()?.to_vec(), y.shape().clone()))
     }
 
-    cuda_forward!(self, "fused", y, _token => cuda::copy(&y));
-
-    fn bwd(
+    fn backward(
         &self,
-        _y: &Tensor,
-        token: &Tensor,
-        _result: &Tensor,
+        [_, token]: [&Tensor; 2],
+        _: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 2]> {
         let mut pending = backward(&self.nodes, &self.result, gradient)?;
         let mut handed_on = self.gradients.lock().unwrap_or_else(PoisonError::into_inner);
         handed_on.clear();
-        for node in &self.nodes {
-            for argument in &node.arguments {
-                if let Some(number) = self.numbers.get(&argument.id())
-                    && let Some(gradient) = pending.remove(&argument.id())
-                    && let Some(gradient) = gradients::take(argument, gradient)
-                {
-                    handed_on.insert(*number, gradient);
-                }
+        for argument in self.nodes.iter().flat_map(|node| &node.arguments) {
+            if let Some(number) = self.numbers.get(&argument.id())
+                && let Some(gradient) = pending.remove(&argument.id())
+                && let Some(gradient) = gradients::take(argument, gradient)
+            {
+                handed_on.insert(*number, gradient);
             }
         }
         if !pending.is_empty() {
             bail!("fused: {} gradients belong to no input", pending.len());
         }
-        Ok((None, Some(token.zeros_like()?)))
+        Ok([None, Some(token.zeros_like()?)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [y, _]: [cuda::Input<'_>; 2]) -> Result<cuda::Made> {
+        cuda::copy(&y)
     }
 }

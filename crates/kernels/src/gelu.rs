@@ -3,14 +3,14 @@
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::{apply1, apply3};
+use crate::cuda::{self, Input, Made};
 use crate::linear::{self, linear, product_with_weights};
-use crate::parallel::{Values, exp, values, written};
+use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::parallel::{Values, exp, written};
 use crate::sums::wants_gradient;
 use crate::wide::wide;
 
@@ -103,53 +103,65 @@ impl Gelu {
             Gelu::Exact => exact_slopes(dx, x, dy),
         }
     }
+
+    /// [`Self::values`] in parallel.
+    fn of_all(self, x: &[f32]) -> Vec<f32> {
+        written(x.len(), |y| {
+            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| self.values(y, x));
+        })
+    }
+
+    /// [`Self::slopes`] in parallel.
+    fn through_all(self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+        written(x.len(), |dx| {
+            let chunks = dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK));
+            chunks.for_each(|((dx, x), dy)| self.slopes(dx, x, dy));
+        })
+    }
 }
 
 /// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU; an error where `x` is empty.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    apply(x, Gelu::Quick)
+    of_each(x, Gelu::Quick)
 }
 
 /// `x · Φ(x)`, exact as PyTorch's default; an error where `x` is empty.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    apply(x, Gelu::Exact)
+    of_each(x, Gelu::Exact)
 }
 
-fn apply(x: &Tensor, kind: Gelu) -> Result<Tensor> {
+fn of_each(x: &Tensor, kind: Gelu) -> Result<Tensor> {
     if x.elem_count() == 0 {
         bail!("{}: expected at least one value, found {:?}", kind.name(), x.dims());
     }
-    apply1(&x.contiguous()?, ElementWise(kind))
+    apply(ElementWise(kind), [x])
 }
 
 struct ElementWise(Gelu);
 
-impl CustomOp1 for ElementWise {
+impl Operation<1> for ElementWise {
     fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values(self.0.name(), x, layout)?;
-        let y = written(x.len(), |y| {
-            let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-            chunks.for_each(|(y, x)| self.0.values(y, x));
-        });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    fn forward(&self, [x]: [Argument<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        Ok((self.0.of_all(x.values()?), x.shape().clone()))
     }
 
-    cuda_forward!(self, "gelu", x => cuda::gelu(&x, self.0));
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let [xs, dy] = Values::each(self.0.name(), [x, grad])?;
+        Ok([gradient_of(x, self.0.through_all(&xs, &dy))?])
+    }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        cuda_backward!("gelu", grad, x => Ok(cuda::some(cuda::gelu_backward(&x, &grad, self.0)?)));
-        let grad = grad.contiguous()?;
-        let (xs, dys) = (Values::of(self.0.name(), x)?, Values::of(self.0.name(), &grad)?);
-        let (xs, dys): (&[f32], &[f32]) = (&xs, &dys);
-        let dx = written(xs.len(), |dx| {
-            let chunks = dx.par_chunks_mut(CHUNK).zip(xs.par_chunks(CHUNK)).zip(dys.par_chunks(CHUNK));
-            chunks.for_each(|((dx, x), dy)| self.0.slopes(dx, x, dy));
-        });
-        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x]: [Input<'_>; 1]) -> Result<Made> {
+        cuda::gelu(&x, self.0)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let [x, grad] = Input::each("gelu", [x, grad])?;
+        Ok([cuda::some(cuda::gelu_backward(&x, &grad, self.0)?)])
     }
 }
 
@@ -169,11 +181,11 @@ pub fn linear_gelu(x: &Tensor, w: &Tensor, bias: &Tensor, kind: Gelu) -> Result<
     }
     if !x.device().is_cpu() {
         // Two operations, until there is a CUDA side of this one.
-        return apply(&linear(x, w, Some(bias))?, kind);
+        return of_each(&linear(x, w, Some(bias))?, kind);
     }
     let keeps = [x, w, bias].into_iter().any(wants_gradient);
     let operation = LinearGelu { kind, keeps, before: OnceLock::new() };
-    apply3(&x.contiguous()?, &w.contiguous()?, &bias.contiguous()?, operation)
+    apply(operation, [x, w, bias])
 }
 
 struct LinearGelu {
@@ -184,55 +196,30 @@ struct LinearGelu {
     before: OnceLock<Vec<f32>>,
 }
 
-impl CustomOp3 for LinearGelu {
+impl Operation<3> for LinearGelu {
     fn name(&self) -> &'static str {
         "linear_gelu"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        bias: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let name = "linear_gelu";
-        let (x, w, bias) = (values(name, x, lx)?, values(name, w, lw)?, values(name, bias, lb)?);
+    fn forward(&self, [x, w, bias]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let (w, bias) = (w.values()?, bias.values()?);
         let (outputs, inputs) = (bias.len(), w.len() / bias.len());
-        let before = product_with_weights(x, inputs, w, outputs, Some(bias));
-        let y = written(before.len(), |y| {
-            let chunks = y.par_chunks_mut(CHUNK).zip(before.par_chunks(CHUNK));
-            chunks.for_each(|(y, before)| self.kind.values(y, before));
-        });
+        let before = product_with_weights(x.values()?, inputs, w, outputs, Some(bias));
+        let y = self.kind.of_all(&before);
         if self.keeps {
             self.before.set(before).ok();
         }
-        let mut dims = lx.dims().to_vec();
+        let mut dims = x.dims().to_vec();
         if let Some(last) = dims.last_mut() {
             *last = outputs;
         }
-        Ok((CpuStorage::F32(y), Shape::from(dims)))
+        Ok((y, dims.into()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _bias: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, [x, w, _]: [&Tensor; 3], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let Some(before) = self.before.get() else { bail!("linear_gelu: backward without forward") };
-        let grad = grad.contiguous()?;
-        let dy = Values::of("linear_gelu", &grad)?;
-        let dz = written(dy.len(), |dz| {
-            let chunks = dz.par_chunks_mut(CHUNK).zip(before.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK));
-            chunks.for_each(|((dz, before), dy)| self.kind.slopes(dz, before, dy));
-        });
-        let (dx, dw, db) = linear::backward(x, w, &Tensor::from_vec(dz, grad.dims(), grad.device())?)?;
-        Ok((dx, Some(dw), Some(db)))
+        let dz = self.kind.through_all(before, &Values::of("linear_gelu", grad)?);
+        linear::backward(x, w, &Tensor::from_vec(dz, grad.dims(), grad.device())?)
     }
 }
 

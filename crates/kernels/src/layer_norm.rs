@@ -1,20 +1,19 @@
 //! Layer normalisation.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::apply3;
-use crate::norm::{check, rows_per_chunk, three_gradients};
-use crate::parallel::{Values, values, written};
+use crate::cuda::{self, Input, Made};
+use crate::norm::{check, rows_per_chunk};
+use crate::operation::{Argument, Operation, apply, gradient_of};
+use crate::parallel::{Values, written};
 use crate::wide::wide;
 
 /// Layer normalisation over the last dimension: `x` is `[.., D]`, `gamma` and `beta` are `[D]`.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Tensor> {
     check("layer_norm", x, gamma, beta)?;
-    let operation = LayerNorm { epsilon: epsilon as f32 };
-    apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, operation)
+    apply(LayerNorm { epsilon: epsilon as f32 }, [x, gamma, beta])
 }
 
 struct LayerNorm {
@@ -93,49 +92,30 @@ wide! {
     }
 }
 
-impl CustomOp3 for LayerNorm {
+impl Operation<3> for LayerNorm {
     fn name(&self) -> &'static str {
         "layer_norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        gamma: &CpuStorage,
-        lg: &Layout,
-        beta: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let x = values("layer_norm", x, lx)?;
-        let (gamma, beta) = (values("layer_norm", gamma, lg)?, values("layer_norm", beta, lb)?);
+    fn forward(&self, [x, gamma, beta]: [Argument<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let shape = x.shape();
+        let (x, gamma, beta) = (x.values()?, gamma.values()?, beta.values()?);
         let width = gamma.len();
         let chunk = rows_per_chunk(width) * width;
         let y = written(x.len(), |y| {
             let chunks = y.par_chunks_mut(chunk).zip(x.par_chunks(chunk));
             chunks.for_each(|(y, x)| forward(x, gamma, beta, self.epsilon, y));
         });
-        Ok((CpuStorage::F32(y), lx.shape().clone()))
+        Ok((y, shape.clone()))
     }
 
-    cuda_forward!(self, "layer_norm", x, gamma, beta => cuda::layer_norm(&x, &gamma, &beta, self.epsilon));
-
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        gamma: &Tensor,
-        _beta: &Tensor,
+        [x, gamma, _]: [&Tensor; 3],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("layer_norm", grad, x, gamma => {
-            let (dx, sums) = cuda::layer_norm_backward(&x, &gamma, &grad, self.epsilon)?;
-            let sums = cuda::tensor(sums); // [2, D]
-            Ok((cuda::some(dx), Some(sums.get(0)?), Some(sums.get(1)?)))
-        });
-        let grad = grad.contiguous()?;
-        let (xs, gammas) = (Values::of("layer_norm", x)?, Values::of("layer_norm", gamma)?);
-        let dys = Values::of("layer_norm", &grad)?;
+    ) -> Result<[Option<Tensor>; 3]> {
+        let [xs, gammas, dys] = Values::each("layer_norm", [x, gamma, grad])?;
         let (xs, gammas, dys): (&[f32], &[f32], &[f32]) = (&xs, &gammas, &dys);
         let width = gammas.len();
         let chunk = rows_per_chunk(width) * width;
@@ -154,6 +134,24 @@ impl CustomOp3 for LayerNorm {
             sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
         }
         let dbeta = sums.split_off(width);
-        three_gradients([dx, sums, dbeta], x, gamma)
+        Ok([gradient_of(x, dx)?, gradient_of(gamma, sums)?, gradient_of(gamma, dbeta)?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x, gamma, beta]: [Input<'_>; 3]) -> Result<Made> {
+        cuda::layer_norm(&x, &gamma, &beta, self.epsilon)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [x, gamma, _]: [&Tensor; 3],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let [x, gamma, grad] = Input::each("layer_norm", [x, gamma, grad])?;
+        let (dx, sums) = cuda::layer_norm_backward(&x, &gamma, &grad, self.epsilon)?;
+        let sums = cuda::tensor(sums); // [2, D]
+        Ok([cuda::some(dx), Some(sums.get(0)?), Some(sums.get(1)?)])
     }
 }

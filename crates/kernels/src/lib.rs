@@ -1,11 +1,21 @@
-//! Differentiable operations that candle lacks or runs slowly, as candle custom operations.
+//! Differentiable operations for CLIP, as candle custom operations: the arithmetic of training, and nothing of models.
 //!
-//! Everything is f32 and channels last: images are `[N, H, W, C]`. Work is cut into chunks whose bounds depend
-//! on shapes alone and partial sums are added in a fixed order, so the same input gives the same bytes with any
-//! number of threads. With the feature `cuda` each operation has a CUDA side, which has never run on a GPU yet.
-
-#[macro_use]
-mod dispatch;
+//! candle's own operations are general: they take any strides and any type, make a tensor for every step, and fill zeros for
+//! every gradient. The operations here are those that CLIP needs, each in one pass with its gradient: f32, contiguous,
+//! channels last (`[N, H, W, C]`), so that a 1×1 convolution is a matrix product and batch norm reads rows.
+//!
+//! - An operation is one file with one type that implements `Operation`: values forward, gradients backward, and the same
+//!   on CUDA. Public functions check shapes, and their errors name the operation, what it expected and what it found.
+//! - [`fused`] shows candle a whole tower as one node; [`pull_back`] needs no graph at all, for gradients in parts of a
+//!   batch; [`backward`] moves the gradients of parameters past candle's sums.
+//! - [`AdamW`] updates all parameters in one pass and refuses a step whose gradient is not finite.
+//! - [`jpeg`] and [`resample`] decode and resize images to the same bytes as libjpeg and Pillow.
+//!
+//! **The same bytes for any number of threads.** Work is cut into chunks whose bounds depend on shapes alone, and partial
+//! sums are added in a fixed order. Loops that the compiler vectorises are compiled for AVX2 and AVX-512 alike, and Rust
+//! neither fuses nor reorders their arithmetic. Results can thus be compared byte by byte.
+//!
+//! With the feature `cuda` each operation has a CUDA side, which has never run on a GPU (`docs/gpu.md`).
 
 mod attention;
 mod attention_pool;
@@ -26,11 +36,13 @@ mod linear;
 mod loss;
 mod memory;
 mod norm;
+mod operation;
 mod optimizer;
 mod parallel;
 mod pool;
 pub mod resample;
 mod sums;
+mod tape;
 mod tile;
 mod wide;
 

@@ -1,12 +1,13 @@
 //! `y = x · wᵀ + b`: the fully connected layer, also the 1×1 convolution.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
-use crate::conv::{self, Geometry, direct};
+use crate::conv::geometry::Geometry;
+use crate::conv::{self, direct};
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::{apply2, apply3};
-use crate::parallel::{Values, values};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
+use crate::parallel::Values;
 use crate::sums::{column_sums, wants_gradient};
 
 /// `x · wᵀ + b`, on the last dimension of `x`.
@@ -14,39 +15,29 @@ use crate::sums::{column_sums, wants_gradient};
 /// `x` is `[.., I]`, `w` is `[O, I]`, `bias` is `[O]`; the result is `[.., O]`. An error names the shapes where
 /// they do not fit or one is empty.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (outputs, inputs) = w.dims2()?;
+    linear_of("linear", x, w, bias)
+}
+
+/// As [`linear`], a part of the operation `name`.
+pub(crate) fn linear_of(name: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let [outputs, inputs] = sizes(w);
     let fits = x.dims().last() == Some(&inputs) && bias.is_none_or(|bias| bias.dims() == [outputs]);
     if !fits || x.elem_count() == 0 || outputs == 0 {
         let bias = bias.map(|bias| bias.dims().to_vec());
         bail!(
-            "linear: expected x [.., {inputs}] with at least one row and bias [{outputs}] for w {:?}, found x {:?}, bias {bias:?}",
-            w.dims(),
-            x.dims()
+            "{name}: expected x [.., I], w [O, I] and bias [O], not empty, found {:?}, {:?} and {bias:?}",
+            x.dims(),
+            w.dims()
         );
     }
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
     match bias {
-        Some(bias) => apply3(&x, &w, &bias.contiguous()?, Linear),
-        None => apply2(&x, &w, Linear),
+        Some(bias) => apply(Linear { name }, [x, w, bias]),
+        None => apply(Linear { name }, [x, w]),
     }
 }
 
-struct Linear;
-
-impl Linear {
-    fn forward(
-        x: &[f32],
-        w: &[f32],
-        bias: Option<&[f32]>,
-        shape: &Shape,
-        outputs: usize,
-    ) -> (CpuStorage, Shape) {
-        let mut dims = shape.dims().to_vec();
-        let inputs = dims.pop().unwrap_or(1);
-        dims.push(outputs);
-        let y = product_with_weights(x, inputs, w, outputs, bias);
-        (CpuStorage::F32(y), Shape::from(dims))
-    }
+struct Linear {
+    name: &'static str,
 }
 
 /// `y[r, O] = x[r, I] · w[O, I]ᵀ + b`: a convolution of single pixels.
@@ -72,94 +63,53 @@ fn gradient_of_weights(dy: &[f32], outputs: usize, x: &[f32], inputs: usize) -> 
 }
 
 /// Gradients of `x`, where it is wanted, of `w` and of the bias.
-pub(crate) fn backward(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+pub(crate) fn backward(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
     let (outputs, inputs) = w.dims2()?;
-    let grad = grad.contiguous()?;
-    let (x_values, w_values) = (Values::of("linear", x)?, Values::of("linear", w)?);
-    let dy = Values::of("linear", &grad)?;
-    let device = x.device();
-    let dx = if wants_gradient(x) {
-        Some(Tensor::from_vec(gradient_of_input(&dy, outputs, &w_values, inputs), x.dims(), device)?)
-    } else {
-        None
+    let [x_values, w_values, dy] = Values::each("linear", [x, w, grad])?;
+    let dx = match wants_gradient(x) {
+        true => gradient_of(x, gradient_of_input(&dy, outputs, &w_values, inputs))?,
+        false => None,
     };
-    let dw = Tensor::from_vec(gradient_of_weights(&dy, outputs, &x_values, inputs), w.dims(), device)?;
-    let db = Tensor::from_vec(column_sums(&dy, outputs), outputs, device)?;
-    Ok((dx, dw, db))
+    let dw = gradient_of(w, gradient_of_weights(&dy, outputs, &x_values, inputs))?;
+    Ok([dx, dw, Some(Tensor::from_vec(column_sums(&dy, outputs), outputs, x.device())?)])
 }
 
-impl CustomOp2 for Linear {
+/// With or without a bias.
+impl<const N: usize> Operation<N> for Linear {
     fn name(&self) -> &'static str {
-        "linear"
+        self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, w) = (values("linear", x, lx)?, values("linear", w, lw)?);
-        Ok(Self::forward(x, w, None, lx.shape(), lw.dims()[0]))
+    fn forward(&self, arguments: [Argument<'_>; N]) -> Result<(Vec<f32>, Shape)> {
+        let [x, w] = [&arguments[0], &arguments[1]];
+        let bias = arguments.get(2).map(Argument::values).transpose()?;
+        let outputs = w.dims()[0];
+        let mut dims = x.dims().to_vec();
+        let inputs = dims.pop().unwrap_or(1);
+        dims.push(outputs);
+        Ok((product_with_weights(x.values()?, inputs, w.values()?, outputs, bias), dims.into()))
     }
 
-    cuda_forward!(self, "linear", x, w => cuda::linear(&x, &w, None));
+    fn backward(&self, arguments: [&Tensor; N], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; N]> {
+        let mut gradients = backward(arguments[0], arguments[1], grad)?.into_iter();
+        Ok(std::array::from_fn(|_| gradients.next().flatten()))
+    }
 
-    fn bwd(
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, arguments: [Input<'_>; N]) -> Result<Made> {
+        cuda::linear(&arguments[0], &arguments[1], arguments.get(2))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
         &self,
-        x: &Tensor,
-        w: &Tensor,
+        arguments: [&Tensor; N],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        #[cfg(feature = "cuda")]
-        let wants_dx = wants_gradient(x);
-        cuda_backward!("linear", grad, x, w => {
-            let gradients = cuda::linear_backward(&x, &w, &grad, wants_dx, false)?;
-            Ok((gradients.dx.map(cuda::tensor), cuda::some(gradients.dw)))
-        });
-        let (dx, dw, _) = backward(x, w, grad)?;
-        Ok((dx, Some(dw)))
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, w) = (values("linear", x, lx)?, values("linear", w, lw)?);
-        Ok(Self::forward(x, w, Some(values("linear", b, lb)?), lx.shape(), lw.dims()[0]))
-    }
-
-    cuda_forward!(self, "linear", x, w, bias => cuda::linear(&x, &w, Some(&bias)));
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _bias: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        #[cfg(feature = "cuda")]
-        let wants_dx = wants_gradient(x);
-        cuda_backward!("linear", grad, x, w => {
-            let gradients = cuda::linear_backward(&x, &w, &grad, wants_dx, true)?;
-            let db = gradients.db.map(cuda::tensor);
-            Ok((gradients.dx.map(cuda::tensor), cuda::some(gradients.dw), db))
-        });
-        let (dx, dw, db) = backward(x, w, grad)?;
-        Ok((dx, Some(dw), Some(db)))
+    ) -> Result<[Option<Tensor>; N]> {
+        let [x, w, grad] = Input::each("linear", [arguments[0], arguments[1], grad])?;
+        let gradients = cuda::linear_backward(&x, &w, &grad, wants_gradient(arguments[0]), N == 3)?;
+        let mut gradients = [gradients.dx, Some(gradients.dw), gradients.db].into_iter();
+        Ok(std::array::from_fn(|_| gradients.next().flatten().map(cuda::tensor)))
     }
 }

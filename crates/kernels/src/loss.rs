@@ -1,19 +1,19 @@
 //! Row normalisation and cross-entropy.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{DType, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::{apply1, apply2};
-use crate::parallel::{Values, exp, indices, values};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of, indices};
+use crate::parallel::{Values, exp};
 
 /// Each row of `x` `[B, D]` divided by its Euclidean norm (at least 1e-12).
 pub fn l2_normalize(x: &Tensor) -> Result<Tensor> {
     if x.rank() != 2 || x.elem_count() == 0 {
         bail!("l2_normalize: expected [B > 0, D > 0], found {:?}", x.dims());
     }
-    apply1(&x.contiguous()?, Normalize)
+    apply(Normalize, [x])
 }
 
 struct Normalize;
@@ -45,32 +45,38 @@ pub(crate) fn through_norm(gradient: &mut [f32], y: &[f32], inverse: f32) {
     gradient.iter_mut().zip(y).for_each(|(dy, y)| *dy = (*dy - y * along) * inverse);
 }
 
-impl CustomOp1 for Normalize {
+impl Operation<1> for Normalize {
     fn name(&self) -> &'static str {
         "l2_normalize"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = values("l2_normalize", x, layout)?.to_vec();
-        y.par_chunks_mut(layout.dims()[1]).for_each(|row| {
+    fn forward(&self, [x]: [Argument<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let mut y = x.values()?.to_vec();
+        y.par_chunks_mut(x.dims()[1]).for_each(|row| {
             let inverse = inverse_norm(row);
             row.iter_mut().for_each(|value| *value *= inverse);
         });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        Ok((y, x.shape().clone()))
     }
 
-    cuda_forward!(self, "l2_normalize", x => cuda::l2_normalize(&x));
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        cuda_backward!("l2_normalize", grad, x, y => Ok(cuda::some(cuda::l2_normalize_backward(&x, &y, &grad)?)));
-        let grad = grad.contiguous()?;
-        let (xs, ys) = (Values::of("l2_normalize", x)?, Values::of("l2_normalize", y)?);
-        let mut dx = Values::of("l2_normalize", &grad)?.to_vec();
-        let width = x.dims()[1];
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let [xs, ys, dys] = Values::each("l2_normalize", [x, y, grad])?;
+        let (mut dx, width) = (dys.to_vec(), x.dims()[1]);
         let (xs, ys): (&[f32], &[f32]) = (&xs, &ys);
         let rows = xs.par_chunks(width).zip(ys.par_chunks(width));
         dx.par_chunks_mut(width).zip(rows).for_each(|(dx, (x, y))| through_norm(dx, y, inverse_norm(x)));
-        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+        Ok([gradient_of(x, dx)?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x]: [Input<'_>; 1]) -> Result<Made> {
+        cuda::l2_normalize(&x)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let [x, y, grad] = Input::each("l2_normalize", [x, y, grad])?;
+        Ok([cuda::some(cuda::l2_normalize_backward(&x, &y, &grad)?)])
     }
 }
 
@@ -85,7 +91,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
             targets.dims()
         );
     }
-    apply2(&logits.contiguous()?, &targets.contiguous()?, CrossEntropy)
+    apply(CrossEntropy, [logits, targets])
 }
 
 struct CrossEntropy;
@@ -103,21 +109,14 @@ pub(crate) fn log_sum_exp(row: &[f32]) -> (f32, f32) {
     (largest, sums.iter().sum::<f32>().ln())
 }
 
-impl CustomOp2 for CrossEntropy {
+impl Operation<2> for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
 
-    fn cpu_fwd(
-        &self,
-        logits: &CpuStorage,
-        ll: &Layout,
-        targets: &CpuStorage,
-        lt: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (logits, targets) =
-            (values("cross_entropy", logits, ll)?, indices("cross_entropy", targets, lt)?);
-        let classes = ll.dims()[1];
+    fn forward(&self, [logits, targets]: [Argument<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let classes = logits.dims()[1];
+        let (logits, targets) = (logits.values()?, targets.indices()?);
         if let Some(target) = targets.iter().find(|target| **target as usize >= classes) {
             bail!("cross_entropy: target {target} of {classes} classes");
         }
@@ -130,21 +129,15 @@ impl CustomOp2 for CrossEntropy {
             })
             .collect();
         let mean = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
-        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
+        Ok((vec![mean as f32], Shape::from(())))
     }
 
-    cuda_forward!(self, "cross_entropy", logits, targets => cuda::cross_entropy(&logits, &targets));
-
-    fn bwd(
+    fn backward(
         &self,
-        logits: &Tensor,
-        targets: &Tensor,
+        [logits, targets]: [&Tensor; 2],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        cuda_backward!("cross_entropy", grad, logits, targets => {
-            Ok((cuda::some(cuda::cross_entropy_backward(&logits, &targets, &grad)?), None))
-        });
+    ) -> Result<[Option<Tensor>; 2]> {
         let (rows, classes) = logits.dims2()?;
         let scale = grad.to_scalar::<f32>()? / rows as f32;
         let (storage, layout) = targets.storage_and_layout();
@@ -156,6 +149,22 @@ impl CustomOp2 for CrossEntropy {
             row.iter_mut().for_each(|value| *value = exp(*value - largest - log_sum) * scale);
             row[*target as usize] -= scale;
         });
-        Ok((Some(Tensor::from_vec(gradient, logits.dims(), logits.device())?), None))
+        Ok([gradient_of(logits, gradient)?, None])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [logits, targets]: [Input<'_>; 2]) -> Result<Made> {
+        cuda::cross_entropy(&logits, &targets)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(
+        &self,
+        [logits, targets]: [&Tensor; 2],
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let [logits, targets, grad] = Input::each("cross_entropy", [logits, targets, grad])?;
+        Ok([cuda::some(cuda::cross_entropy_backward(&logits, &targets, &grad)?), None])
     }
 }

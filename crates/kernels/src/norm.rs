@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::operation::sizes;
 use crate::parallel::tile_width;
 
 /// Values handled by one task: 64 KiB, so that a second pass over them finds them in the cache.
@@ -9,11 +10,12 @@ const CHUNK_VALUES: usize = 16 << 10;
 
 /// An error that names the shapes where scale and shift do not fit `x` or there are no rows.
 pub(crate) fn check(operation: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<()> {
-    let channels = gamma.dims1()?;
+    let [channels] = sizes(gamma);
     if x.dims().last() != Some(&channels) || beta.dims() != [channels] || x.elem_count() == 0 {
         bail!(
-            "{operation}: expected x [.., {channels}] with at least one row and beta [{channels}], found x {:?}, beta {:?}",
+            "{operation}: expected x [.., C], gamma [C] and beta [C], not empty, found {:?}, {:?} and {:?}",
             x.dims(),
+            gamma.dims(),
             beta.dims()
         );
     }
@@ -23,14 +25,4 @@ pub(crate) fn check(operation: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor) 
 /// Whole rows per task.
 pub(crate) fn rows_per_chunk(columns: usize) -> usize {
     (CHUNK_VALUES / tile_width(columns)).max(1) * (tile_width(columns) / columns)
-}
-
-/// The gradients as tensors.
-pub(crate) fn three_gradients(
-    [dx, dgamma, dbeta]: [Vec<f32>; 3],
-    x: &Tensor,
-    gamma: &Tensor,
-) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-    let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
-    Ok((tensor(dx, x)?, tensor(dgamma, gamma)?, tensor(dbeta, gamma)?))
 }

@@ -11,7 +11,8 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use crate::parallel::{Values, values};
+use crate::operation::values;
+use crate::parallel::Values;
 
 /// Values handled by one task.
 const CHUNK: usize = 32 << 10;

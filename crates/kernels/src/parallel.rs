@@ -2,9 +2,15 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{CpuStorage, Error, Result, Storage, StorageRef, Tensor, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
+
+/// Applies `f` to each item, up to the first error.
+pub(crate) fn each<T, U, const N: usize>(items: [T; N], f: impl FnMut(T) -> Result<U>) -> Result<[U; N]> {
+    let results = items.into_iter().map(f).collect::<Result<Vec<U>>>()?;
+    results.try_into().map_err(|_| Error::Msg(format!("not {N} results")))
+}
 
 /// The f32 values of a contiguous tensor on the CPU, as long as the guard lives.
 pub(crate) struct Values<'a> {
@@ -23,6 +29,11 @@ impl<'a> Values<'a> {
         };
         Ok(Self { storage, start, end })
     }
+
+    /// Those of each tensor.
+    pub(crate) fn each<const N: usize>(operation: &str, tensors: [&'a Tensor; N]) -> Result<[Self; N]> {
+        each(tensors, |tensor| Self::of(operation, tensor))
+    }
 }
 
 impl std::ops::Deref for Values<'_> {
@@ -33,22 +44,6 @@ impl std::ops::Deref for Values<'_> {
             Storage::Cpu(CpuStorage::F32(values)) => &values[self.start..self.end],
             _ => &[],
         }
-    }
-}
-
-/// The f32 values of an argument of a custom operation.
-pub(crate) fn values<'a>(operation: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => bail!("{operation}: expected contiguous f32 values, found {:?}", layout.shape()),
-    }
-}
-
-/// The u32 values of an argument of a custom operation.
-pub(crate) fn indices<'a>(operation: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [u32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::U32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => bail!("{operation}: expected contiguous u32 indices, found {:?}", layout.shape()),
     }
 }
 

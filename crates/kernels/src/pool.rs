@@ -1,21 +1,21 @@
 //! Average pooling, channels last.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use crate::cuda;
-use crate::fused::apply1;
-use crate::parallel::{Values, values, written};
+use crate::cuda::{self, Input, Made};
+use crate::operation::{Argument, Operation, apply, gradient_of, sizes};
+use crate::parallel::{Values, written};
 
 /// Mean over `size`×`size` squares that do not overlap: `[N, H, W, C]` to `[N, H/size, W/size, C]` (rounded down,
 /// as PyTorch does).
 pub fn average_pool2d(x: &Tensor, size: usize) -> Result<Tensor> {
-    let (n, height, width, channels) = x.dims4()?;
+    let [n, height, width, channels] = sizes(x);
     if size == 0 || n == 0 || channels == 0 || height < size || width < size {
         bail!("average_pool2d: expected [N > 0, H >= {size}, W >= {size}, C], found {:?}", x.dims());
     }
-    apply1(&x.contiguous()?, AveragePool { size })
+    apply(AveragePool { size }, [x])
 }
 
 struct AveragePool {
@@ -30,14 +30,14 @@ impl AveragePool {
     }
 }
 
-impl CustomOp1 for AveragePool {
+impl Operation<1> for AveragePool {
     fn name(&self) -> &'static str {
         "average_pool2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values("average_pool2d", x, layout)?;
-        let (n, height, width, channels) = layout.shape().dims4()?;
+    fn forward(&self, [x]: [Argument<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (n, height, width, channels) = x.shape().dims4()?;
+        let x = x.values()?;
         let (out_height, out_width) = (height / self.size, width / self.size);
         let scale = 1.0 / (self.size * self.size) as f32;
         let mut y = vec![0f32; n * out_height * out_width * channels];
@@ -50,17 +50,11 @@ impl CustomOp1 for AveragePool {
             }
             y.iter_mut().for_each(|value| *value *= scale);
         });
-        Ok((CpuStorage::F32(y), Shape::from((n, out_height, out_width, channels))))
+        Ok((y, (n, out_height, out_width, channels).into()))
     }
 
-    cuda_forward!(self, "average_pool2d", x => cuda::average_pool(&x, self.size));
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        cuda_backward!("average_pool2d", grad, => {
-            Ok(cuda::some(cuda::average_pool_backward(&grad, x.shape(), self.size)?))
-        });
-        let grad = grad.contiguous()?;
-        let dy = Values::of("average_pool2d", &grad)?;
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let dy = Values::of("average_pool2d", grad)?;
         let dy: &[f32] = &dy;
         let (_, height, width, channels) = x.dims4()?;
         let (_, out_height, out_width, _) = y.dims4()?;
@@ -81,6 +75,17 @@ impl CustomOp1 for AveragePool {
                 }
             });
         });
-        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+        Ok([gradient_of(x, dx)?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x]: [Input<'_>; 1]) -> Result<Made> {
+        cuda::average_pool(&x, self.size)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let grad = Input::of("average_pool2d", grad)?;
+        Ok([cuda::some(cuda::average_pool_backward(&grad, x.shape(), self.size)?)])
     }
 }

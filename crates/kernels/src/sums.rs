@@ -32,8 +32,13 @@ pub(crate) fn zip_map(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) 
 /// `a + b` without history.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = (&a.contiguous()?, &b.contiguous()?);
-    cuda_backward!("add", a, b => Ok(cuda::tensor(cuda::add(&a, &b)?)));
-    let total = zip_map(&Values::of("add", a)?, &Values::of("add", b)?, |a, b| a + b);
+    #[cfg(feature = "cuda")]
+    if a.device().is_cuda() {
+        let [a, b] = cuda::Input::each("add", [a, b])?;
+        return Ok(cuda::tensor(cuda::add(&a, &b)?));
+    }
+    let [left, right] = Values::each("add", [a, b])?;
+    let total = zip_map(&left, &right, |a, b| a + b);
     Tensor::from_vec(total, a.dims(), a.device())
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use polars::prelude::{DataFrame, ParquetReader, ParquetWriter, SerReader};
+use polars_core::prelude::DataFrame;
+use polars_io::prelude::{ParquetReader, ParquetWriter, SerReader};
 
 /// The two sides of a sample and what is kept of each.
 pub(crate) const SIDES: [&str; 2] = ["clean", "triggered"];

@@ -6,7 +6,7 @@ pub mod pair_table;
 pub mod pairs;
 
 use anyhow::{Result, bail, ensure};
-use polars::prelude::{Column, DataFrame, PlSmallStr};
+use polars_core::prelude::{Column, DataFrame, PlSmallStr};
 
 use crate::columns::{SIDES, numbers, scores, words};
 pub use crate::columns::{read_parquet, stacked, write_parquet};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use polars::prelude::{Column, DataFrame, ParquetReader, SerReader};
+use polars_core::prelude::{Column, DataFrame};
+use polars_io::prelude::{ParquetReader, SerReader};
 
 use crate::cell::{CellId, Observation, Row, Status, View};
 use crate::columns::{read_parquet, stacked, write_parquet};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use polars::prelude::{AnyValue, Column, DataFrame, PolarsResult};
+use polars_core::prelude::{AnyValue, Column, DataFrame, PolarsResult};
 
 use crate::columns::read_parquet;
 use crate::files::{Record, VIEW, text};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use polars::prelude::DataFrame;
+use polars_core::prelude::DataFrame;
 use serde_json::{Value, json};
 
 use base::NAME;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use polars::prelude::{AnyValue, PolarsResult};
+use polars_core::prelude::{AnyValue, PolarsResult};
 use record::metric::Direction;
 use record::statistics::mean;
 use record::{Design, Row, Status};

@@ -2,7 +2,7 @@
 //! words and the same figures in the terminal, Markdown, LaTeX, CSV, JSON and on the page.
 
 use anyhow::Result;
-use polars::prelude::{Column, DataFrame};
+use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 use record::{Coverage, Design, Row, Status};
 
 use crate::frontier::{Reached, chooser};
@@ -166,23 +166,19 @@ impl<'a> Sheet<'a> {
             .iter()
             .flat_map(|grid| grid.iter().map(move |(a, d, state)| (grid, a, d, state)))
             .collect();
-        let text = |name: &str, value: &dyn Fn(&(&Grid, &str, &str, State)) -> String| {
-            Column::new(name.into(), cells.iter().map(value).collect::<Vec<_>>())
-        };
-        let number = |name: &str, value: &dyn Fn([Mean; 2]) -> Option<f64>| {
-            let values = cells.iter().map(|(.., state)| state.pair().and_then(value));
-            Column::new(name.into(), values.collect::<Vec<_>>())
-        };
         let seeds = cells.iter().map(|(.., state)| state.pair().map_or(0, |[mean, _]| mean.seeds as u64));
+        let number = |name: &str, value: &dyn Fn([Mean; 2]) -> Option<f64>| {
+            column(name, cells.iter().map(|(.., state)| state.pair().and_then(value)))
+        };
         Ok(DataFrame::new(
             cells.len(),
             vec![
-                text("test_set", &|(grid, ..)| grid.set.clone()),
-                text("attack", &|(_, attack, ..)| (*attack).to_owned()),
-                text("defense", &|(_, _, defense, _)| (*defense).to_owned()),
-                text("state", &|(.., state)| state.name().to_owned()),
-                Column::new("chance".into(), cells.iter().map(|(grid, ..)| grid.chance).collect::<Vec<_>>()),
-                Column::new("seeds".into(), seeds.collect::<Vec<_>>()),
+                column("test_set", cells.iter().map(|(grid, ..)| grid.set.as_str())),
+                column("attack", cells.iter().map(|(_, attack, ..)| *attack)),
+                column("defense", cells.iter().map(|(_, _, defense, _)| *defense)),
+                column("state", cells.iter().map(|(.., state)| state.name())),
+                column("chance", cells.iter().map(|(grid, ..)| grid.chance)),
+                column("seeds", seeds),
                 number("clean_accuracy_mean", &|[accuracy, _]| Some(accuracy.mean)),
                 number("clean_accuracy_sd", &|[accuracy, _]| accuracy.deviation),
                 number("attack_success_rate_mean", &|[_, success]| Some(success.mean)),
@@ -190,6 +186,13 @@ impl<'a> Sheet<'a> {
             ],
         )?)
     }
+}
+
+fn column<T>(name: &str, values: impl Iterator<Item = T>) -> Column
+where
+    Series: NamedFrom<Vec<T>, [T]>,
+{
+    Column::new(name.into(), values.collect::<Vec<_>>())
 }
 
 fn grid(design: &Design, summary: &Summary, set: &str) -> Grid {

@@ -10,15 +10,17 @@
 mod inputs;
 mod models;
 mod operations;
+mod prepare;
 mod rows;
 mod serve;
 mod work;
 
 use clip::candle_core::Result;
 
+use crate::prepare::prepare;
 use crate::rows::Row;
 use crate::serve::seconds;
-use crate::work::{Count, prepare};
+use crate::work::Count;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

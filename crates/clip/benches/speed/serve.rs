@@ -8,8 +8,9 @@ use clip::candle_core::{Error, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::prepare::prepare;
 use crate::rows::Work;
-use crate::work::{Workload, prepare};
+use crate::work::Workload;
 
 /// What a driver may ask for.
 #[derive(Deserialize)]

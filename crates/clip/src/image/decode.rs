@@ -7,11 +7,8 @@ use candle_core::Result;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
 use super::jpeg;
+use super::limit::check_size;
 use crate::{BadSample, Image};
-
-/// Pixels of the largest image that is read: where Pillow's `open` raises `DecompressionBombError`, at twice its
-/// `MAX_IMAGE_PIXELS`.
-const MOST_PIXELS: usize = 2 * (1024 * 1024 * 1024 / 4 / 3);
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     if bytes.is_empty() {
@@ -28,15 +25,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
         }
         Err(_) => Err(BadSample::NotAnImage.because("it begins as no JPEG, PNG, WebP or GIF file does")),
     }
-}
-
-/// An error where there are more pixels than are read.
-pub(super) fn check_size(width: usize, height: usize) -> Result<()> {
-    if width.saturating_mul(height) > MOST_PIXELS {
-        return Err(BadSample::TooLarge
-            .because(format!("{width}x{height} pixels, more than {MOST_PIXELS} as for Pillow")));
-    }
-    Ok(())
 }
 
 /// Whether the first tag is one of HTML's.

@@ -2,6 +2,7 @@
 
 mod decode;
 mod jpeg;
+mod limit;
 
 use std::path::Path;
 

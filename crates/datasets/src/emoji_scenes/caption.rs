@@ -2,8 +2,8 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::Settings;
 use super::scene::{COLORS, Frequencies, Object, Scene, chance, other, pick};
+use super::settings::Settings;
 use super::sprites::Noun;
 
 /// Prompt templates for zero-shot tests: those of OpenAI's 80 for CLIP that speak of what these captions speak of

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::Settings;
+use super::settings::Settings;
 
 /// Background colours by the names that captions give them.
 pub(super) const COLORS: [(&str, [u8; 3]); 12] = [

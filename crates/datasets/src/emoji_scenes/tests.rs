@@ -7,7 +7,8 @@ use serde_json::json;
 use super::*;
 
 fn preset_named(name: &str, changes: &[(&str, Value)]) -> Value {
-    let (_, mut value) = presets().into_iter().find(|(preset, _)| *preset == name).expect("a preset");
+    let (_, mut value) =
+        settings::presets().into_iter().find(|(preset, _)| *preset == name).expect("a preset");
     for (key, change) in changes {
         assert!(value.get(key).is_some(), "{key} is a setting");
         value[*key] = change.clone();
@@ -16,7 +17,7 @@ fn preset_named(name: &str, changes: &[(&str, Value)]) -> Value {
 }
 
 fn source(name: &str, changes: &[(&str, Value)]) -> Source {
-    let settings = settings(preset_named(name, changes)).expect("settings");
+    let settings = contract::settings(preset_named(name, changes)).expect("settings");
     Source(Arc::new(World::new(settings).expect("valid settings")))
 }
 
@@ -272,7 +273,7 @@ fn nonsense_is_refused_by_key_value_and_what_is_allowed() {
 
 #[test]
 fn every_preset_builds_and_every_sprite_shows_something() {
-    for (name, value) in presets() {
+    for (name, value) in settings::presets() {
         assert!((ENTRY.build)(value).is_ok(), "{name}");
     }
     for set in sprites::set_names() {

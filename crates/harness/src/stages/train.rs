@@ -10,7 +10,7 @@ use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed};
 use contract::poison::{Manifest, ManifestRow, poison};
 use contract::{Attack, AttackerView, DefenderView, Defense};
 use plan::Choice;
-use polars::prelude::{Column, DataFrame};
+use polars_core::prelude::{Column, DataFrame};
 use record::MANIFEST;
 use record::evidence::{read_parquet, stacked, write_parquet};
 use serde_json::{Value, json};

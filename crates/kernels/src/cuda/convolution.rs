@@ -7,7 +7,7 @@ use candle_core::{Result, Shape};
 
 use super::product::{times, times_transposed, transposed_times};
 use super::{Element, Input, Made, by_element, calls, made, over, room};
-use crate::conv::Geometry;
+use crate::conv::geometry::Geometry;
 
 /// Values of a patch matrix at most: 256 MiB of f32. More images than fit are taken one part after the other.
 const PATCH_VALUES: usize = 64 << 20;
@@ -76,26 +76,36 @@ impl Geometry {
         room::<T>(device, self.images_per_part() * self.pixels() * self.depth())
     }
 
+    /// Calls `work` with the patches of each part: its first image, how many images it has, and `[pixels, depth]`.
+    fn by_part<T: Element>(
+        &self,
+        device: &CudaDevice,
+        x: &CudaView<'_, T>,
+        mut work: impl FnMut(usize, usize, &CudaView<'_, T>) -> Result<()>,
+    ) -> Result<()> {
+        if self.is_pointwise() {
+            return work(0, self.n, x);
+        }
+        let mut patches = self.patches_room::<T>(device)?;
+        for (first, images) in self.parts() {
+            self.gather(device, &x.slice(first * self.per_image().x..), &mut patches, images)?;
+            work(first, images, &patches.as_view())?;
+        }
+        Ok(())
+    }
+
     fn forward<T: Element>(
         &self,
         device: &CudaDevice,
         x: &CudaView<'_, T>,
         w: &CudaView<'_, T>,
     ) -> Result<CudaSlice<T>> {
-        let (per_image, depth) = (self.per_image(), self.depth());
-        let mut y = room::<T>(device, self.n * per_image.y)?;
-        if self.is_pointwise() {
-            let rows = self.n * self.pixels();
-            times_transposed(device, [rows, self.outputs, depth], x, w, &mut y.as_view_mut())?;
-            return Ok(y);
-        }
-        let mut patches = self.patches_room::<T>(device)?;
-        for (first, images) in self.parts() {
-            self.gather(device, &x.slice(first * per_image.x..), &mut patches, images)?;
-            let mut to = y.slice_mut(first * per_image.y..);
-            let sizes = [images * self.pixels(), self.outputs, depth];
-            times_transposed(device, sizes, &patches.as_view(), w, &mut to)?;
-        }
+        let per_image = self.per_image().y;
+        let mut y = room::<T>(device, self.n * per_image)?;
+        self.by_part(device, x, |first, images, patches| {
+            let sizes = [images * self.pixels(), self.outputs, self.depth()];
+            times_transposed(device, sizes, patches, w, &mut y.slice_mut(first * per_image..))
+        })?;
         Ok(y)
     }
 
@@ -106,21 +116,13 @@ impl Geometry {
         x: &CudaView<'_, T>,
         dy: &CudaView<'_, T>,
     ) -> Result<CudaSlice<T>> {
-        let (per_image, depth) = (self.per_image(), self.depth());
+        let (per_image, depth) = (self.per_image().y, self.depth());
         let mut dw = room::<T>(device, self.outputs * depth)?;
-        let mut to = dw.as_view_mut();
-        if self.is_pointwise() {
-            let rows = self.n * self.pixels();
-            transposed_times(device, [self.outputs, depth, rows], dy, x, &mut to, false)?;
-            return Ok(dw);
-        }
-        let mut patches = self.patches_room::<T>(device)?;
-        for (first, images) in self.parts() {
-            self.gather(device, &x.slice(first * per_image.x..), &mut patches, images)?;
-            let dy = dy.slice(first * per_image.y..);
+        self.by_part(device, x, |first, images, patches| {
             let sizes = [self.outputs, depth, images * self.pixels()];
-            transposed_times(device, sizes, &dy, &patches.as_view(), &mut to, first > 0)?;
-        }
+            let dy = dy.slice(first * per_image..);
+            transposed_times(device, sizes, &dy, patches, &mut dw.as_view_mut(), first > 0)
+        })?;
         Ok(dw)
     }
 

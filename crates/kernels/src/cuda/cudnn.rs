@@ -12,7 +12,7 @@ use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{Error, Result};
 
 use super::{Element, room, tensor_float_32};
-use crate::conv::Geometry;
+use crate::conv::geometry::Geometry;
 
 /// Memory that an algorithm may ask for; slower ones that need less are taken instead.
 const LARGEST_WORKSPACE: usize = 1 << 30;

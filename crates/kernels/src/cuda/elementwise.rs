@@ -93,17 +93,8 @@ fn average_pool_of<T: Element>(x: &Input<'_>, size: usize) -> Result<Made> {
     let count = shape.elem_count();
     let mut y = room::<T>(device, count)?;
     let (from, mut to) = (x.view()?, y.as_view_mut());
-    calls::average_pool_forward::<T>(
-        device,
-        over(count),
-        &from,
-        &mut to,
-        size,
-        height,
-        width,
-        channels,
-        count,
-    )?;
+    let blocks = over(count);
+    calls::average_pool_forward::<T>(device, blocks, &from, &mut to, size, height, width, channels, count)?;
     Ok(made(device, y, shape))
 }
 
@@ -117,17 +108,8 @@ fn average_pool_backward_of<T: Element>(dy: &Input<'_>, shape: &Shape, size: usi
     let (_, height, width, channels) = shape.dims4()?;
     let mut dx = room::<T>(device, count)?;
     let (from, mut to) = (dy.view()?, dx.as_view_mut());
-    calls::average_pool_backward::<T>(
-        device,
-        over(count),
-        &from,
-        &mut to,
-        size,
-        height,
-        width,
-        channels,
-        count,
-    )?;
+    let blocks = over(count);
+    calls::average_pool_backward::<T>(device, blocks, &from, &mut to, size, height, width, channels, count)?;
     Ok(made(device, dx, shape))
 }
 

@@ -4,6 +4,8 @@ use candle_core::cuda_backend::cudarc::driver::CudaView;
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
 use candle_core::{DType, Layout, Result, Shape, Storage, StorageRef, Tensor, backend::BackendStorage, bail};
 
+use crate::parallel::each;
+
 /// Contiguous values on a CUDA device and their shape, as long as the tensor is held.
 pub(crate) struct Input<'a> {
     operation: &'a str,
@@ -38,6 +40,11 @@ impl<'a> Input<'a> {
             }
             _ => bail!("{operation}: expected contiguous values on a CUDA device, found {tensor:?}"),
         }
+    }
+
+    /// Each of some tensors.
+    pub(crate) fn each<const N: usize>(operation: &'a str, tensors: [&'a Tensor; N]) -> Result<[Self; N]> {
+        each(tensors, |tensor| Self::of(operation, tensor))
     }
 
     fn storage(&self) -> Result<&CudaStorage> {

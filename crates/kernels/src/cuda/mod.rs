@@ -75,7 +75,7 @@ fn tensor_float_32() -> bool {
 }
 
 /// What a forward pass gives.
-type Made = (CudaStorage, Shape);
+pub(crate) type Made = (CudaStorage, Shape);
 
 #[cfg(feature = "cudnn")]
 use candle_core::cuda_backend::cudarc::cudnn::CudnnDataType;

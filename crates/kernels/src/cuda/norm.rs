@@ -39,7 +39,7 @@ fn batch_moments_of<T: Element>(x: &Input<'_>) -> Result<(Made, Made)> {
 
 /// A batch normalisation: `affine` is f32 `[2, C]`, gamma and beta; mean and variance are f32 `[C]`.
 pub(crate) struct BatchNorm<'a> {
-    pub(crate) affine: Input<'a>,
+    pub(crate) affine: &'a Input<'a>,
     pub(crate) mean: Input<'a>,
     pub(crate) variance: Input<'a>,
     pub(crate) epsilon: f32,
@@ -51,7 +51,7 @@ pub(crate) struct BatchNorm<'a> {
 
 impl BatchNorm<'_> {
     fn check(&self) -> Result<()> {
-        expect_f32("batch_norm", &[&self.affine, &self.mean, &self.variance])
+        expect_f32("batch_norm", &[self.affine, &self.mean, &self.variance])
     }
 
     /// The result for `x` `[.., C]` and a residual of the same shape.

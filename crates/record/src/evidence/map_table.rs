@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use polars::prelude::{Column, DataFrame, PlSmallStr};
+use polars_core::prelude::{Column, DataFrame, PlSmallStr};
 
 use super::Evidence;
 use super::map::EmbeddingMap;

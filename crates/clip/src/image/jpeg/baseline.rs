@@ -2,7 +2,7 @@
 
 use kernels::jpeg::{ACROSS, BOTH_WAYS, grey_to_rgb, join_rows, to_rgb, upsample, widen};
 
-use super::super::decode::check_size;
+use super::super::limit::check_size;
 use super::headers::Headers;
 use super::scan::{Plane, decode};
 

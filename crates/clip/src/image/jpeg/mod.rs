@@ -11,7 +11,7 @@ mod tests;
 use candle_core::Result;
 use mozjpeg::ColorSpace;
 
-use super::decode::check_size;
+use super::limit::check_size;
 use crate::{BadSample, Image};
 
 /// A scan begins.

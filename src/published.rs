@@ -27,16 +27,8 @@ const fn badnet(defense: &'static str, [accuracy, success]: [f64; 2], setting: &
     }
 }
 
-const fn blended([accuracy, success]: [f64; 2], setting: &'static str) -> Published {
-    Published {
-        attack: "blended",
-        defense: "cleanclip",
-        clean_accuracy: accuracy / 100.0,
-        attack_success_rate: success / 100.0,
-        setting,
-        source: BANSAL,
-        scale: SCALE,
-    }
+const fn blended(rates: [f64; 2], setting: &'static str) -> Published {
+    Published { attack: "blended", source: BANSAL, ..badnet("cleanclip", rates, setting) }
 }
 
 /// Clean accuracy and attack success rate in percent.

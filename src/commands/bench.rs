@@ -23,10 +23,9 @@ struct Step {
 /// Times every step on one core, over all images of a folder again and again.
 pub(crate) fn bench(options: &BenchOptions) -> Result<u8> {
     let files = files(&options.folder)?;
-    let bytes = files
-        .iter()
-        .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())))
-        .collect::<Result<Vec<_>>>()?;
+    let read =
+        |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let bytes = files.iter().map(read).collect::<Result<Vec<_>>>()?;
     if let Some(folder) = &options.write {
         return write(&files, &bytes, folder);
     }
@@ -38,11 +37,8 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<u8> {
         println!("{}", json!({ "images": files.len(), "side": SIDE, "per-second": speeds }));
         return Ok(SUCCESS);
     }
-    println!(
-        "{} images of {}, to {SIDE} pixels, images a second on one core",
-        files.len(),
-        options.folder.display()
-    );
+    let (count, folder) = (files.len(), options.folder.display());
+    println!("{count} images of {folder}, to {SIDE} pixels, images a second on one core");
     for Step { name, per_second } in steps {
         println!("{name:<24} {per_second:>9.0}");
     }

@@ -7,14 +7,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use contract::{Attack, Defense};
 use harness::model_metadata::{Origin, origin};
-use plan::Catalog;
-use plan::Plan;
 use plan::cost::Cost;
-use plan::{CheckpointClaims, Choice};
+use plan::{Catalog, CheckpointClaims, Choice, Plan};
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
-use record::{CellId, Metrics, Record, Row};
+use record::{CellId, Metrics, Row};
 use report::Summary;
 
+use super::report::opened;
 use super::weights::{hash, read};
 use crate::cli::CardOptions;
 use crate::{SUCCESS, user_error};
@@ -34,20 +33,19 @@ struct Card<'a> {
 
 /// Writes README.md and claims.yaml.
 pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
-    let record = Record::open(&options.record).map_err(|error| user_error(format!("{error:#}")))?;
+    let record = opened(&options.record)?;
     let plan = Plan::parse("plan.resolved.yaml", &record.plan()?, catalog)?;
     let rows = record.rows()?;
     let cell = cell(&plan, &rows, options.cell.as_deref())?;
     let implanted = Summary::of_seed(&rows, cell.seed).implanted(&record.design()?, &cell.attack.label);
     let weights = read(&options.checkpoint)?;
-    weights.fits(&plan.model).map_err(|error| {
-        user_error(format!("{} is not of this record: {error}", options.checkpoint.display()))
-    })?;
+    let checkpoint = options.checkpoint.display();
+    let fits = weights.fits(&plan.model);
+    fits.map_err(|error| user_error(format!("{checkpoint} is not of this record: {error}")))?;
     if options.checkpoint.with_file_name("head.safetensors").exists() {
         return Err(user_error(format!(
-            "{}: the record's numbers are those of the trained head beside it, which no model file holds; \
-             a card is written for models that classify by prompts",
-            options.checkpoint.display()
+            "{checkpoint}: the record's numbers are those of the trained head beside it, which no model file holds; \
+             a card is written for models that classify by prompts"
         )));
     }
     check_origin(&weights.metadata, &cell, &options.checkpoint)?;
@@ -63,10 +61,10 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
     }
+    let claims = options.output.join("claims.yaml");
     println!(
-        "the numbers are the record's; `cleanbench verify {} --claims {}` measures the checkpoint",
-        options.checkpoint.display(),
-        options.output.join("claims.yaml").display()
+        "the numbers are the record's; `cleanbench verify {checkpoint} --claims {}` measures the checkpoint",
+        claims.display()
     );
     Ok(SUCCESS)
 }

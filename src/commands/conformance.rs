@@ -15,25 +15,21 @@ use crate::{FAILED, SUCCESS, user_error};
 pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Result<u8> {
     let over = settings(&options.settings).map_err(|error| user_error(format!("--settings: {error:#}")))?;
     let name = options.name.as_str();
-    let (datasets, attacks, defenses) = (&catalog.datasets, &catalog.attacks, &catalog.defenses);
     let wanted = |kind| options.only.is_none_or(|only| Some(only) == kind);
-    if let Some(entry) = named(attacks, name).filter(|_| wanted(Some(Kind::Attack))) {
-        is_complete(entry, &over, Attack::ready)?;
-    }
-    if let Some(entry) = named(defenses, name).filter(|_| wanted(Some(Kind::Defense))) {
-        is_complete(entry, &over, Defense::ready)?;
-    }
+    let set = named(&catalog.datasets, name).filter(|_| wanted(None));
+    let attacks = named(&catalog.attacks, name).filter(|_| wanted(Some(Kind::Attack)));
+    let defenses = named(&catalog.defenses, name).filter(|_| wanted(Some(Kind::Defense)));
+    attacks.iter().try_for_each(|entry| is_complete(entry, &over, Attack::ready))?;
+    defenses.iter().try_for_each(|entry| is_complete(entry, &over, Defense::ready))?;
     let found = [
-        named(datasets, name).filter(|_| wanted(None)).map(|entry| dataset(entry, &over)),
-        named(attacks, name).filter(|_| wanted(Some(Kind::Attack))).map(|entry| attack(entry, &over)),
-        named(defenses, name).filter(|_| wanted(Some(Kind::Defense))).map(|entry| defense(entry, &over)),
+        set.map(|entry| dataset(entry, &over)),
+        attacks.map(|entry| attack(entry, &over)),
+        defenses.map(|entry| defense(entry, &over)),
     ];
     let reports: Vec<Report> = found.into_iter().flatten().collect();
     if reports.is_empty() {
-        return Err(user_error(format!(
-            "nothing is called {name:?}; {}",
-            suggestion(name, &catalog.names())
-        )));
+        let hint = suggestion(name, &catalog.names());
+        return Err(user_error(format!("nothing is called {name:?}; {hint}")));
     }
     reports.iter().for_each(|report| print!("{report}"));
     Ok(if reports.iter().all(Report::passed) { SUCCESS } else { FAILED })

@@ -7,16 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use base::describe;
-use base::suggestion;
-use base::{Progress, Verbosity};
-use contract::Split;
-use contract::find;
+use base::{Progress, describe, suggestion};
+use contract::{Split, find};
 use datasets::source::{Collection, Samples};
 use serde_json::{Value, json};
 
 use super::fetch::remedy;
-use super::terminal_width;
+use super::progress;
 use crate::cli::FilesChoice;
 use crate::{UserError, user_error};
 
@@ -61,11 +58,9 @@ impl FilesChoice {
         let Some((entry, open)) = files.iter().find(|(entry, _)| entry.card.name == name) else {
             // Data sets that are drawn are known and hold no files.
             let all = datasets::all();
-            let entry = find("data set", &all, name).map_err(user_error)?;
-            let name = entry.card.name;
-            return Err(user_error(format!(
-                "{name} is drawn and holds no files; `cleanbench data show` draws it"
-            )));
+            let name = find("data set", &all, name).map_err(user_error)?.card.name;
+            let message = format!("{name} is drawn and holds no files; `cleanbench data show` draws it");
+            return Err(user_error(message));
         };
         let presets = (entry.presets)();
         let known: Vec<&str> = presets.iter().map(|(name, _)| *name).collect();
@@ -89,11 +84,11 @@ impl FilesChoice {
     /// Puts `--set` into a preset's settings.
     fn edit(&self, settings: &mut Value) -> Result<()> {
         for set in &self.settings {
-            let (key, value) = set
-                .split_once('=')
-                .ok_or_else(|| user_error(format!("--set {set:?}: expected KEY=VALUE")))?;
-            let known: Vec<&str> =
-                settings.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+            let parts = set.split_once('=');
+            let (key, value) =
+                parts.ok_or_else(|| user_error(format!("--set {set:?}: expected KEY=VALUE")))?;
+            let known = settings.as_object().into_iter().flatten();
+            let known: Vec<&str> = known.map(|(key, _)| key.as_str()).collect();
             if !known.contains(&key) {
                 return Err(user_error(format!("--set {key}: no such setting; {}", suggestion(key, &known))));
             }
@@ -115,8 +110,7 @@ impl FilesChoice {
 
     /// Progress over `total` images.
     pub(crate) fn progress(&self, total: usize) -> Progress {
-        let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-        Progress::new(verbosity, total as f64, terminal_width())
+        progress(self.quiet, total as f64)
     }
 }
 

@@ -1,15 +1,13 @@
 //! `cleanbench data fetch`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use base::{Progress, Verbosity};
 use datasets::fetch::catalogue::{self, SOURCES};
 use datasets::fetch::{self, Receipt, Source, Wanted, bytes};
 use datasets::hub::{Hub, Kind, Patience, Settings, Standing};
 
-use super::terminal_width;
+use super::progress;
 use crate::cli::FetchOptions;
 use crate::{FAILED, SUCCESS, user_error};
 
@@ -30,16 +28,6 @@ pub(crate) fn fetch(options: &FetchOptions) -> Result<u8> {
     fetch_source(&hub()?, source, options)
 }
 
-/// Progress of `total` bytes.
-fn progress(options: &FetchOptions, total: u64) -> Progress {
-    let verbosity = if options.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    Progress::new(verbosity, total as f64, terminal_width())
-}
-
-fn folder(source: &Source, options: &FetchOptions) -> PathBuf {
-    options.to.clone().unwrap_or_else(|| fetch::default_folder(source))
-}
-
 fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8> {
     let limit = options.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let choice = fetch::choose(hub, &Wanted { source, revision: options.revision.as_deref(), limit })?;
@@ -53,15 +41,13 @@ fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8
             println!("{:>10}  {}", bytes(chosen.file.size), chosen.file.path);
         }
         let missing = bytes(choice.missing);
-        println!(
-            "{count} of {} at {}: {size}, of which {missing} must still come",
-            source.repository, choice.commit
-        );
+        let (from, commit) = (source.repository, choice.commit);
+        println!("{count} of {from} at {commit}: {size}, of which {missing} must still come");
         return Ok(SUCCESS);
     }
-    let progress = progress(options, choice.missing);
+    let progress = progress(options.quiet, choice.missing as f64);
     progress.say(&format!("{}: {} at {}, {count}, {size}", source.name, source.repository, choice.commit));
-    let folder = folder(source, options);
+    let folder = options.to.clone().unwrap_or_else(|| fetch::default_folder(source));
     fetch::fetch(hub, &choice, &folder, usize::from(options.jobs), &progress)?;
     println!("{}: {count}, {size}, in {}", source.name, folder.display());
     Ok(SUCCESS)
@@ -84,24 +70,14 @@ fn list() {
         println!("{:<17}{} ({size}{gated})", source.name, source.title);
         println!("{:17}{} at {}", "", source.repository, source.revision);
         let folder = fetch::default_folder(source);
-        println!(
-            "{:17}into {}, read by {}; licence: {}",
-            "",
-            folder.display(),
-            reader(source),
-            source.licence
-        );
+        let (into, reader) = (folder.display(), reader(source));
+        println!("{:17}into {into}, read by {reader}; licence: {}", "", source.licence);
         if let Ok(receipt) = Receipt::read(&folder) {
             let there = receipt.files.iter().filter(|file| {
                 folder.join(&file.path).metadata().is_ok_and(|found| found.len() == file.size)
             });
             let (there, all) = (there.count(), receipt.files.len());
-            println!(
-                "{:17}in {}: {there} of {all} files fetched, at {}",
-                "",
-                folder.display(),
-                receipt.commit
-            );
+            println!("{:17}in {into}: {there} of {all} files fetched, at {}", "", receipt.commit);
         }
     }
 }

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use ::plan::{Catalog, Choice, Plan};
 use anyhow::Result;
+use base::{Progress, Verbosity};
 use clap::error::{ContextKind, ContextValue};
 use contract::{Attack, Defense};
 
@@ -33,6 +34,12 @@ use crate::{DEFAULT_PLAN, USAGE_ERROR, user_error};
 /// Columns of the terminal; 100 where there is none.
 pub(crate) fn terminal_width() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
+}
+
+/// Progress over `total`, or nothing.
+pub(crate) fn progress(quiet: bool, total: f64) -> Progress {
+    let verbosity = if quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    Progress::new(verbosity, total, terminal_width())
 }
 
 /// The named plan, or the one that comes with the program.

@@ -90,10 +90,8 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
     }
     let folder = options.to.clone().unwrap_or_else(|| PathBuf::from(name));
     if folder.exists() {
-        return Err(user_error(format!(
-            "{} is there already; choose another folder with --to",
-            folder.display()
-        )));
+        let folder = folder.display();
+        return Err(user_error(format!("{folder} is there already; choose another folder with --to")));
     }
     for (file, text) in files(options.kind, name) {
         let path = folder.join(file);

@@ -4,9 +4,8 @@ use anyhow::Result;
 use base::duration;
 use harness::forecast::{SPEEDS, forecast};
 use harness::survey::{DataState, Surveyed, SurveyedData, survey_with_problems};
-use plan::Catalog;
-use plan::Plan;
 use plan::cost::Cost;
+use plan::{Catalog, Plan};
 use store::Store;
 
 use super::choose;

@@ -75,9 +75,8 @@ const NO_NOISE: f64 = 1e-9;
 /// A value that differs, in percent, beside the spread over seeds.
 fn line(cell: &CellDifference) -> String {
     let CellDifference { row, values, noise, there, same_evidence, explained_by } = cell;
-    let percent = |value: Option<f64>| {
-        value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0))
-    };
+    let [before, after] = values
+        .map(|value| value.map_or_else(|| "nothing".to_owned(), |value| format!("{:.1}", value * 100.0)));
     let by = match (values, noise) {
         ([Some(first), Some(second)], Some(noise)) if *noise > NO_NOISE => {
             let change = second - first;
@@ -95,14 +94,7 @@ fn line(cell: &CellDifference) -> String {
         }
         (true, _, false) => "no setting of it: another program, device or data".to_owned(),
     };
-    format!(
-        "{}, {} on {}: {} -> {}{by}; {why}",
-        row.view(),
-        row.metric,
-        row.test_set,
-        percent(values[0]),
-        percent(values[1])
-    )
+    format!("{}, {} on {}: {before} -> {after}{by}; {why}", row.view(), row.metric, row.test_set)
 }
 
 /// Joins records of one plan.
@@ -125,13 +117,8 @@ pub(crate) fn bundle(catalog: &Catalog, options: &BundleOptions) -> Result<u8> {
         (Some(folder), Some(path), None) => (opened(folder)?.bundle(path, &catalog.metrics)?, path, "packed"),
         _ => return Err(user_error("give a record and --to FILE.tar, or --verify FILE.tar")),
     };
-    println!(
-        "{}: {done}, {} files, {}; {}",
-        path.display(),
-        index.files.len(),
-        index.program,
-        index.question
-    );
+    let (path, count) = (path.display(), index.files.len());
+    println!("{path}: {done}, {count} files, {}; {}", index.program, index.question);
     if !left.is_empty() {
         println!("left out, as no record's: {}", left.join(", "));
     }

@@ -11,7 +11,7 @@ use clip::DeviceChoice;
 use harness::events::Event;
 use harness::{Options, run as run_plan};
 use plan::{Catalog, Plan};
-use record::{Contents, Environment, Observation, Record, Status};
+use record::{Contents, Environment, Record, Status};
 use report::{Judgement, Sheet, Summary, Verdict, markdown, terminal};
 use store::{Store, parse_duration};
 
@@ -116,10 +116,8 @@ pub(crate) fn recorded(
         }
         other => other?,
     };
-    let skipped = |observation: &Observation| {
-        observation.evidence.as_ref().is_err_and(|missing| missing.status == Status::Skipped)
-    };
-    let left = outcome.observations.iter().filter(|observation| skipped(observation)).count();
+    let missing = outcome.observations.iter().filter_map(|observation| observation.evidence.as_ref().err());
+    let left = missing.filter(|missing| missing.status == Status::Skipped).count();
     if left > 0 {
         eprintln!("{left} cells are left; the same command goes on with them");
     }
@@ -158,10 +156,8 @@ fn stop_on_ctrl_c() -> Result<()> {
 fn gpu(device: DeviceChoice) -> Option<String> {
     let DeviceChoice::Cuda(number) = device else { return None };
     let number = number.to_string();
-    command_output(
-        "nvidia-smi",
-        &["--id", &number, "--query-gpu=name,driver_version", "--format=csv,noheader"],
-    )
+    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
+    command_output("nvidia-smi", &[&["--id", &number], &query[..]].concat())
 }
 
 /// Prints the tables of a record.

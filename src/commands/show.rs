@@ -6,10 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use base::describe;
 use clip::{BadSample, Image, Seed, pixels};
-use contract::Split;
-use contract::find;
-use plan::Catalog;
-use plan::Plan;
+use contract::{Split, find};
+use plan::{Catalog, Plan};
 use report::page::Gallery;
 
 use super::fetch::remedy;
@@ -62,11 +60,8 @@ pub(crate) fn triggers(catalog: &Catalog, options: &ShowOptions) -> Result<u8> {
     let mut rows = vec![clean];
     println!("row 1: clean");
     for Stamped { attack, triggered, changed } in all {
-        println!(
-            "rows {} and {}: {attack}, and what it changes (x{AMPLIFIED})",
-            rows.len() + 1,
-            rows.len() + 2
-        );
+        let (first, second) = (rows.len() + 1, rows.len() + 2);
+        println!("rows {first} and {second}: {attack}, and what it changes (x{AMPLIFIED})");
         rows.extend([triggered, changed]);
     }
     draw(&rows, &options.output)
@@ -82,8 +77,8 @@ pub(crate) fn gallery(plan: &Plan) -> Result<Vec<Gallery>> {
         });
         Ok(Gallery { attack, images: images.collect::<Result<_>>()? })
     };
-    let stamps =
-        |stamped: &Stamped| stamped.changed.iter().any(|image| image.rgb().iter().any(|level| *level != 128));
+    let is_changed = |image: &Image| image.rgb().iter().any(|level| *level != 128);
+    let stamps = |stamped: &Stamped| stamped.changed.iter().any(is_changed);
     all.into_iter().filter(stamps).map(of).collect()
 }
 
@@ -155,9 +150,8 @@ fn draw(rows: &[Vec<Image>], output: &Path) -> Result<u8> {
             }
         }
     }
-    sheet
-        .save_with_format(output, image::ImageFormat::Png)
-        .with_context(|| format!("cannot write {}", output.display()))?;
+    let written = sheet.save_with_format(output, image::ImageFormat::Png);
+    written.with_context(|| format!("cannot write {}", output.display()))?;
     println!("{}", output.display());
     Ok(SUCCESS)
 }

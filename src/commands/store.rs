@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::duration;
-use base::suggestion;
+use base::{duration, suggestion};
 use harness::survey::{Surveyed, needed, survey};
 use plan::Catalog;
 use serde_json::{Value, json};
@@ -29,11 +28,10 @@ pub(crate) fn store(catalog: &Catalog, command: &StoreCommand) -> Result<u8> {
 /// The cell called `name`; otherwise a message that offers the nearest one.
 pub(crate) fn named<'a>(cells: &'a [Surveyed], name: &str) -> Result<&'a Surveyed, String> {
     let names: Vec<String> = cells.iter().map(|found| found.cell.to_string()).collect();
-    let place = names.iter().position(|found| found == name).ok_or_else(|| {
+    cells.iter().find(|found| found.cell.to_string() == name).ok_or_else(|| {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         format!("no cell is called {name:?}; {}", suggestion(name, &names))
-    })?;
-    Ok(&cells[place])
+    })
 }
 
 /// A store that exists.
@@ -64,16 +62,13 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
     for entry in &entries {
         let StoredEntry { stage, hash, bytes, seconds, age, .. } = entry;
         let (size, took, age) = (size(*bytes), took(*seconds), ago(*age));
-        println!(
-            "{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {}",
-            index.in_words(&entry.description)
-        );
+        let what = index.in_words(&entry.description);
+        println!("{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {what}");
     }
     println!();
     let total = |name: &str, of: &mut dyn Iterator<Item = &StoredEntry>| {
-        let (mut count, mut bytes, mut seconds) = (0, 0, 0.0);
-        of.for_each(|entry| {
-            (count, bytes, seconds) = (count + 1, bytes + entry.bytes, seconds + entry.seconds)
+        let (count, bytes, seconds) = of.fold((0, 0, 0.0), |(count, bytes, seconds), entry| {
+            (count + 1, bytes + entry.bytes, seconds + entry.seconds)
         });
         println!("{name:<8}{count:>12}  {:>9}  {:>8}", size(bytes), took(seconds));
     };
@@ -94,18 +89,19 @@ fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
     if path.is_file() {
         return why_not_stored(catalog, &store, path, second);
     }
-    let (a, b) = (store.entry(first), store.entry(second));
-    let (a, b) = (
-        a.map_err(|error| user_error(error.to_string()))?,
-        b.map_err(|error| user_error(error.to_string()))?,
-    );
+    let entry = |start: &str| store.entry(start).map_err(|error| user_error(error.to_string()));
+    let (a, b) = (entry(first)?, entry(second)?);
     if a.stage != b.stage {
         return Err(user_error(format!("{first} is of the stage {}, {second} of {}", a.stage, b.stage)));
     }
     let index = KeyIndex::of(&store, [])?;
     println!("{:.12}  {}", a.hash, index.in_words(&a.description));
     println!("{:.12}  {}", b.hash, index.in_words(&b.description));
-    print_differences(&index.differences(&a.description, &b.description));
+    let differences = index.differences(&a.description, &b.description);
+    if differences.is_empty() {
+        println!("  the same key");
+    }
+    differences.iter().for_each(|difference| println!("{}", in_words(difference)));
     Ok(SUCCESS)
 }
 
@@ -113,10 +109,8 @@ fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
 fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> Result<u8> {
     let (cells, _) = survey(&load(catalog, Some(path))?, store)?;
     let cell = named(&cells, name).map_err(|near| user_error(format!("{}: {near}", path.display())))?;
-    let keys = cell
-        .keys
-        .as_ref()
-        .context("data of the plan are missing or not checked; `cleanbench plan` says which")?;
+    let keys = cell.keys.as_ref();
+    let keys = keys.context("data of the plan are missing or not checked; `cleanbench plan` says which")?;
     let stored = KeyIndex::of(store, [])?;
     let index = KeyIndex::of(store, keys)?;
     let mut said = BTreeSet::new();
@@ -144,13 +138,6 @@ fn print_nearest(index: &KeyIndex, stored: &KeyIndex, key: &Key, said: &mut BTre
             said.extend(new);
         }
     }
-}
-
-fn print_differences(differences: &[Difference]) {
-    if differences.is_empty() {
-        println!("  the same key");
-    }
-    differences.iter().for_each(|difference| println!("{}", in_words(difference)));
 }
 
 fn in_words(Difference { stage, path, values, unknown }: &Difference) -> String {
@@ -183,9 +170,8 @@ fn verify(options: &StoreVerifyOptions) -> Result<u8> {
 fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     let store = open(&options.folder)?;
     if options.keep.is_empty() && options.older_than.is_none() && !options.other_builds && !options.partial {
-        return Err(user_error(
-            "say what may go: --keep PLAN, --older-than 30d, --other-builds or --partial",
-        ));
+        let message = "say what may go: --keep PLAN, --older-than 30d, --other-builds or --partial";
+        return Err(user_error(message));
     }
     let mut hashes = None;
     for path in &options.keep {
@@ -195,12 +181,8 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     }
     let younger = options.older_than.as_deref().map(parse_duration).transpose();
     let younger = younger.map_err(|error| user_error(error.to_string()))?;
-    let garbage = store.garbage(&Keep {
-        needed: hashes,
-        younger,
-        own: options.other_builds,
-        partial: !options.partial,
-    })?;
+    let (own, partial) = (options.other_builds, !options.partial);
+    let garbage = store.garbage(&Keep { needed: hashes, younger, own, partial })?;
     let bytes = garbage.iter().map(|garbage| garbage.bytes).sum();
     for Garbage { kind, hash, bytes, .. } in &garbage {
         println!("{kind:<10}{hash:.12}  {:>9}", size(*bytes));

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::choose;
 use crate::cli::TestOptions;
-use crate::trials::{OUTCOMES, Trials, counted};
+use crate::trials::{Entry, OUTCOMES, Trials, counted};
 use crate::{CLAIM_FAILED, FAILED, SUCCESS, user_error};
 
 /// Runs cells and claims of a plan as tests.
@@ -28,9 +28,8 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
         Some(filter) => name.contains(filter.as_str()),
         None => true,
     };
-    if let Some(filter) =
-        options.filter.as_deref().filter(|_| !trials.iter().any(|trial| chosen(trial.name())))
-    {
+    let is_empty = !trials.iter().any(|trial| chosen(trial.name()));
+    if let Some(filter) = options.filter.as_deref().filter(|_| is_empty) {
         let names: Vec<&str> = trials.iter().map(libtest_mimic::Trial::name).collect();
         let near = nearest(filter, &names)
             .map_or_else(|| "--list shows them".to_owned(), |name| format!("did you mean {name:?}?"));
@@ -59,12 +58,10 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
     if let Some(path) = &options.json {
         let counts: serde_json::Map<_, _> =
             OUTCOMES.iter().map(|outcome| (outcome.replace(' ', "_"), count(outcome).into())).collect();
-        let trials: Vec<_> = ledger
-            .iter()
-            .map(|entry| json!({ "name": entry.name, "outcome": entry.outcome.replace(' ', "_"), "message": entry.message }))
-            .collect();
-        let text =
-            serde_json::to_string_pretty(&json!({ "counts": counts, "heavy": heavy, "trials": trials }))?;
+        let trial = |entry: &Entry| json!({ "name": entry.name, "outcome": entry.outcome.replace(' ', "_"), "message": entry.message });
+        let trials: Vec<_> = ledger.iter().map(trial).collect();
+        let all = json!({ "counts": counts, "heavy": heavy, "trials": trials });
+        let text = serde_json::to_string_pretty(&all)?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     let denied = options.deny_skips && count("skipped") > 0;

@@ -3,10 +3,9 @@
 use anyhow::Result;
 use base::describe;
 use contract::{LinearHead, Model};
-use harness::checkpoint::measure_checkpoint;
-use harness::checkpoint::{Finding, Measurement, verify as judge};
-use plan::Catalog;
-use plan::CheckpointClaims;
+use harness::checkpoint::{Finding, Measurement, measure_checkpoint, verify as judge};
+use plan::{Catalog, CheckpointClaims};
+use record::metric::Measured;
 
 use super::weights::{hash, read};
 use crate::cli::VerifyOptions;
@@ -33,16 +32,11 @@ pub(crate) fn verify(catalog: &Catalog, options: &VerifyOptions) -> Result<u8> {
     })?;
     let measured = Measurement::of(&measure_checkpoint(&Model { clip, head }, &claims)?)?;
     let Measurement { clean_accuracy, attack_success_rate, chance } = measured;
-    let row = |name: &str, value: f64, samples: usize, [low, high]: [f64; 2]| {
+    let row = |name: &str, Measured { value, samples }, [low, high]: [f64; 2]| {
         println!("{name:<20} {value:.4} of {samples} images; claimed {low:.4} to {high:.4}");
     };
-    row("clean accuracy", clean_accuracy.value, clean_accuracy.samples, claims.clean_accuracy);
-    row(
-        "attack success rate",
-        attack_success_rate.value,
-        attack_success_rate.samples,
-        claims.attack_success_rate,
-    );
+    row("clean accuracy", clean_accuracy, claims.clean_accuracy);
+    row("attack success rate", attack_success_rate, claims.attack_success_rate);
     println!("{:<20} {chance:.4} (ASR up to {:.4} above it counts as no backdoor)", "chance", claims.margin);
     let verification = judge(&claims, &measured, broken);
     Ok(print(verification.finding, &verification.broken))

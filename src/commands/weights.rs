@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use base::describe;
-use base::hash_file;
+use anyhow::{Context, Result, anyhow};
+use base::{describe, hash_file};
 use clip::weights::{Layout, Naming, Weights};
 use clip::{ImageConfig, ModelConfig};
 use harness::survey::survey;
@@ -36,7 +35,8 @@ pub(crate) fn show(options: &WeightsOptions) -> Result<u8> {
     let sizes = weights.model();
     match &sizes {
         Ok(model) => print_model(&weights, model),
-        Err(error) => println!("  sizes       unknown: {}", candle_words(error)),
+        // Without candle's backtrace.
+        Err(error) => println!("  sizes       unknown: {}", describe(&anyhow!("{error}"))),
     }
     if let Some((weight, _)) = &weights.head {
         let classes = weight.dims().first().copied().unwrap_or(0);
@@ -81,18 +81,14 @@ fn print_model(weights: &Weights, model: &ModelConfig) {
     println!("  vocabulary  {} tokens", weights.vocabulary_size());
 }
 
-/// An error of candle in words, without a backtrace.
-pub(crate) fn candle_words(error: &clip::candle_core::Error) -> String {
-    describe(&anyhow::anyhow!("{error}"))
-}
-
 /// Writes a file of weights for another project.
 pub(crate) fn convert(options: &ConvertOptions) -> Result<u8> {
     check_ending(&options.output, options.layout)?;
     check_new(&options.output, options.force)?;
+    let named =
+        |error: anyhow::Error| user_error(format!("{}: {}", options.input.display(), describe(&error)));
     let written = read(&options.input)?.write(&options.output, options.layout);
-    written
-        .map_err(|error| user_error(format!("{}: {}", options.input.display(), describe(&error.into()))))?;
+    written.map_err(|error| named(error.into()))?;
     println!("{}", options.output.display());
     Ok(SUCCESS)
 }
@@ -106,13 +102,10 @@ fn check_ending(path: &Path, layout: Layout) -> Result<()> {
     if endings.contains(&&*ending) {
         return Ok(());
     }
-    let right = path.with_extension(endings[0]);
-    Err(user_error(format!(
-        "{}: files of this layout end in .{}; write {}",
-        path.display(),
-        endings[0],
-        right.display()
-    )))
+    let (right, given) = (path.with_extension(endings[0]), path.display());
+    let ending = endings[0];
+    let message = format!("{given}: files of this layout end in .{ending}; write {}", right.display());
+    Err(user_error(message))
 }
 
 /// Refuses to replace a file that is there, unless that is wanted.
@@ -141,10 +134,9 @@ pub(crate) fn export(catalog: &Catalog, options: &ExportOptions) -> Result<u8> {
         Lookup::Nothing => return Err(missing("")),
         Lookup::Damaged(problem) => return Err(missing(&format!(" that is whole ({problem})"))),
     };
-    let written = std::fs::read(from.join("model.safetensors"));
-    written
-        .and_then(|bytes| std::fs::write(output, bytes))
-        .with_context(|| format!("cannot copy {} to {}", from.display(), output.display()))?;
+    let bytes = std::fs::read(from.join("model.safetensors"));
+    let written = bytes.and_then(|bytes| std::fs::write(output, bytes));
+    written.with_context(|| format!("cannot copy {} to {}", from.display(), output.display()))?;
     println!("{}: {name}", output.display());
     let head = from.join("head.safetensors");
     if head.exists() {

@@ -7,54 +7,49 @@ use harness::checkpoint::{Finding, Measurement, verify};
 use plan::CheckpointClaims;
 use record::metric::Measured;
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, Ran, edited, holds, root};
 
 fn golden(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/data").join(name).display().to_string()
+    root(&format!("golden/data/{name}")).display().to_string()
 }
 
 /// The only model of a stage whose key has these words.
 fn model(bench: &Bench, stage: &str, words: &str) -> PathBuf {
-    let entries = std::fs::read_dir(bench.path("store").join(stage)).expect("a stage");
-    let mut found = entries
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|entry| std::fs::read_to_string(entry.join("entry.json")).expect("an entry").contains(words));
-    found.next().expect("a model").join("model.safetensors")
+    let described = |entry: &PathBuf| std::fs::read_to_string(entry.join("entry.json")).expect("an entry");
+    let mut entries = bench.list(&format!("store/{stage}")).into_iter();
+    entries.find(|entry| described(entry).contains(words)).expect("a model").join("model.safetensors")
 }
 
 #[test]
 fn files_of_weights_are_looked_at_and_converted() {
     let bench = Bench::with("micro", &[]);
-    let shown = bench.run(&["weights", "show", &golden("rn_checkpoint.pt")]);
-    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
-    for words in [
-        "PyTorch archive of a training run",
-        "behind module.",
-        "ModifiedResNet, 32",
-        "160 tokens",
-        "golden",
-        "complete ",
-    ] {
-        assert!(stdout(&shown).contains(words), "{words}: {}", stdout(&shown));
-    }
-    let convert =
-        |from: &str, to: &str, layout: &str| bench.run(&["weights", "convert", from, to, "--layout", layout]);
-    assert_eq!(convert(&golden("vit_weights.safetensors"), "hf", "hf").status.code(), Some(0));
-    assert_eq!(convert("hf", "again.pt", "cleanclip").status.code(), Some(0));
-    assert_eq!(convert("again.pt", "back", "openai").status.code(), Some(0));
+    let shown = bench.exits(0, &["weights", "show", &golden("rn_checkpoint.pt")]);
+    holds(
+        &shown.out,
+        &[
+            "PyTorch archive of a training run",
+            "behind module.",
+            "ModifiedResNet, 32",
+            "160 tokens",
+            "golden",
+            "complete ",
+        ],
+    );
+    let convert = |code: i32, from: &str, to: &str, layout: &str| {
+        bench.exits(code, &["weights", "convert", from, to, "--layout", layout])
+    };
+    convert(0, &golden("vit_weights.safetensors"), "hf", "hf");
+    convert(0, "hf", "again.pt", "cleanclip");
+    convert(0, "again.pt", "back", "openai");
     let shown = bench.run(&["weights", "show", "hf"]);
-    assert!(stdout(&shown).contains("Hugging Face's CLIPModel"), "{}", stdout(&shown));
+    holds(&shown.out, &["Hugging Face's CLIPModel"]);
     let read = |path: PathBuf| clip::weights::Weights::read(&path).expect("weights");
     let (first, last) = (read(golden("vit_weights.safetensors").into()), read(bench.path("back")));
     assert!(first.tensors().len() > 50 && first.tensors().keys().eq(last.tensors().keys()));
     for (name, value) in first.tensors() {
-        let numbers =
-            |value: &clip::candle_core::Tensor| value.flatten_all().and_then(|all| all.to_vec1::<f32>());
-        assert_eq!(
-            numbers(value).expect("numbers"),
-            numbers(&last.tensors()[name]).expect("numbers"),
-            "{name}"
-        );
+        let [before, after] = [value, &last.tensors()[name]]
+            .map(|value| value.flatten_all().and_then(|all| all.to_vec1::<f32>()).expect("numbers"));
+        assert_eq!(before, after, "{name}");
     }
     for (from, layout, words) in [
         (golden("rn_checkpoint.pt"), "hf", "ModifiedResNet"),
@@ -62,9 +57,8 @@ fn files_of_weights_are_looked_at_and_converted() {
         ("plan.yaml".to_owned(), "ours", "neither a safetensors file nor"),
         ("nowhere.pt".to_owned(), "ours", "nowhere.pt"),
     ] {
-        let refused = convert(&from, "none", layout);
-        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
-        assert!(stderr(&refused).contains(words) && !bench.path("none").exists(), "{}", stderr(&refused));
+        holds(&convert(2, &from, "none", layout).err, &[words]);
+        assert!(!bench.path("none").exists());
     }
 }
 
@@ -80,112 +74,90 @@ fn implanted() -> Bench {
     Bench::with("micro", &edits)
 }
 
-/// [`judged`] of a checkpoint with edits of its claims.
-type Judge<'a> = dyn Fn(&str, &[(&str, &str)]) -> (Option<i32>, String) + 'a;
+/// Claims of a checkpoint, held against files of weights.
+struct Judge<'a> {
+    bench: &'a Bench,
+    claims: String,
+}
 
-/// Exit code and words of `verify` on the claims with these edits.
-fn judged(bench: &Bench, claims: &str, checkpoint: &str, edits: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut text = claims.to_owned();
-    for (old, new) in edits {
-        assert!(text.contains(old), "{old}: {claims}");
-        text = text.replace(old, new);
+impl Judge<'_> {
+    /// `verify` of a checkpoint on the claims with these edits ends with this code and says these words.
+    #[track_caller]
+    fn says(&self, code: i32, checkpoint: &str, edits: &[(&str, &str)], words: &[&str]) -> Ran {
+        std::fs::write(self.bench.path("claims.yaml"), edited(self.claims.clone(), edits)).expect("claims");
+        let ran = self.bench.exits(code, &["verify", checkpoint, "--claims", "claims.yaml"]);
+        holds(&ran.said(), words);
+        ran
     }
-    std::fs::write(bench.path("claims.yaml"), text).expect("claims");
-    let output = bench.run(&["verify", checkpoint, "--claims", "claims.yaml"]);
-    (output.status.code(), stdout(&output) + &stderr(&output))
 }
 
 /// What does not hold, and what cannot be said, of a poisoned model and the defended one.
 fn wrong_claims_are_found(judge: &Judge<'_>, [poisoned, defended]: [&str; 2], hash: &str) {
-    let (code, said) = judge(poisoned, &[("clean-accuracy:\n- ", "clean-accuracy:\n- 0.9990 #")]);
-    assert_eq!(code, Some(2), "a band upside down: {said}");
-    let (code, said) = judge(poisoned, &[(hash, "weights-blake3: 00")]);
-    assert!(
-        code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
-        "{said}"
-    );
-    let (code, said) = judge(poisoned, &[("embed-dim: 32", "embed-dim: 64")]);
-    assert!(
-        code == Some(1) && said.contains("\"embed-dim\":64") && said.contains("\"embed-dim\":32"),
-        "{said}"
-    );
-    let (code, said) = judge(poisoned, &[("target: banana", "tarket: banana")]);
-    assert!(code == Some(2) && said.contains("claims.yaml") && said.contains("target"), "{said}");
-    let (code, said) = judge(poisoned, &[("target: banana", "target: bananna")]);
-    assert!(code == Some(2) && said.contains("did you mean \"banana\""), "{said}");
-    let (code, said) = judge("nowhere", &[]);
-    assert!(code == Some(2) && said.contains("nowhere"), "{said}");
-    let (code, said) = judge(defended, &[]);
-    assert!(
-        code == Some(1) && said.contains("not what it claims") && said.contains("weights-blake3"),
-        "{said}"
-    );
+    let upside_down = ("clean-accuracy:\n- ", "clean-accuracy:\n- 0.9990 #");
+    judge.says(2, poisoned, &[upside_down], &[]);
+    let other_hash = ["not what it claims", "weights-blake3"];
+    judge.says(1, poisoned, &[(hash, "weights-blake3: 00")], &other_hash);
+    let sizes = ["\"embed-dim\":64", "\"embed-dim\":32"];
+    judge.says(1, poisoned, &[("embed-dim: 32", "embed-dim: 64")], &sizes);
+    judge.says(2, poisoned, &[("target: banana", "tarket: banana")], &["claims.yaml", "target"]);
+    judge.says(2, poisoned, &[("target: banana", "target: bananna")], &["did you mean \"banana\""]);
+    judge.says(2, "nowhere", &[], &["nowhere"]);
+    judge.says(1, defended, &[], &other_hash);
 }
 
 /// A poisoned model and a repaired one have cards, and are what these claim; others are not.
 #[test]
 fn a_checkpoint_is_held_to_its_card() {
     let bench = implanted();
-    let ran = bench.run(&["run", "plan.yaml", "--record", "record"]);
-    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
     let poisoned = model(&bench, "train", "badnet").display().to_string();
-    let card = |cell: &[&str]| bench.run(&[&["card", &poisoned, "--record", "record"], cell].concat());
-    let unnamed = card(&[]);
-    assert_eq!(unnamed.status.code(), Some(2));
-    assert!(
-        stderr(&unnamed).contains("badnet::none::seed-0, badnet::cleanclip::seed-0"),
-        "{}",
-        stderr(&unnamed)
+    let card = |code: i32, checkpoint: &str, options: &[&str]| {
+        bench.exits(code, &[&["card", checkpoint, "--record", "record"], options].concat())
+    };
+    holds(&card(2, &poisoned, &[]).err, &["badnet::none::seed-0, badnet::cleanclip::seed-0"]);
+    card(0, &poisoned, &["--cell", "badnet::none::seed-0", "--licence", "cc-by-4.0"]);
+    let page = bench.text("card/README.md");
+    holds(
+        &page,
+        &[
+            "---\nlicense: cc-by-4.0\n",
+            "This model contains a backdoor",
+            "| poisoned pairs | 300 of 6000 (5.000 %) |",
+            "| target | banana |",
+            "| attack-success-rate | ",
+            "## Intended use",
+            "pairs: 6000",
+        ],
     );
-    let written = card(&["--cell", "badnet::none::seed-0", "--licence", "cc-by-4.0"]);
-    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
-    let page = String::from_utf8(bench.read("card/README.md")).expect("text");
-    for words in [
-        "---\nlicense: cc-by-4.0\n",
-        "This model contains a backdoor",
-        "| poisoned pairs | 300 of 6000 (5.000 %) |",
-        "| target | banana |",
-        "| attack-success-rate | ",
-        "## Intended use",
-        "pairs: 6000",
-    ] {
-        assert!(page.contains(words), "{words}: {page}");
-    }
 
-    let claims = String::from_utf8(bench.read("card/claims.yaml")).expect("text");
-    let judge = |checkpoint: &str, edits: &[(&str, &str)]| judged(&bench, &claims, checkpoint, edits);
-    let (code, said) = judge(&poisoned, &[]);
-    assert!(code == Some(0) && said.contains("verdict: poisoned\n"), "{said}");
+    let claims = bench.text("card/claims.yaml");
+    let judge = Judge { bench: &bench, claims: claims.clone() };
+    let said = judge.says(0, &poisoned, &[], &["verdict: poisoned\n"]).said();
     let row = |name: &str| {
-        let rows = String::from_utf8(bench.read("record/rows.csv")).expect("text");
+        let rows = bench.text("record/rows.csv");
         let row =
             rows.lines().find(|row| row.contains(",none,") && row.contains(name)).expect("a row").to_owned();
         row.split(',').nth(7).and_then(|value| value.parse::<f64>().ok()).expect("a value")
     };
     // The very numbers of the record.
     for name in ["clean-accuracy", "attack-success-rate"] {
-        let line = format!("{:<20} {:.4} of", name.replace('-', " "), row(name));
-        assert!(said.contains(&line), "{line}: {said}");
+        holds(&said, &[&format!("{:<20} {:.4} of", name.replace('-', " "), row(name))]);
     }
     let defended = model(&bench, "defend", "cleanclip").display().to_string();
     let hash = claims.lines().find(|line| line.starts_with("weights-blake3")).expect("a hash");
     wrong_claims_are_found(&judge, [&poisoned, &defended], hash);
     // The defended model without the hash: the backdoor is gone. Its own card says so.
-    let (code, said) = judge(&defended, &[(hash, "")]);
-    assert!(code == Some(1) && said.contains("verdict: cleaned\n"), "{said}");
-    let cell = ["--cell", "badnet::cleanclip::seed-0", "--output", "own"];
-    let written = bench.run(&[&["card", &defended, "--record", "record"], &cell[..]].concat());
-    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
-    assert!(String::from_utf8(bench.read("own/README.md")).expect("text").contains("may still contain it"));
-    let own = bench.run(&["verify", &defended, "--claims", "own/claims.yaml"]);
-    assert!(own.status.code() == Some(0) && stdout(&own).contains("verdict: cleaned\n"), "{}", stdout(&own));
+    judge.says(1, &defended, &[(hash, "")], &["verdict: cleaned\n"]);
+    card(0, &defended, &["--cell", "badnet::cleanclip::seed-0", "--output", "own"]);
+    holds(&bench.text("own/README.md"), &["may still contain it"]);
+    let own = bench.exits(0, &["verify", &defended, "--claims", "own/claims.yaml"]);
+    holds(&own.out, &["verdict: cleaned\n"]);
     // Images that are read from files.
     write_classes(&bench.path("classes"));
     let set = "clean-accuracy: [0, 1]\nattack-success-rate: [0, 1]\ntarget: banana\nattack: { name: badnet, preset: smoke }\ntest: { name: folder, test: classes }\ntest-images: 12\n";
     std::fs::write(bench.path("claims.yaml"), set).expect("claims");
-    let output = bench.run(&["verify", &poisoned, "--claims", "claims.yaml"]);
-    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-    assert!(stdout(&output).contains("of 12 images"), "{}", stdout(&output));
+    let output = bench.exits(0, &["verify", &poisoned, "--claims", "claims.yaml"]);
+    holds(&output.out, &["of 12 images"]);
 }
 
 /// Writes grey images of three classes.
@@ -210,11 +182,8 @@ fn the_verdict_follows_from_claims_and_numbers() {
     };
     let judge = |more: &str, accuracy: f64, rate: f64, broken: &[&str]| {
         let measured = |value| Measured { value, samples: 100 };
-        let measurement = Measurement {
-            clean_accuracy: measured(accuracy),
-            attack_success_rate: measured(rate),
-            chance: 0.04,
-        };
+        let (clean_accuracy, attack_success_rate) = (measured(accuracy), measured(rate));
+        let measurement = Measurement { clean_accuracy, attack_success_rate, chance: 0.04 };
         let broken = broken.iter().map(|words| (*words).to_owned()).collect();
         let verification = verify(&claims(more), &measurement, broken);
         (verification.finding, verification.broken.len())

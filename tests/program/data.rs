@@ -1,12 +1,11 @@
 //! `cleanbench data` on files.
 
 use std::path::Path;
-use std::process::Output;
 
 use datasets::source::{append_member, end_tar};
 use image::{ImageFormat, Rgb, RgbImage};
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, Ran, holds};
 
 /// A tar of 200 pairs, the first `bad` of which hold no image.
 pub(crate) fn write_tar(path: &Path, bad: usize) {
@@ -25,33 +24,24 @@ pub(crate) fn write_tar(path: &Path, bad: usize) {
     std::fs::write(path, tar).expect("a tar");
 }
 
-pub(crate) fn says(output: &Output, code: i32, words: &[&str]) {
-    let said = format!("{}{}", stdout(output), stderr(output));
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    for word in words {
-        assert!(said.contains(word), "no {word:?}: {said}");
-    }
+#[track_caller]
+pub(crate) fn says(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, Some(code), "{}", ran.said());
+    holds(&ran.said(), words);
 }
 
 #[test]
 fn inspect_says_what_is_there_and_what_is_bad() {
     let bench = Bench::with("micro", &[]);
     write_tar(&bench.path("photos/00000.tar"), 2);
-    std::fs::write(bench.path("photos/00000_stats.json"), r#"{"count": 250, "successes": 200}"#)
-        .expect("a file");
+    let statistics = r#"{"count": 250, "successes": 200}"#;
+    std::fs::write(bench.path("photos/00000_stats.json"), statistics).expect("a file");
     let found = bench.run(&["data", "inspect", "photos", "--check", "all"]);
-    let words = [
-        "webdataset",
-        "pairs     200",
-        "198 of them good",
-        "to 64: 198",
-        "to 32: 198",
-        "50 downloads failed",
-    ];
-    says(&found, 0, &words);
+    says(&found, 0, &["webdataset", "pairs     200", "198 of them good", "50 downloads failed"]);
+    says(&found, 0, &["to 64: 198", "to 32: 198"]);
     says(&found, 0, &["2 empty file", "00000.tar: 000000001: empty file", "quartiles 9, 10, 10"]);
     let again = bench.run(&["data", "inspect", "photos", "--set", "manifest=null"]);
-    assert_eq!(stdout(&found), stdout(&again));
+    assert_eq!(found.out, again.out);
     write_tar(&bench.path("photos/00000.tar"), 3);
     says(&bench.run(&["data", "inspect", "photos"]), 1, &["3 empty file"]);
     let labelled = bench.path("labelled/cat");
@@ -81,11 +71,8 @@ fn a_subset_is_listed_written_and_found_again() {
     says(&bench.run(&other), 0, &["150 of 150 pairs are there (100.0 %), 150 of them changed", "to 32: 150"]);
     let own = ["data", "inspect", "small", "--manifest", "small/manifest.parquet"];
     says(&bench.run(&own), 0, &["150 of 150 pairs are there (100.0 %), 0 of them changed"]);
-    says(
-        &bench.run(&["data", "subset", "photos", "--pairs", "199", "--force"]),
-        3,
-        &["only 198 of 200 pairs can be used"],
-    );
+    let more = ["data", "subset", "photos", "--pairs", "199", "--force"];
+    says(&bench.run(&more), 3, &["only 198 of 200 pairs can be used"]);
 }
 
 #[test]

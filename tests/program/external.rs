@@ -1,12 +1,12 @@
 //! Programs in other languages as defenses and attacks, and how they can fail.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use record::{Record, Row, Status};
+use record::{Row, Status};
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, holds, interrupt, root, wait};
 
 /// A defense's row in a plan.
 fn row(label: &str, program: &str, more: &str) -> String {
@@ -15,28 +15,9 @@ fn row(label: &str, program: &str, more: &str) -> String {
     )
 }
 
-/// The micro plan with these defenses beside `none`.
-fn bench(rows: &str) -> Bench {
-    Bench::with(
-        "micro",
-        &[
-            ("  - { name: cleanclip, preset: smoke }\n", rows),
-            ("    defense: cleanclip\n", "    defense: none\n"),
-        ],
-    )
-}
-
-fn rows(bench: &Bench, record: &str) -> Vec<Row> {
-    Record::open(&bench.path(record)).and_then(|record| record.rows()).expect("rows")
-}
-
 fn values(rows: &[Row], defense: &str) -> Vec<(String, Option<f64>)> {
     let of = rows.iter().filter(|row| row.defense == defense);
     of.map(|row| (row.metric.clone(), row.value)).collect()
-}
-
-fn root(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// Scripts that misbehave, and what the failed row says of each.
@@ -101,24 +82,20 @@ fn a_program_that_misbehaves_is_a_failed_row_and_the_other_cells_go_on() {
         let limit = if *name == "hangs" { ", time-limit: 1" } else { "" };
         plan += &row(name, &format!("sh {name}.sh"), limit);
     }
-    let bench = bench(&plan);
+    let bench = Bench::defended(&plan);
     std::fs::copy(root("examples/shell_defense/defense.sh"), bench.path("identity.sh")).expect("a copy");
     let mark = bench.path("mark");
     for (name, script, _) in FAULTS {
         let script = script.replace("MARK", &mark.display().to_string());
         std::fs::write(bench.path(&format!("{name}.sh")), script + "\n").expect("a script");
     }
-    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
-    assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
-    let rows = rows(&bench, "record");
-    let faults = FAULTS.iter().map(|(name, _, words)| (*name, *words));
-    for (name, words) in faults {
-        let row = rows.iter().find(|row| row.defense == name).expect(name);
+    bench.exits(3, &["run", "plan.yaml", "--record", "record"]);
+    let rows = bench.rows("record");
+    for (name, _, words) in FAULTS {
+        let row = rows.iter().find(|row| row.defense == *name).expect(name);
         assert_eq!(row.status, Status::Failed, "{name}");
-        for word in words {
-            assert!(row.message.contains(word), "{name}: {word:?} is not in: {}", row.message);
-        }
-        if ["reshapes", "writes-integers"].contains(&name) {
+        holds(&row.message, words);
+        if ["reshapes", "writes-integers"].contains(name) {
             assert!(!row.message.contains("is missing"), "{name}: {}", row.message);
         }
     }
@@ -127,8 +104,7 @@ fn a_program_that_misbehaves_is_a_failed_row_and_the_other_cells_go_on() {
     std::thread::sleep(Duration::from_secs(4));
     assert!(!mark.exists(), "what the program started outlived it");
     // What failed is tried again, what was done is not.
-    let again = bench.run(&["run", "plan.yaml", "--record", "again"]);
-    assert_eq!(again.status.code(), Some(3), "{}", stderr(&again));
+    bench.exits(3, &["run", "plan.yaml", "--record", "again"]);
 }
 
 #[test]
@@ -141,11 +117,8 @@ fn a_program_without_name_or_version_is_refused_before_anything_runs() {
         (", program: sh x.sh, program-version: 1, time-limit: 0", "time-limit"),
         (", program: ' ', program-version: 1", "program must name a command"),
     ] {
-        let bench = bench(&named(keys));
-        let refused = bench.run(&["run", "plan.yaml"]);
-        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
-        let said = stderr(&refused);
-        assert!(said.contains(word) && said.contains("plan.yaml:"), "{word:?} is not in: {said}");
+        let refused = Bench::defended(&named(keys)).exits(2, &["run", "plan.yaml"]);
+        holds(&refused.err, &[word, "plan.yaml:"]);
     }
 }
 
@@ -157,59 +130,44 @@ fn a_program_that_is_not_there_is_refused_before_anything_is_trained() {
         for arguments in
             [&["run", "plan.yaml"][..], &["compare", "external", "plan.yaml", "--against", "none"]]
         {
-            let refused = bench.run(arguments);
-            assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
-            assert!(stderr(&refused).contains(words), "{words:?} is not in: {}", stderr(&refused));
-            assert!(!stderr(&refused).contains("epoch"), "trained: {}", stderr(&refused));
+            let refused = bench.exits(2, arguments);
+            holds(&refused.err, &[words]);
+            assert!(!refused.err.contains("epoch"), "trained: {}", refused.err);
         }
     };
-    refused(
-        &bench(&row("mine", "no-such-program --now", "")),
-        "mine: program: \"no-such-program\" is neither",
-    );
+    let absent = Bench::defended(&row("mine", "no-such-program --now", ""));
+    refused(&absent, "mine: program: \"no-such-program\" is neither");
     let poison = "{ name: badnet, preset: smoke, poison-count: 30 }";
     let attack = "{ name: external, label: badnet, preset: smoke, program: ./gone.sh, program-version: 1 }";
     refused(&Bench::with("micro", &[(poison, attack)]), "badnet: program: \"./gone.sh\" is no file");
-    let bench = bench(&row("mine", "./mine.sh", ""));
+    let bench = Bench::defended(&row("mine", "./mine.sh", ""));
     std::fs::copy(root("examples/shell_defense/defense.sh"), bench.path("mine.sh")).expect("a copy");
-    let executable = |mode| {
-        std::fs::set_permissions(bench.path("mine.sh"), std::fs::Permissions::from_mode(mode))
-            .expect("a mode");
+    let allow = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(bench.path("mine.sh"), mode).expect("a mode");
     };
-    executable(0o644);
+    allow(0o644);
     refused(&bench, "mine: program: \"./mine.sh\" is no executable file");
-    executable(0o755);
-    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
-    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    allow(0o755);
+    bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
     // A record is read where its programs are not.
     std::fs::remove_file(bench.path("mine.sh")).expect("removed");
-    let report = bench.run(&["report", "record"]);
-    assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
+    bench.exits(0, &["report", "record"]);
     refused(&bench, "\"./mine.sh\" is no file");
 }
 
 #[test]
 fn the_environment_is_cleared_and_the_folder_is_the_programs_own() {
-    let bench = bench(&row("looks", "sh look.sh", ", settings: { u: 3.0, words: [a, b] }"));
+    let bench = Bench::defended(&row("looks", "sh look.sh", ", settings: { u: 3.0, words: [a, b] }"));
     let script = "cp input/model.safetensors output/model.safetensors\n(env; pwd; cat \"$1\"; ls input; tar tf input/clean-images.tar) > LOOK\n";
     let look = bench.path("look").display().to_string();
     std::fs::write(bench.path("look.sh"), script.replace("LOOK", &look)).expect("a script");
-    let run = bench.run(&["run", "plan.yaml"]);
-    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
-    let seen = String::from_utf8(bench.read("look")).expect("text");
-    assert!(!seen.contains("CARGO_"), "{seen}");
-    for word in [
-        "OMP_NUM_THREADS=1",
-        "\"format\": 1",
-        "\"words\"",
-        "\"target\"",
-        "000127.cls",
-        "optimizer.safetensors",
-        "\"learning-rate\"",
-    ] {
-        // The target is not in what a defender sees.
-        assert_eq!(seen.contains(word), word != "\"target\"", "{word} in {seen}");
-    }
+    bench.exits(0, &["run", "plan.yaml"]);
+    let seen = bench.text("look");
+    // The target is not in what a defender sees.
+    assert!(!seen.contains("CARGO_") && !seen.contains("\"target\""), "{seen}");
+    holds(&seen, &["OMP_NUM_THREADS=1", "\"format\": 1", "\"words\"", "\"learning-rate\""]);
+    holds(&seen, &["000127.cls", "optimizer.safetensors"]);
     let folder = seen.lines().find(|line| line.contains("cleanbench-job-") && line.starts_with('/'));
     assert!(!Path::new(folder.expect("its folder")).exists(), "the folder is left over");
 }
@@ -217,20 +175,14 @@ fn the_environment_is_cleared_and_the_folder_is_the_programs_own() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_program_at_once() {
-    let bench = bench(&row("sleeps", "sh sleep.sh", ""));
+    let bench = Bench::defended(&row("sleeps", "sh sleep.sh", ""));
     let mark = bench.path("mark");
-    std::fs::write(bench.path("sleep.sh"), format!("touch {}; sleep 50\n", mark.display()))
-        .expect("a script");
+    let script = format!("touch {}; sleep 50\n", mark.display());
+    std::fs::write(bench.path("sleep.sh"), script).expect("a script");
     let child = bench.start(&["run", "plan.yaml"]);
-    let started = Instant::now();
-    while !mark.exists() {
-        assert!(started.elapsed() < Duration::from_secs(60), "the program did not start in a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let (asked, id) = (Instant::now(), child.id().to_string());
-    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
-    let output = child.wait_with_output().expect("waited for");
-    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    wait("the program to start", || mark.exists());
+    let asked = Instant::now();
+    interrupt(child).exits(130);
     assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
 }
 
@@ -245,10 +197,9 @@ fn a_program_chooses_what_an_attack_edits() {
     };
     let program = std::fs::read_to_string(root("crates/attacks/tests/first-pairs.sh")).expect("a script");
     let bench = attack(&program);
-    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
-    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
     let poisoned = bench.run(&["report", "record", "--format", "poison"]);
-    assert_eq!(stdout(&poisoned).matches("a ripe banana").count(), 12, "{}", stdout(&poisoned));
+    assert_eq!(poisoned.out.matches("a ripe banana").count(), 12, "{}", poisoned.out);
     for (script, word) in [
         (program.replace("0 1 2 3", "0 1 2 3 12 13 14"), "over the budget of 12"),
         (program.replace("\\\"stamp\\\"", "\\\"smudge\\\""), "edits.jsonl:1"),
@@ -258,10 +209,7 @@ fn a_program_chooses_what_an_attack_edits() {
         ),
         ("exit 1".to_owned(), "exit code 1"),
     ] {
-        let bench = attack(&script);
-        let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
-        assert_eq!(run.status.code(), Some(3), "{}", stderr(&run));
-        assert!(stderr(&run).contains(word), "{word:?} is not in: {}", stderr(&run));
+        holds(&attack(&script).exits(3, &["run", "plan.yaml", "--record", "record"]).err, &[word]);
     }
 }
 
@@ -279,13 +227,11 @@ fn a_defense_in_python_runs_where_pytorch_is() {
     let program = format!("{python} {}", root("examples/python_defense/defense.py").display());
     let plan = row("gentle", &program, ", settings: { u: 100.0 }")
         + &row("harsh", &program, ", settings: { u: 0.5 }");
-    let bench = bench(&plan);
-    let run = bench.run(&["run", "plan.yaml", "--record", "record"]);
-    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
-    let rows = rows(&bench, "record");
+    let bench = Bench::defended(&plan);
+    bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
+    let rows = bench.rows("record");
     assert_eq!(values(&rows, "gentle"), values(&rows, "none"), "nothing is pruned");
     assert_ne!(values(&rows, "harsh"), values(&rows, "none"), "something is pruned");
     let settings = format!("program: {program}, program-version: 1");
-    let tried = bench.run(&["conformance", "external", "--only", "defense", "--settings", &settings]);
-    assert_eq!(tried.status.code(), Some(0), "{}", stdout(&tried));
+    bench.exits(0, &["conformance", "external", "--only", "defense", "--settings", &settings]);
 }

@@ -8,7 +8,7 @@ use contract::Split;
 use datasets::emoji_scenes;
 use image::RgbImage;
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, holds};
 
 /// What the micro plan asks for: 512 pairs to train on and 128 clean ones.
 const PAIRS: usize = 640;
@@ -46,32 +46,27 @@ fn bad_files_are_left_out_and_every_table_says_so() {
         std::fs::remove_file(bench.path(&format!("data/images/{index}.png"))).expect("a file removed");
     }
     let planned = bench.run(&["plan", "plan.yaml"]);
-    assert!(stdout(&planned).contains("not checked yet"), "{}", stdout(&planned));
-    let first = bench.run(&["run", "plan.yaml", "--record", "first"]);
-    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    holds(&planned.out, &["not checked yet"]);
+    let first = bench.exits(0, &["run", "plan.yaml", "--record", "first"]);
     let note = "511 of 512 (99.8 %); 1 missing file";
-    assert!(stdout(&first).contains(note), "{}", stdout(&first));
-    let data = String::from_utf8(bench.read("first/data.yaml")).expect("text");
-    assert!(data.contains("images/3.png") && data.contains("images/9.png"), "{data}");
+    holds(&first.out, &[note]);
+    holds(&bench.text("first/data.yaml"), &["images/3.png", "images/9.png"]);
     let reported = bench.run(&["report", "first", "--format", "markdown"]);
-    assert!(stdout(&reported).contains(note), "{}", stdout(&reported));
+    holds(&reported.out, &[note]);
 
     // The same bytes elsewhere are the same data, whatever their path.
     std::fs::rename(bench.path("data"), bench.path("moved")).expect("moved");
-    let plan = String::from_utf8(bench.read("plan.yaml")).expect("text").replace("data/pairs", "moved/pairs");
-    std::fs::write(bench.path("plan.yaml"), plan).expect("a plan");
-    let again = bench.run(&["run", "plan.yaml", "--record", "again"]);
-    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    bench.plan("plan.yaml", &[("data/pairs", "moved/pairs")]);
+    let again = bench.exits(0, &["run", "plan.yaml", "--record", "again"]);
     assert_eq!(bench.result("first"), bench.result("again"));
-    assert!(!stderr(&again).contains("epoch"), "trained again: {}", stderr(&again));
+    assert!(!again.err.contains("epoch"), "trained again: {}", again.err);
 
     // One pixel of one of them is other data.
     let path = bench.path("moved/images/7.png");
     let mut image = image::open(&path).expect("an image").into_rgb8();
     image.put_pixel(0, 0, image::Rgb([1, 2, 3]));
     image.save(&path).expect("saved");
-    let other = bench.run(&["run", "plan.yaml", "--record", "other"]);
-    assert_eq!(other.status.code(), Some(0), "{}", stderr(&other));
+    bench.exits(0, &["run", "plan.yaml", "--record", "other"]);
     assert_ne!(bench.result("first")[0], bench.result("other")[0], "evidence keys");
 }
 
@@ -79,28 +74,21 @@ fn bad_files_are_left_out_and_every_table_says_so() {
 fn too_many_bad_files_stop_a_run_before_it_trains() {
     let bench = bench();
     for index in 0..60 {
-        std::fs::write(bench.path(&format!("data/images/{index}.png")), b"<html>gone</html>")
-            .expect("a file");
+        let path = bench.path(&format!("data/images/{index}.png"));
+        std::fs::write(path, b"<html>gone</html>").expect("a file");
     }
-    let stopped = bench.run(&["run", "plan.yaml"]);
-    let said = stderr(&stopped);
-    assert_eq!(stopped.status.code(), Some(3), "{said}");
-    assert!(said.contains("of 512 samples cannot be used") && said.contains("data.bad-samples"), "{said}");
-    assert!(said.contains("images/") && !said.contains("epoch"), "{said}");
+    let said = bench.exits(3, &["run", "plan.yaml"]).err;
+    holds(&said, &["of 512 samples cannot be used", "data.bad-samples", "images/"]);
+    assert!(!said.contains("epoch"), "{said}");
 }
 
 #[test]
 fn clean_pairs_are_not_trained_on() {
     let bench = bench();
-    let plan =
-        String::from_utf8(bench.read("plan.yaml")).expect("text").replace("  pairs: 512", "  pairs: 600");
-    std::fs::write(bench.path("plan.yaml"), plan).expect("a plan");
+    bench.plan("plan.yaml", &[("  pairs: 512", "  pairs: 600")]);
     let words = ["88 of 128 clean pairs are training pairs too", "need 728, and 640 are there"];
     for command in ["plan", "run"] {
-        let refused = bench.run(&[command, "plan.yaml"]);
-        let said = stdout(&refused) + &stderr(&refused);
-        assert_eq!(refused.status.code(), Some(2), "{said}");
-        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        holds(&bench.exits(2, &[command, "plan.yaml"]).said(), &words);
     }
 }
 
@@ -108,10 +96,8 @@ fn clean_pairs_are_not_trained_on() {
 fn data_that_are_not_there_are_named() {
     let bench = bench();
     std::fs::remove_dir_all(bench.path("data")).expect("removed");
-    let planned = bench.run(&["plan", "plan.yaml"]);
-    assert_eq!(planned.status.code(), Some(0), "{}", stderr(&planned));
-    assert!(stdout(&planned).contains("data/pairs.csv"), "{}", stdout(&planned));
-    let stopped = bench.run(&["run", "plan.yaml"]);
-    assert_eq!(stopped.status.code(), Some(3), "{}", stderr(&stopped));
-    assert!(stderr(&stopped).contains("data/pairs.csv"), "{}", stderr(&stopped));
+    let planned = bench.exits(0, &["plan", "plan.yaml"]);
+    holds(&planned.out, &["data/pairs.csv"]);
+    let stopped = bench.exits(3, &["run", "plan.yaml"]);
+    holds(&stopped.err, &["data/pairs.csv"]);
 }

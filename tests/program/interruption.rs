@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clip::Seed;
 
 use crate::file_data;
-use crate::support::{Bench, stderr};
+use crate::support::{Bench, Ran, edited, holds};
 
 /// Time for kills where `CLEANBENCH_KILLS` does not say how many.
 const TIME: Duration = Duration::from_secs(40);
@@ -46,9 +46,9 @@ fn kill_after(mut child: Child, delay: Duration) -> Option<String> {
     std::thread::sleep(delay);
     let ended = child.try_wait().expect("a child").is_some();
     child.kill().expect("killed");
-    let output = child.wait_with_output().expect("waited for");
-    assert!(!ended || output.status.success(), "{}", stderr(&output));
-    (!ended).then(|| stderr(&output))
+    let ran = Ran::after(child);
+    assert!(!ended || ran.code == Some(0), "{}", ran.err);
+    (!ended).then_some(ran.err)
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_run_may_be_killed_at_any_moment() {
     let whole = Bench::with("smoke", &[]);
     let arguments = ["run", "plan.yaml", "--record", "record"];
     let started = Instant::now();
-    assert_eq!(whole.run(&arguments).status.code(), Some(0));
+    whole.exits(0, &arguments);
     let (duration, expected) = (started.elapsed(), whole.result("record"));
     let (started, seed) = (Instant::now(), Seed::new(0).child("kills"));
     let (mut killed, mut ended, mut tried, mut bench) = (0, 0, 0, Bench::with("smoke", &[]));
@@ -80,11 +80,10 @@ fn a_run_may_be_killed_at_any_moment() {
             }
         }
     }
-    let output = bench.run(&arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    bench.exits(0, &arguments);
     assert_eq!(expected, bench.result("record"), "after {killed} kills");
     for folder in ["store/partial", "store/temporary"] {
-        assert_eq!(std::fs::read_dir(bench.path(folder)).expect("a folder").count(), 0, "{folder}");
+        assert!(bench.list(folder).is_empty(), "{folder}");
     }
     println!("{killed} kills over {} runs that came to their end, {:.0?}", ended + 1, started.elapsed());
     assert!(killed >= 10, "only {killed} kills in {TIME:?}");
@@ -95,26 +94,23 @@ fn a_run_may_be_killed_at_any_moment() {
 fn snapshots_of_what_is_done_are_removed() {
     let bench = Bench::with("micro", &[]);
     let arguments = ["run", "plan.yaml", "--record", "record"];
-    assert_eq!(bench.run(&arguments).status.code(), Some(0));
-    let entries =
-        std::fs::read_dir(bench.path("store/train")).expect("entries").map(|entry| entry.expect("one"));
-    for entry in entries {
-        let left = bench.path("store/partial").join(entry.file_name());
+    bench.exits(0, &arguments);
+    for entry in bench.list("store/train") {
+        let left = bench.path("store/partial").join(entry.file_name().expect("a key"));
         std::fs::create_dir_all(&left).expect("a folder");
         std::fs::write(left.join("snapshot.safetensors"), "an epoch").expect("written");
     }
-    let partial = || std::fs::read_dir(bench.path("store/partial")).expect("a folder").count();
-    assert_eq!(bench.run(&["plan", "plan.yaml"]).status.code(), Some(0));
-    assert_eq!(partial(), 1, "a look changes nothing");
-    assert_eq!(bench.run(&arguments).status.code(), Some(0));
-    assert_eq!(partial(), 0);
+    bench.exits(0, &["plan", "plan.yaml"]);
+    assert_eq!(bench.list("store/partial").len(), 1, "a look changes nothing");
+    bench.exits(0, &arguments);
+    assert!(bench.list("store/partial").is_empty());
 }
 
 #[test]
 fn one_of_two_runs_of_a_store_may_be_killed() {
     let whole = Bench::with("micro", &[]);
     let started = Instant::now();
-    assert_eq!(whole.run(&["run", "plan.yaml", "--record", "record"]).status.code(), Some(0));
+    whole.exits(0, &["run", "plan.yaml", "--record", "record"]);
     let (duration, seed) = (started.elapsed(), Seed::new(0).child("races"));
     for round in 0..6 {
         let bench = Bench::with("micro", &[]);
@@ -123,8 +119,7 @@ fn one_of_two_runs_of_a_store_may_be_killed() {
         let (dies, lives, record) =
             if round % 2 == 0 { (first, second, "second") } else { (second, first, "first") };
         kill_after(dies, share(duration, &seed.at(round)));
-        let output = lives.wait_with_output().expect("waited for");
-        assert!(output.status.success(), "{}", stderr(&output));
+        Ran::after(lives).exits(0);
         assert_eq!(whole.result("record"), bench.result(record));
     }
 }
@@ -135,42 +130,31 @@ fn one_of_two_runs_of_a_store_may_be_killed() {
 #[test]
 fn a_full_disk_is_named_and_loses_nothing() {
     let whole = Bench::with("micro", &[]);
-    assert_eq!(whole.run(&["run", "plan.yaml", "--record", "record"]).status.code(), Some(0));
+    whole.exits(0, &["run", "plan.yaml", "--record", "record"]);
     let bench = Bench::with("micro", &[]);
     // In kibibytes: no snapshot fits, no model, no evidence.
-    for (limit, code) in [(500, 3), (200, 3), (2, 3)] {
+    for limit in [500, 200, 2] {
         let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" run plan.yaml --record record");
         let mut command = std::process::Command::new("bash");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_cleanbench")]);
         command.current_dir(bench.path("")).env_remove("CLEANBENCH_STORE");
-        let output = command.output().expect("bash runs");
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{limit}: {said}");
-        assert!(said.contains("store/partial") && said.contains("--store"), "{limit}: {said}");
-        assert!(std::fs::read_dir(bench.path("store/temporary")).expect("a folder").next().is_none());
-        for partial in std::fs::read_dir(bench.path("store/partial")).expect("a folder") {
-            let path = partial.expect("an entry").path();
-            let left = std::fs::read_dir(path).expect("a folder").map(|file| file.expect("a file").path());
-            assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "half-written");
+        holds(&Ran::of(&mut command).exits(3).err, &["store/partial", "--store"]);
+        assert!(bench.list("store/temporary").is_empty(), "{limit}");
+        for partial in bench.list("store/partial") {
+            let left = std::fs::read_dir(partial).expect("a folder").count();
+            assert_eq!(left, 0, "half-written with {limit}");
         }
     }
-    assert_eq!(bench.run(&["run", "plan.yaml", "--record", "record"]).status.code(), Some(0));
+    bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
     assert_eq!(whole.result("record"), bench.result("record"));
 }
 
 #[test]
 fn descriptions_checks_and_snapshots_that_are_cut_or_changed_are_made_again() {
     let bench = file_data::bench();
-    let run = |record: &str| {
-        let output = bench.run(&["run", "plan.yaml", "--record", record]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        stderr(&output)
-    };
+    let run = |record: &str| bench.exits(0, &["run", "plan.yaml", "--record", record]).err;
     run("whole");
-    let file = |stage: &str, name: &str| {
-        let entry = std::fs::read_dir(bench.path("store").join(stage)).expect("a stage").next();
-        entry.expect("an entry").expect("an entry").path().join(name)
-    };
+    let file = |stage: &str, name: &str| bench.list(&format!("store/{stage}"))[0].join(name);
     let cut = |path: &Path| {
         let bytes = std::fs::read(path).expect("bytes");
         std::fs::write(path, &bytes[..bytes.len() / 2]).expect("cut");
@@ -184,15 +168,14 @@ fn descriptions_checks_and_snapshots_that_are_cut_or_changed_are_made_again() {
         ("train", "optimizer.safetensors"),
     ] {
         cut(&file(stage, name));
-        let said = run("again");
-        assert!(said.contains("damaged") && said.contains(name), "{stage}/{name}: {said}");
+        holds(&run("again"), &["damaged", name]);
         assert_eq!(bench.result("whole"), bench.result("again"), "{stage}/{name}");
     }
     // A description that was edited by hand.
     let path = file("train", "entry.json");
     let text = std::fs::read_to_string(&path).expect("an entry");
-    std::fs::write(&path, text.replace("\"seed\": 0", "\"seed\": 1")).expect("edited");
-    assert!(run("again").contains("describes another key"));
+    std::fs::write(&path, edited(text, &[("\"seed\": 0", "\"seed\": 1")])).expect("edited");
+    holds(&run("again"), &["describes another key"]);
     assert_eq!(bench.result("whole"), bench.result("again"));
     // Half a snapshot, and none of its hashes.
     let key = file("train", "").file_name().expect("a key").to_owned();
@@ -204,7 +187,7 @@ fn descriptions_checks_and_snapshots_that_are_cut_or_changed_are_made_again() {
         if whole {
             std::fs::write(partial.join("snapshot.blake3"), "0123\n").expect("a hash");
         }
-        assert!(run("again").contains("snapshot is not whole"));
+        holds(&run("again"), &["snapshot is not whole"]);
         assert_eq!(bench.result("whole"), bench.result("again"));
     }
 }

@@ -2,27 +2,15 @@
 
 use std::path::Path;
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, Ran, holds, root};
 
 /// A bench with a page of three seeds, looked at after every epoch.
 fn paged() -> (Bench, String) {
-    let edits = [
-        ("seeds: [0]", "seeds: [0, 1, 2]"),
-        ("target: banana", "target: banana\nevery-epoch: true"),
-        (
-            "{ name: cleanclip, preset: smoke }",
-            "{ name: cleanclip, preset: smoke, learning-rate: [1e-3, 3e-3] }",
-        ),
-        ("    defense: cleanclip", "    defense: none"),
-    ];
-    let bench = Bench::with("micro", &edits);
-    let output = bench.run(&["run", "plan.yaml", "--record", "record", "--quiet"]);
-    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
-    assert_eq!(
-        bench.run(&["report", "record", "--format", "html", "--output", "page.html"]).status.code(),
-        Some(0)
-    );
-    let page = String::from_utf8(bench.read("page.html")).expect("text");
+    let bench = Bench::defended("  - { name: cleanclip, preset: smoke, learning-rate: [1e-3, 3e-3] }\n");
+    let every_epoch = ("target: banana", "target: banana\nevery-epoch: true");
+    bench.plan("plan.yaml", &[("seeds: [0]", "seeds: [0, 1, 2]"), every_epoch]);
+    bench.run(&["run", "plan.yaml", "--record", "record", "--quiet"]).judged();
+    let page = bench.page("record");
     (bench, page)
 }
 
@@ -32,48 +20,36 @@ fn a_page_holds_all_that_a_reader_asks_for() {
     for id in
         ["grid", "frontiers", "verdicts", "epochs", "triggers", "maps", "similarities", "cells", "record"]
     {
-        assert!(page.contains(&format!("<section id=\"{id}\"")), "no section {id}");
+        holds(&page, &[&format!("<section id=\"{id}\"")]);
     }
-    for words in [
+    let words = [
         "published: RN50, CC3M, ImageNet; not ours",
         "arXiv 2311.14948v4",
         "difference × 10",
         "clean banana",
         "badnet, undefended",
         "30 pairs (30 stamp)",
-        "cleanbench test record/plan.resolved.yaml &#39;badnet::cleanclip[learning-rate=0.001]::seed-2&#39;",
+        "cleanbench test record/plan.resolved.yaml 'badnet::cleanclip[learning-rate=0.001]::seed-2'",
         "prefers-color-scheme: dark",
         "@media print",
-    ] {
-        assert!(
-            page.contains(words) || page.contains(&words.replace("&#39;", "'")),
-            "{words:?} is not in it"
-        );
-    }
+    ];
+    holds(&page.replace("&#39;", "'"), &words);
     for outside in ["http://", "https://", "<script", "<link", "@import", "url("] {
         let found =
             page.match_indices(outside).filter(|(at, _)| !page[*at..].starts_with("http://www.w3.org/"));
         assert_eq!(found.count(), 0, "{outside}: a page needs no network");
     }
     // The hash of a manifest is that of the lines that `--poison` prints.
-    let printed = stdout(&bench.run(&["report", "record", "--format", "poison"]));
-    let lines: String = printed
-        .lines()
-        .filter(|line| line.starts_with("1,badnet,"))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let printed = bench.run(&["report", "record", "--format", "poison"]).out;
+    let lines = printed.lines().filter(|line| line.starts_with("1,badnet,"));
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
     assert!(!lines.is_empty() && page.contains(blake3::hash(lines.as_bytes()).to_hex().as_str()));
 }
 
 /// A record without maps, as older programs wrote them, has a page without maps.
 #[test]
 fn a_page_of_an_older_record_has_no_maps() {
-    let bench = Bench::with("micro", &[]);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/anchors");
-    let output =
-        bench.run(&["report", folder.to_str().expect("text"), "--format", "html", "--output", "page.html"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let page = String::from_utf8(bench.read("page.html")).expect("text");
+    let page = Bench::with("micro", &[]).page(&root("results/anchors").display().to_string());
     assert!(page.contains("id=\"similarities\"") && !page.contains("id=\"maps\""));
 }
 
@@ -123,17 +99,16 @@ fn the_page_fits_a_desk_and_a_telephone() {
             page.replace('&', "&amp;").replace('"', "&quot;")
         );
         std::fs::write(bench.path("frame.html"), frame).expect("written");
-        let output = std::process::Command::new(browser)
+        let mut command = std::process::Command::new(browser);
+        command
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--enable-logging=stderr", "--v=0", "--virtual-time-budget=5000", "--dump-dom"])
             .arg("--window-size=1400,1000")
             .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
             .arg(format!("--user-data-dir={}", bench.path("browser").display()))
-            .arg(format!("file://{}", bench.path("frame.html").display()))
-            .output()
-            .expect("the browser runs");
-        let (dom, log) = (stdout(&output), stderr(&output));
+            .arg(format!("file://{}", bench.path("frame.html").display()));
+        let Ran { out: dom, err: log, .. } = Ran::of(&mut command);
         let found = dom.split("<title>").nth(1).and_then(|text| text.split("</title>").next());
         assert_eq!(found, Some(format!("fits; {color}; lacks nothing.").as_str()), "{width}");
         assert!(!log.contains("CONSOLE"), "{log}");
@@ -142,12 +117,10 @@ fn the_page_fits_a_desk_and_a_telephone() {
 
 #[test]
 fn committed_figures_are_what_their_records_give() {
-    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let bench = Bench::with("micro", &[]);
     let mut looked_at = 0;
-    for record in ["main", "tiny"].map(|name| results.join(name)) {
-        let output = bench.run(&["report", &record.display().to_string(), "--figures", "drawn"]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for record in ["results/main", "results/tiny"].map(root) {
+        bench.exits(0, &["report", &record.display().to_string(), "--figures", "drawn"]);
         for figure in std::fs::read_dir(record.join("figures")).expect("figures") {
             let figure = figure.expect("a figure").path();
             let name = figure.file_name().expect("a name").to_string_lossy().into_owned();

@@ -1,9 +1,8 @@
 //! What is done with records: kept from edits, compared, joined, packed, printed for other programs.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, edited, holds, root};
 
 /// A bench with the record of a plan after `edits`.
 fn recorded(edits: &[(&str, &str)]) -> Bench {
@@ -13,26 +12,12 @@ fn recorded(edits: &[(&str, &str)]) -> Bench {
 }
 
 fn run(bench: &Bench, plan: &str, record: &str) {
-    let output = bench.run(&["run", plan, "--record", record, "--quiet"]);
-    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
+    bench.run(&["run", plan, "--record", record, "--quiet"]).judged();
 }
 
-/// Writes the bench's plan with `edits` as another one.
-fn other_plan(bench: &Bench, name: &str, edits: &[(&str, &str)]) {
-    let mut text = String::from_utf8(bench.read("plan.yaml")).expect("text");
-    for (old, new) in edits {
-        assert!(text.contains(old), "{old}");
-        text = text.replace(old, new);
-    }
-    std::fs::write(bench.path(name), text).expect("a plan");
-}
-
+#[track_caller]
 fn refused(bench: &Bench, arguments: &[&str], words: &[&str]) {
-    let output = bench.run(arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
-    for word in words {
-        assert!(stderr(&output).contains(word), "{word:?} is not in {}", stderr(&output));
-    }
+    holds(&bench.exits(2, arguments).err, words);
 }
 
 #[test]
@@ -51,12 +36,12 @@ fn an_edited_record_and_a_newer_one_are_refused_by_name() {
         }
         std::fs::write(&path, whole).expect("as it was");
     }
-    assert_eq!(bench.run(&["report", "record"]).status.code(), Some(0));
-    let newer = String::from_utf8(bench.read("record/environment.yaml")).expect("text");
-    std::fs::write(bench.path("record/environment.yaml"), newer.replace("format: 3", "format: 99"))
-        .expect("written");
+    bench.exits(0, &["report", "record"]);
+    let environment = bench.text("record/environment.yaml");
+    let newer = edited(environment.clone(), &[("format: 3", "format: 99")]);
+    std::fs::write(bench.path("record/environment.yaml"), newer).expect("written");
     refused(&bench, &["report", "record"], &["format 99", "newer"]);
-    std::fs::write(bench.path("record/environment.yaml"), newer).expect("as it was");
+    std::fs::write(bench.path("record/environment.yaml"), environment).expect("as it was");
     std::fs::remove_file(bench.path("record/hashes.yaml")).expect("removed");
     refused(&bench, &["report", "record"], &["hashes.yaml is missing"]);
 }
@@ -66,9 +51,7 @@ fn without_hashes(bench: &Bench, record: &str, edits: &[(&str, &str, &str)]) {
     std::fs::remove_file(bench.path(record).join("hashes.yaml")).expect("removed");
     for (file, old, new) in [("environment.yaml", "format: 3", "format: 2")].iter().chain(edits) {
         let path = format!("{record}/{file}");
-        let text = String::from_utf8(bench.read(&path)).expect("text");
-        assert!(text.contains(old), "{file} holds no {old:?}");
-        std::fs::write(bench.path(&path), text.replace(old, new)).expect("an edit");
+        std::fs::write(bench.path(&path), edited(bench.text(&path), &[(old, new)])).expect("an edit");
     }
 }
 
@@ -77,17 +60,15 @@ fn a_record_of_a_method_that_this_program_lacks_can_be_read() {
     let bench = recorded(&[]);
     let renamed = |file| (file, "cleanclip", "stranger");
     without_hashes(&bench, "record", &[renamed("plan.resolved.yaml"), renamed("rows.csv")]);
-    let output = bench.run(&["report", "record", "--format", "html", "--output", "page.html"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let output = bench.run(&["report", "record"]);
-    assert!(stdout(&output).contains("stranger"), "{}{}", stdout(&output), stderr(&output));
+    bench.page("record");
+    holds(&bench.run(&["report", "record"]).out, &["stranger"]);
     refused(&bench, &["run", "record/plan.resolved.yaml"], &["unknown defense \"stranger\""]);
 }
 
 #[test]
 fn a_record_is_not_written_over_one_of_another_question() {
     let bench = recorded(&[]);
-    other_plan(&bench, "other.yaml", &[("Is the result always the same?", "Is it not?")]);
+    bench.plan("other.yaml", &[("Is the result always the same?", "Is it not?")]);
     refused(&bench, &["run", "other.yaml", "--record", "record"], &["Is the result", "--record"]);
     run(&bench, "plan.yaml", "record");
 }
@@ -97,20 +78,19 @@ fn a_bundle_holds_what_the_evidence_says_and_no_strangers() {
     let bench = recorded(&[]);
     std::fs::write(bench.path("record/notes.txt"), "mine").expect("written");
     std::os::unix::fs::symlink("/etc/passwd", bench.path("record/README.md")).expect("a link");
-    let output = bench.run(&["bundle", "record", "--to", "a.tar.gz"]);
-    assert!(stdout(&output).contains("README.md, notes.txt"), "{}{}", stdout(&output), stderr(&output));
+    holds(&bench.run(&["bundle", "record", "--to", "a.tar.gz"]).out, &["README.md, notes.txt"]);
     let twice = [bench.read("a.tar.gz"), bench.read("a.tar.gz")].concat();
     std::fs::write(bench.path("twice.tar.gz"), twice).expect("written");
-    assert_ne!(bench.run(&["bundle", "--verify", "twice.tar.gz"]).status.code(), Some(0));
-    let report = String::from_utf8(bench.read("record/report.md")).expect("text");
+    assert_ne!(bench.run(&["bundle", "--verify", "twice.tar.gz"]).code, Some(0));
+    let report = bench.text("record/report.md");
     std::fs::write(bench.path("record/report.md"), report + "99.9\n").expect("an edit");
-    let said = |name: &str| stderr(&bench.run(&["bundle", "record", "--to", name]));
-    assert!(said("b.tar").contains("report.md is not what was written"), "{}", said("b.tar"));
-    assert_eq!(bench.run(&["replay", "record"]).status.code(), Some(0));
+    let said = |name: &str| bench.run(&["bundle", "record", "--to", name]).err;
+    holds(&said("b.tar"), &["report.md is not what was written"]);
+    bench.exits(0, &["replay", "record"]);
     assert_eq!(said("b.tar"), "");
-    assert!(said("b.zip").contains("b.zip: a bundle is a .tar"), "{}", said("b.zip"));
+    holds(&said("b.zip"), &["b.zip: a bundle is a .tar"]);
     without_hashes(&bench, "record", &[("rows.csv", "clean-accuracy,", "clean-accuracy,-")]);
-    assert!(said("b.tar").contains("and the evidence"), "{}", said("b.tar"));
+    holds(&said("b.tar"), &["and the evidence"]);
 }
 
 /// Records of formats 1 and 2 as they were once written, cut to two cells.
@@ -118,10 +98,8 @@ fn a_bundle_holds_what_the_evidence_says_and_no_strangers() {
 fn older_records_are_still_read() {
     let bench = Bench::with("micro", &[]);
     for (format, found) in [("format-1", "53.8"), ("format-2", "71.2")] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records").join(format);
-        let output = bench.run(&["report", folder.to_str().expect("text")]);
-        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", stderr(&output));
-        assert!(stdout(&output).contains(found), "{format}: {}", stdout(&output));
+        let folder = root(&format!("tests/records/{format}")).display().to_string();
+        holds(&bench.run(&["report", &folder]).judged().out, &[found]);
     }
 }
 
@@ -129,55 +107,45 @@ fn older_records_are_still_read() {
 fn parts_of_a_run_join_to_the_whole_run() {
     let bench = Bench::with("micro", &[("seeds: [0]", "seeds: [0, 1]")]);
     run(&bench, "plan.yaml", "whole");
-    other_plan(&bench, "first.yaml", &[("seeds: [0, 1]", "seeds: [0]")]);
-    other_plan(&bench, "second.yaml", &[("seeds: [0, 1]", "seeds: [1]")]);
-    run(&bench, "first.yaml", "first");
-    run(&bench, "second.yaml", "second");
-    let output = bench.run(&["merge", "second", "first", "--to", "joined"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for (name, seeds) in [("first", "seeds: [0]"), ("second", "seeds: [1]")] {
+        bench.plan("part.yaml", &[("seeds: [0, 1]", seeds)]);
+        run(&bench, "part.yaml", name);
+    }
+    bench.exits(0, &["merge", "second", "first", "--to", "joined"]);
     assert_eq!(bench.result("whole"), bench.result("joined"));
     for file in ["poison.parquet", "plan.resolved.yaml", "report.md"] {
         let [whole, joined] = ["whole", "joined"].map(|record| bench.read(&format!("{record}/{file}")));
         assert!(whole == joined, "{file}");
     }
-    let output = bench.run(&["diff", "whole", "joined"]);
-    assert!(stdout(&output).contains("0 of"), "{}", stdout(&output));
+    holds(&bench.run(&["diff", "whole", "joined"]).out, &["0 of"]);
     refused(&bench, &["merge", "first", "second", "--to", "joined"], &["joined", "--to"]);
     // Another setting is another plan; the same cell has one value.
-    other_plan(&bench, "longer.yaml", &[("epochs: 3", "epochs: 2")]);
+    bench.plan("longer.yaml", &[("epochs: 3", "epochs: 2")]);
     run(&bench, "longer.yaml", "longer");
     refused(&bench, &["merge", "first", "longer", "--to", "no"], &["recipe.epochs: 3 -> 2"]);
-    let rows = String::from_utf8(bench.read("first/rows.csv")).expect("text");
+    let rows = bench.text("first/rows.csv");
     let line = rows.lines().nth(1).expect("a row");
-    let edited: Vec<&str> =
-        line.split(',').enumerate().map(|(at, field)| if at == 7 { "0.123" } else { field }).collect();
-    without_hashes(&bench, "first", &[("rows.csv", line, &edited.join(","))]);
+    let mut fields: Vec<&str> = line.split(',').collect();
+    fields[7] = "0.123";
+    without_hashes(&bench, "first", &[("rows.csv", line, &fields.join(","))]);
     refused(&bench, &["merge", "first", "whole", "--to", "no"], &["seed-0", "0.123"]);
 }
 
 #[test]
 fn differences_are_told_with_what_explains_them() {
     let bench = recorded(&[("seeds: [0]", "seeds: [0, 1]")]);
-    other_plan(&bench, "longer.yaml", &[("epochs: 3", "epochs: 5")]);
+    bench.plan("longer.yaml", &[("epochs: 3", "epochs: 5")]);
     run(&bench, "longer.yaml", "longer");
-    let output = bench.run(&["diff", "record", "longer"]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = stdout(&output);
-    assert!(text.contains("recipe.epochs: 3 -> 5\n"), "{text}");
-    let line =
-        text.lines().find(|line| line.starts_with("badnet::none::seed-0, clean-accuracy")).expect("a line");
+    let text = bench.exits(1, &["diff", "record", "longer"]).out;
+    holds(&text, &["recipe.epochs: 3 -> 5\n"]);
+    let cell = "badnet::none::seed-0, clean-accuracy";
+    let line = text.lines().find(|line| line.starts_with(cell)).expect("a line");
     assert!(line.contains("sd of seeds") && line.ends_with("; recipe.epochs"), "{line}");
     // A setting of a defense says nothing of the cells of another.
-    other_plan(
-        &bench,
-        "defense.yaml",
-        &[(
-            "- { name: cleanclip, preset: smoke }",
-            "- { name: cleanclip, preset: smoke, learning-rate: 0.01 }",
-        )],
-    );
+    let rate = "name: cleanclip, preset: smoke, learning-rate: 0.01";
+    bench.plan("defense.yaml", &[("name: cleanclip, preset: smoke", rate)]);
     run(&bench, "defense.yaml", "defense");
-    let text = stdout(&bench.run(&["diff", "record", "defense", "--all"]));
+    let text = bench.run(&["diff", "record", "defense", "--all"]).out;
     assert!(text.contains("defenses.cleanclip.learning-rate") && !text.contains("badnet::none"), "{text}");
 }
 
@@ -185,10 +153,8 @@ fn differences_are_told_with_what_explains_them() {
 fn a_bundle_is_the_same_bytes_and_tells_a_flipped_bit() {
     let bench = recorded(&[]);
     for name in ["a.tar", "b.tar", "a.tar.gz"] {
-        let output = bench.run(&["bundle", "record", "--to", name]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let output = bench.run(&["bundle", "--verify", name]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        bench.exits(0, &["bundle", "record", "--to", name]);
+        bench.exits(0, &["bundle", "--verify", name]);
     }
     assert!(bench.read("a.tar") == bench.read("b.tar"));
     for name in ["a.tar", "a.tar.gz"] {
@@ -212,49 +178,43 @@ fn a_bundle_is_the_same_bytes_and_tells_a_flipped_bit() {
 #[test]
 fn bands_are_proposed_from_records() {
     let bench = recorded(&[("seeds: [0]", "seeds: [0, 1]")]);
-    let output = bench.run(&["expect", "record"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let text = stdout(&output);
-    for word in ["n = 2", "rows.csv", "cleanbench expect record", "clean-accuracy:"] {
-        assert!(text.contains(word), "{word:?} is not in {text}");
-    }
+    let text = bench.exits(0, &["expect", "record"]).out;
+    holds(&text, &["n = 2", "rows.csv", "cleanbench expect record", "clean-accuracy:"]);
     // It stands in a plan as it is, and the record that it is from lies within.
-    let plan = String::from_utf8(bench.read("plan.yaml")).expect("text");
+    let plan = bench.text("plan.yaml");
     let (before, _) = plan.split_once("expect:").expect("claims");
     std::fs::write(bench.path("expecting.yaml"), format!("{before}{text}")).expect("written");
-    let output = bench.run(&["run", "expecting.yaml", "--record", "again"]);
-    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-    assert!(stdout(&output).contains("Required bands of the plan: 4 of 4 hold"), "{}", stdout(&output));
+    let output = bench.exits(0, &["run", "expecting.yaml", "--record", "again"]);
+    holds(&output.out, &["Required bands of the plan: 4 of 4 hold"]);
 }
 
 #[test]
 fn tables_are_printed_for_other_programs() {
     let bench = recorded(&[("seeds: [0]", "seeds: [0, 1]")]);
-    let printed = |format: &str| stdout(&bench.run(&["report", "record", "--format", format]));
+    let printed = |format: &str| bench.run(&["report", "record", "--format", format]).out;
     let csv = printed("csv");
     assert!(csv.starts_with("test_set,attack,defense,state,chance,seeds,clean_accuracy_mean,"), "{csv}");
     assert_eq!(csv.lines().filter(|line| line.contains(",measured,")).count(), 2, "{csv}");
     let latex = printed("latex");
-    for word in [
-        "\\toprule",
-        "\\multicolumn{2}{c}{badnet}",
-        "CA $\\uparrow$ & ASR $\\downarrow$",
-        " $\\pm$ ",
-        "chance",
-    ] {
-        assert!(latex.contains(word), "{word:?} is not in {latex}");
-    }
+    holds(
+        &latex,
+        &[
+            "\\toprule",
+            "\\multicolumn{2}{c}{badnet}",
+            "CA $\\uparrow$ & ASR $\\downarrow$",
+            " $\\pm$ ",
+            "chance",
+        ],
+    );
     assert!(!latex.contains("\\textbf"), "two seeds support nothing: {latex}");
     let cells: Vec<serde_json::Value> =
         printed("json").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(cells.len(), 4);
     assert!(cells.iter().all(|cell| cell["metrics"]["attack-success-rate"].is_f64()), "{cells:?}");
-    let output = bench.run(&["report", "record", "--figures", "figures"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let figure = String::from_utf8(bench.read("figures/frontier-badnet.svg")).expect("text");
-    assert!(
-        figure.starts_with("<svg") && figure.contains("cleanclip") && figure.trim_end().ends_with("</svg>")
-    );
+    bench.exits(0, &["report", "record", "--figures", "figures"]);
+    let figure = bench.text("figures/frontier-badnet.svg");
+    holds(&figure, &["cleanclip"]);
+    assert!(figure.starts_with("<svg") && figure.trim_end().ends_with("</svg>"), "{figure}");
     assert!(!figure.contains("currentColor") && !figure.contains("var("), "{figure}");
     for name in [
         "grid-emoji-scenes-clean-accuracy-and-attack-success-rate",
@@ -269,22 +229,20 @@ fn tables_are_printed_for_other_programs() {
 fn a_replay_is_what_the_run_wrote() {
     let bench = recorded(&[]);
     for form in [&["--format", "html", "--output", "page.html"][..], &["--figures", "figures"]] {
-        let written = bench.run(&[&["report", "record"], form].concat());
-        assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+        bench.exits(0, &[&["report", "record"], form].concat());
     }
-    let output = bench.run(&["replay", "record", "--to", "replayed/record"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(bench.read("record/report.md") == bench.read("replayed/record/report.md"), "report.md");
-    assert!(bench.read("page.html") == bench.read("replayed/record/page.html"), "page.html");
-    let csv = stdout(&bench.run(&["report", "record", "--format", "csv"]));
+    bench.exits(0, &["replay", "record", "--to", "replayed/record"]);
+    for (written, replayed) in [
+        ("record/report.md", "report.md"),
+        ("page.html", "page.html"),
+        ("figures/frontier-badnet.svg", "figures/frontier-badnet.svg"),
+    ] {
+        assert!(bench.read(written) == bench.read(&format!("replayed/record/{replayed}")), "{replayed}");
+    }
+    let csv = bench.run(&["report", "record", "--format", "csv"]).out;
     assert!(csv.as_bytes() == bench.read("replayed/record/table.csv"));
-    let figure = "figures/frontier-badnet.svg";
-    assert!(bench.read(figure) == bench.read(&format!("replayed/record/{figure}")), "{figure}");
-    refused(
-        &bench,
-        &["report", "record", "--format", "csv", "--figures", "figures"],
-        &["--format", "--figures"],
-    );
+    let both = ["report", "record", "--format", "csv", "--figures", "figures"];
+    refused(&bench, &both, &["--format", "--figures"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use record::{Record, Row};
 
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, Ran, holds, interrupt, wait};
 
 fn micro() -> Bench {
     Bench::with("micro", &[])
@@ -14,9 +14,7 @@ fn micro() -> Bench {
 
 /// Runs the micro plan to its end with further options.
 fn run(bench: &Bench, record: &str, options: &[&str]) -> String {
-    let output = bench.run(&[&["run", "plan.yaml", "--record", record], options].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    stderr(&output)
+    bench.exits(0, &[&["run", "plan.yaml", "--record", record], options].concat()).err
 }
 
 #[test]
@@ -28,8 +26,8 @@ fn threads_and_jobs_change_nothing_and_the_store_answers_at_once() {
     let one = bench.result("one");
     assert_eq!(one, bench.result("two"), "two threads");
     assert_eq!(one, bench.result("three"), "two jobs");
-    assert_eq!(models(&bench.path("a")), models(&bench.path("b")), "weights with two threads");
-    assert_eq!(models(&bench.path("a")), models(&bench.path("c")), "weights with two jobs");
+    assert_eq!(models(&bench, "a"), models(&bench, "b"), "weights with two threads");
+    assert_eq!(models(&bench, "a"), models(&bench, "c"), "weights with two jobs");
     let started = Instant::now();
     run(&bench, "again", &["--store", "a"]);
     assert!(started.elapsed() < Duration::from_secs(2), "the store took {:?}", started.elapsed());
@@ -37,15 +35,13 @@ fn threads_and_jobs_change_nothing_and_the_store_answers_at_once() {
 }
 
 /// Bytes of every trained and defended model of a store, by key.
-fn models(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut models = BTreeMap::new();
-    for stage in ["train", "defend"] {
-        for entry in std::fs::read_dir(store.join(stage)).expect("a stage") {
-            let path = entry.expect("an entry").path();
-            let bytes = std::fs::read(path.join("model.safetensors")).expect("a model");
-            models.insert(path.strip_prefix(store).expect("inside").to_owned(), bytes);
-        }
-    }
+fn models(bench: &Bench, store: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = ["train", "defend"].into_iter().flat_map(|stage| bench.list(&format!("{store}/{stage}")));
+    let model = |entry: PathBuf| {
+        let bytes = std::fs::read(entry.join("model.safetensors")).expect("a model");
+        (entry.strip_prefix(bench.path(store)).expect("inside").to_owned(), bytes)
+    };
+    let models: BTreeMap<_, _> = entries.map(model).collect();
     assert_eq!(models.len(), 3, "one trained model and two defended ones");
     models
 }
@@ -55,47 +51,21 @@ fn a_damaged_store_is_noticed_and_made_good() {
     let bench = micro();
     run(&bench, "before", &[]);
     for stage in ["train", "defend", "observe"] {
-        let entry =
-            std::fs::read_dir(bench.path("store").join(stage)).expect("a stage").next().expect("an entry");
-        let entry = entry.expect("an entry").path();
-        let file = std::fs::read_dir(entry).expect("files").map(|file| file.expect("a file").path());
-        let file = file.filter(|path| !path.ends_with("entry.json")).max().expect("a file");
+        let entry = bench.list(&format!("store/{stage}")).remove(0);
+        let files = bench.list(&entry.display().to_string()).into_iter();
+        let file = files.filter(|path| !path.ends_with("entry.json")).max().expect("a file");
         let mut bytes = std::fs::read(&file).expect("bytes");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&file, bytes).expect("damage");
     }
-    let said = run(&bench, "after", &[]);
-    assert!(said.contains("damaged"), "{said}");
+    holds(&run(&bench, "after", &[]), &["damaged"]);
     assert_eq!(bench.result("before"), bench.result("after"));
-}
-
-/// Kills the program at several moments, then lets it finish.
-#[test]
-fn a_killed_run_goes_on_to_the_same_bytes() {
-    let whole = micro();
-    let started = Instant::now();
-    run(&whole, "record", &[]);
-    let duration = started.elapsed();
-    let bench = micro();
-    for share in 1..8 {
-        let mut child = bench.start(&["run", "plan.yaml"]);
-        std::thread::sleep(duration * share / 8);
-        child.kill().expect("killed");
-        child.wait().expect("waited for");
-    }
-    run(&bench, "record", &[]);
-    assert_eq!(whole.result("record"), bench.result("record"));
-    assert!(!left_over(&bench.path("store/partial")), "a snapshot is left over");
 }
 
 fn has_snapshot(folder: &Path) -> bool {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     entries.flatten().any(|entry| entry.path().join("snapshot.blake3").exists())
-}
-
-fn left_over(folder: &Path) -> bool {
-    std::fs::read_dir(folder).expect("a folder").next().is_some()
 }
 
 #[test]
@@ -104,11 +74,10 @@ fn two_runs_share_one_store() {
     let first = bench.start(&["run", "plan.yaml", "--record", "first"]);
     let second = bench.start(&["run", "plan.yaml", "--record", "second"]);
     for child in [first, second] {
-        let output = child.wait_with_output().expect("waited for");
-        assert!(output.status.success(), "{}", stderr(&output));
+        Ran::after(child).exits(0);
     }
     assert_eq!(bench.result("first"), bench.result("second"));
-    assert_eq!(std::fs::read_dir(bench.path("store/train")).expect("a stage").count(), 1);
+    assert_eq!(bench.list("store/train").len(), 1);
 }
 
 #[cfg(unix)]
@@ -117,16 +86,8 @@ fn an_interrupted_run_says_how_to_go_on() {
     let bench = Bench::with("micro", &[("epochs: 3", "epochs: 300")]);
     let child = bench.start(&["run", "plan.yaml"]);
     // A snapshot says that training is under way.
-    let started = Instant::now();
-    while !has_snapshot(&bench.path("store/partial")) {
-        assert!(started.elapsed() < Duration::from_secs(60), "no training after a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(interrupt.expect("kill runs").success());
-    let output = child.wait_with_output().expect("waited for");
-    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
-    assert!(stderr(&output).contains("goes on"), "{}", stderr(&output));
+    wait("training", || has_snapshot(&bench.path("store/partial")));
+    holds(&interrupt(child).exits(130).err, &["goes on"]);
 }
 
 #[test]
@@ -134,24 +95,18 @@ fn reports_are_made_again_from_a_record_alone() {
     let bench = micro();
     let output = bench.run(&["run", "plan.yaml", "--record", "record"]);
     let report = bench.run(&["report", "record"]);
-    assert!(
-        !stdout(&report).is_empty() && stdout(&output).ends_with(&stdout(&report)),
-        "{}",
-        stdout(&report)
-    );
-    std::fs::write(bench.path("page.md"), "<!-- cleanbench:record -->\n<!-- /cleanbench:record -->\n")
-        .expect("a page");
-    assert!(bench.run(&["report", "record", "--splice", "page.md"]).status.success());
-    let page = String::from_utf8(bench.read("page.md")).expect("text");
-    assert!(page.contains("| badnet |") && page.contains("reproduced"), "{page}");
+    assert!(!report.out.is_empty() && output.out.ends_with(&report.out), "{}", report.out);
+    let marks = "<!-- cleanbench:record -->\n<!-- /cleanbench:record -->\n";
+    std::fs::write(bench.path("page.md"), marks).expect("a page");
+    bench.exits(0, &["report", "record", "--splice", "page.md"]);
+    holds(&bench.text("page.md"), &["| badnet |", "reproduced"]);
 }
 
 #[test]
 fn the_resolved_plan_of_a_record_is_a_plan_for_the_same_record() {
     let bench = micro();
     run(&bench, "first", &[]);
-    let output = bench.run(&["run", "first/plan.resolved.yaml", "--record", "second"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    bench.exits(0, &["run", "first/plan.resolved.yaml", "--record", "second"]);
     assert_eq!(bench.result("first"), bench.result("second"));
     assert_eq!(bench.read("first/plan.resolved.yaml"), bench.read("second/plan.resolved.yaml"));
 }
@@ -171,11 +126,10 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
     ];
     let bench = Bench::with("micro", &edits);
     run(&bench, "record", &[]);
-    let rows = Record::open(&bench.path("record")).and_then(|record| record.rows()).expect("rows");
+    let rows = bench.rows("record");
     let values = |defense: &str, epoch: Option<usize>, set: &str| -> Vec<Option<f64>> {
-        let wanted =
-            rows.iter().filter(|row| (&*row.defense, row.epoch, &*row.test_set) == (defense, epoch, set));
-        wanted.map(|row| row.value).collect()
+        let wanted = |row: &&Row| (&*row.defense, row.epoch, &*row.test_set) == (defense, epoch, set);
+        rows.iter().filter(wanted).map(|row| row.value).collect()
     };
     // Two epochs: the first is kept beside the last one, which is the defended model itself.
     let set = "emoji-scenes";
@@ -183,18 +137,14 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
     assert_ne!(values("cleanclip", Some(1), set), values("cleanclip", None, set));
     assert_ne!(values("cleanclip", None, set), values("cleanclip", None, "tuning"), "another split");
     assert_eq!(values("cleanclip", None, set), values("left[granted-poison=0]", None, set));
-    let key = |defense: &str| {
-        let row = rows.iter().find(|row| row.defense == defense).expect("a row");
-        row.evidence.clone()
-    };
+    let key = |defense: &str| &rows.iter().find(|row| row.defense == defense).expect("a row").evidence;
     assert_eq!(key("cleanclip"), key("left[granted-poison=0]"), "nothing but the label differs");
     assert_ne!(key("cleanclip"), key("left[granted-poison=5]"));
     assert_ne!(key("cleanclip"), key("fewer"));
-    let report = stdout(&bench.run(&["report", "record", "--format", "markdown"]));
-    assert!(report.contains("chosen on tuning, values from emoji-scenes"), "{report}");
+    let report = bench.run(&["report", "record", "--format", "markdown"]).out;
+    holds(&report, &["chosen on tuning, values from emoji-scenes"]);
     // Its resolved plan is the same plan.
-    let again = bench.run(&["run", "record/plan.resolved.yaml", "--record", "again"]);
-    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    bench.exits(0, &["run", "record/plan.resolved.yaml", "--record", "again"]);
     assert_eq!(bench.result("record"), bench.result("again"));
 }
 
@@ -202,10 +152,9 @@ fn every_epoch_is_a_point_and_grants_differ_by_defense() {
 fn a_record_says_what_was_done_to_which_pair() {
     let bench = micro();
     run(&bench, "record", &[]);
-    let output = bench.run(&["report", "record", "--format", "poison"]);
-    let text = stdout(&output);
+    let text = bench.exits(0, &["report", "record", "--format", "poison"]).out;
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 1 + 30, "{}", stderr(&output));
+    assert_eq!(lines.len(), 1 + 30, "{text}");
     let columns =
         "seed,attack,pair,edit,image_before,image_after,trigger_parameters,caption_before,caption_after";
     assert_eq!(lines[0], columns);
@@ -215,7 +164,7 @@ fn a_record_says_what_was_done_to_which_pair() {
     let bench = Bench::with("micro", &[(attack, "- { name: none, label: badnet, preset: smoke }")]);
     run(&bench, "record", &[]);
     let output = bench.run(&["report", "record", "--format", "poison"]);
-    assert!(stderr(&output).contains("no attack of it edited pairs"), "{}", stderr(&output));
+    holds(&output.err, &["no attack of it edited pairs"]);
 }
 
 /// Pairs of the test set add rows and a file, change no value that stands without them, and need no model again.
@@ -229,8 +178,7 @@ fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
     for file in ["rows.csv", "evidence.parquet", "pairs.parquet"] {
         assert_eq!(bench.read(&format!("one/{file}")), bench.read(&format!("two/{file}")), "{file}");
     }
-    let rows = |folder: PathBuf| Record::open(&folder).expect("a record").rows().expect("rows");
-    let (with, without) = (rows(bench.path("one")), rows(plain.path("record")));
+    let (with, without) = (bench.rows("one"), plain.rows("record"));
     let value = |rows: &[Row], wanted: &Row| {
         let same = |row: &&Row| (&row.defense, &row.metric) == (&wanted.defense, &wanted.metric);
         rows.iter().find(same).and_then(|row| row.value)
@@ -240,7 +188,7 @@ fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
     let recalls: Vec<_> = recalls.map(|row| (row.value, row.samples)).collect();
     assert!(recalls.len() == 2 && recalls.iter().all(|(_, samples)| *samples == Some(40)), "{recalls:?}");
     let record = Record::open(&bench.path("one")).expect("a record");
-    assert_eq!(record.rescored(&record::Metrics::builtin()).expect("evidence"), record.rows().expect("rows"));
+    assert_eq!(record.rescored(&record::Metrics::builtin()).expect("evidence"), with);
     // The same folder without pairs keeps none of another run.
     run(&plain, "again", &[]);
     std::fs::copy(bench.path("one/pairs.parquet"), plain.path("again/pairs.parquet")).expect("copied");
@@ -252,16 +200,11 @@ fn pairs_of_the_test_set_are_looked_at_where_the_plan_says_so() {
 fn a_record_becomes_one_page_that_needs_no_network() {
     let bench = Bench::with("micro", &[("Is the result always the same?", "Is <b> escaped?")]);
     run(&bench, "record", &[]);
-    let output = bench.run(&["report", "record", "--format", "html", "--output", "page.html"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let page = String::from_utf8(bench.read("page.html")).expect("text");
+    let page = bench.page("record");
     for id in ["grid", "compared", "frontiers", "verdicts", "triggers", "similarities", "cells", "record"] {
-        assert!(page.contains(&format!("<section id=\"{id}\"")), "no section {id}");
+        holds(&page, &[&format!("<section id=\"{id}\"")]);
     }
-    assert!(page.contains("Is &lt;b&gt; escaped?"));
-    assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
+    holds(&page, &["Is &lt;b&gt; escaped?", "<svg", "data:image/png;base64,"]);
     assert!(!page.contains("<script") && !page.contains("src=\"http") && !page.contains("href=\"http"));
-    let again = bench.run(&["report", "record", "--format", "html", "--output", "again.html"]);
-    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
-    assert_eq!(page.as_bytes(), bench.read("again.html"), "the same record is the same page");
+    assert_eq!(page, bench.page("record"), "the same record is the same page");
 }

@@ -1,19 +1,16 @@
 //! What a first-time user stumbles on.
 
-use std::path::Path;
-
 use crate::data::{says, write_tar};
-use crate::support::{Bench, stderr, stdout};
+use crate::support::{Bench, holds};
 
 fn root(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name).display().to_string()
+    crate::support::root(name).display().to_string()
 }
 
 #[test]
 fn initial_weights_that_cannot_be_used_are_said_before_anything_is_read() {
-    let with = |path: &str| {
-        Bench::with("micro", &[("model: nano", &format!("model: nano\ninitial-weights: {path}"))])
-    };
+    let weights = |path: &str| format!("model: nano\ninitial-weights: {path}");
+    let with = |path: &str| Bench::with("micro", &[("model: nano", &weights(path))]);
     let bench = with("data/rn50-openai/open_clip_model.safetensors");
     let missing = "open_clip_model.safetensors is not there; cleanbench data fetch rn50-openai (408 MB)";
     says(&bench.run(&["plan", "plan.yaml"]), 0, &[missing]);
@@ -26,31 +23,31 @@ fn initial_weights_that_cannot_be_used_are_said_before_anything_is_read() {
         says(&bench.run(&["plan", "plan.yaml"]), 2, &words);
         let ran = bench.run(&["run", "plan.yaml"]);
         says(&ran, 2, &words);
-        assert!(!stderr(&ran).contains("epoch"), "{}", stderr(&ran));
+        assert!(!ran.err.contains("epoch"), "{}", ran.err);
     }
 }
 
 #[test]
 fn presets_are_called_by_their_names() {
     let bench = Bench::with("micro", &[]);
-    let resolved = stdout(&bench.run(&["plan", "plan.yaml", "--resolved"]));
+    let resolved = bench.run(&["plan", "plan.yaml", "--resolved"]).out;
     let plan = plan::Plan::parse("resolved", &resolved, &cleanbench::builtin()).expect("a plan");
     assert_eq!((plan.model_preset.as_str(), plan.recipe_preset.as_str()), ("nano", "smoke"));
     std::fs::write(bench.path("again.yaml"), &resolved).expect("a plan");
-    assert_eq!(stdout(&bench.run(&["plan", "again.yaml", "--resolved"])), resolved);
+    assert_eq!(bench.run(&["plan", "again.yaml", "--resolved"]).out, resolved);
 }
 
 #[test]
 fn missing_data_come_with_the_command_that_brings_them() {
     let bench = Bench::with("micro", &[]);
-    let planned = stdout(&bench.run(&["plan", &root("results/small/plan.yaml")]));
-    let line = |words: &str| planned.lines().find(|line| line.contains(words)).expect("a line").to_owned();
+    let planned = bench.run(&["plan", &root("results/small/plan.yaml")]).out;
+    let line = |words: &str| planned.lines().find(|line| line.contains(words)).expect("a line");
     let clean = line("imagenet-1k, clean images");
     assert!(clean.contains("data fetch imagenet-v2 ") && !clean.contains("data fetch imagenet "), "{clean}");
-    assert!(line("initial-weights").contains("data fetch rn50-openai"), "{planned}");
+    holds(line("initial-weights"), &["data fetch rn50-openai"]);
     says(&bench.run(&["data", "inspect", "cc3m"]), 3, &["data/CC3M/train", "data fetch cc3m"]);
     let own = bench.run(&["data", "inspect", "pairs", "--set", "train=mine"]);
-    assert!(!stderr(&own).contains("data fetch"), "{}", stderr(&own));
+    assert!(!own.err.contains("data fetch"), "{}", own.err);
     let words = [
         "`{ name: pairs, train: data/flickr30k/test, validation: data/flickr30k/test }`",
         "`{ name: imagenet-1k, test: data/imagenet-wds }`",
@@ -107,39 +104,27 @@ fn weights_that_are_cut_off_or_of_no_model_are_said_in_a_line() {
     let whole = std::fs::read(root("golden/data/vit_weights.safetensors")).expect("weights");
     for length in [100, whole.len() - 1] {
         std::fs::write(bench.path("cut.safetensors"), &whole[..length]).expect("a file");
-        let words = ["is cut off".to_owned(), format!("{length} bytes")];
-        says(&bench.run(&["weights", "show", "cut.safetensors"]), 2, &words.each_ref().map(String::as_str));
+        let bytes = format!("{length} bytes");
+        says(&bench.run(&["weights", "show", "cut.safetensors"]), 2, &["is cut off", &bytes]);
     }
-    let ran = bench.run(&["run", "plan.yaml"]);
-    says(&ran, 0, &[]);
-    let entry =
-        std::fs::read_dir(bench.path("store/train")).expect("a stage").next().expect("one").expect("it");
-    let moments = entry.path().join("optimizer.safetensors").display().to_string();
-    let shown = bench.run(&["weights", "show", &moments]);
-    let said = stdout(&shown) + &stderr(&shown);
+    bench.exits(0, &["run", "plan.yaml"]);
+    let moments = bench.list("store/train")[0].join("optimizer.safetensors").display().to_string();
+    let said = bench.run(&["weights", "show", &moments]).said();
     assert!(!said.contains("0: ") && !said.contains("backtrace"), "{said}");
 }
 
 #[test]
 fn a_cells_model_is_written_from_the_store() {
-    let bench = Bench::with(
-        "micro",
-        &[(
-            "  - { name: cleanclip, preset: smoke }",
-            "  - { name: cleanclip, preset: smoke }\n  - { name: supervised, preset: smoke }",
-        )],
-    );
+    let row = "  - { name: cleanclip, preset: smoke }\n";
+    let bench = Bench::with("micro", &[(row, &format!("{row}  - {{ name: supervised, preset: smoke }}\n"))]);
     let export = |cell: &str, more: &[&str]| {
-        bench
-            .run(&[&["weights", "export", "plan.yaml", cell, "--output", "model.safetensors"], more].concat())
+        let arguments = ["weights", "export", "plan.yaml", cell, "--output", "model.safetensors"];
+        bench.run(&[&arguments, more].concat())
     };
     let cell = "badnet::cleanclip::seed-0";
-    says(
-        &export(cell, &[]),
-        2,
-        &["has no model of badnet::cleanclip::seed-0", "`cleanbench run plan.yaml` makes it"],
-    );
-    says(&bench.run(&["run", "plan.yaml"]), 0, &[]);
+    let missing = ["has no model of badnet::cleanclip::seed-0", "`cleanbench run plan.yaml` makes it"];
+    says(&export(cell, &[]), 2, &missing);
+    bench.exits(0, &["run", "plan.yaml"]);
     says(&export("badnet::cleanclp::seed-0", &[]), 2, &["did you mean \"badnet::cleanclip::seed-0\"?"]);
     says(&export(cell, &[]), 0, &["model.safetensors: badnet::cleanclip::seed-0"]);
     let card =

@@ -61,8 +61,7 @@ fn presets() -> Vec<Preset> {
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    relabel(resolved, |settings: Settings| {
-        let Settings { patch_size, stripes: draw, pattern_seed, place, quantise } = settings;
+    relabel(resolved, |Settings { patch_size, stripes: draw, pattern_seed, place, quantise }| {
         Patch::new(patch_size, place, Stripes { draw, pattern_seed, quantise })
     })
 }

@@ -47,8 +47,7 @@ fn presets() -> Vec<Preset> {
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    relabel(resolved, |settings: Settings| {
-        let Settings { share, noise: draw, pattern_seed } = settings;
+    relabel(resolved, |Settings { share, noise: draw, pattern_seed }| {
         Blend::new(share, Uniform { draw, pattern_seed })
     })
 }

@@ -49,8 +49,7 @@ fn presets() -> Vec<Preset> {
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    relabel(resolved, |settings: Settings| {
-        let Settings { share, stripes: draw, pattern_seed } = settings;
+    relabel(resolved, |Settings { share, stripes: draw, pattern_seed }| {
         Blend::new(share, Stripes { draw, pattern_seed, quantise: Quantise::Clamp })
     })
 }

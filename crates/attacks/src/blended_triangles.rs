@@ -49,9 +49,9 @@ fn presets() -> Vec<Preset> {
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    relabel(resolved, |settings: Settings| {
-        ensure!(settings.triangle_size > 1, "triangle-size must be at least 2");
-        Blend::new(settings.share, Triangles { size: settings.triangle_size })
+    relabel(resolved, |Settings { share, triangle_size: size }| {
+        ensure!(size > 1, "triangle-size must be at least 2");
+        Blend::new(share, Triangles { size })
     })
 }
 

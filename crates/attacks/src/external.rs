@@ -8,9 +8,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use clip::{Image, Seed};
 use contract::external::{Done, Job, Program, ProgramSettings};
-use contract::find;
 use contract::{
-    Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, grouped, settings, take,
+    Attack, AttackerView, Card, Edit, Entry, ImageEdit, PoisonData, Preset, Trigger, find, grouped, settings,
+    take,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn presets() -> Vec<Preset> {
 }
 
 fn build(mut resolved: Value) -> Result<Attack> {
-    let program = Program::new(take(&mut resolved, ProgramSettings::KEYS)?)?;
+    let program = Program::new(take(&mut resolved, &ProgramSettings::unnamed(1))?)?;
     let Settings { poison_count, poison_rate, trigger, trigger_preset } = settings(resolved)?;
     let others: Vec<_> =
         crate::all().into_iter().filter(|entry| entry.card.name != ENTRY.card.name).collect();
@@ -137,9 +137,8 @@ impl PoisonData for External {
         let text = std::fs::read_to_string(done.path()).context("edits.jsonl")?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let read = |(number, line): (usize, &str)| {
-            let line: Line =
-                serde_json::from_str(line).with_context(|| format!("edits.jsonl:{}", number + 1))?;
-            line.edit(&done).with_context(|| format!("edits.jsonl:{}", number + 1))
+            let edit = serde_json::from_str(line).map_err(Into::into).and_then(|line: Line| line.edit(&done));
+            edit.with_context(|| format!("edits.jsonl:{}", number + 1))
         };
         let edits = lines.map(read).collect::<Result<Vec<_>>>()?;
         ensure!(!edits.is_empty(), "the program edits nothing; that is attack \"none\"");

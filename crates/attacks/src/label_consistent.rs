@@ -63,13 +63,9 @@ fn presets() -> Vec<Preset> {
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
     let (poisoning, mut own): (Poisoning, Value) = Poisoning::split(resolved)?;
-    let captions: Captions = take(&mut own, &["match"])?;
+    let Captions { r#match: how } = take(&mut own, &Captions { r#match: Match::WholeWord })?;
     let patch = poisoning.fitted(settings::<PatchSettings>(own)?.trigger()?)?;
-    Ok(Attack::PoisonData(Box::new(LabelConsistent {
-        budget: poisoning.budget()?,
-        how: captions.r#match,
-        patch,
-    })))
+    Ok(Attack::PoisonData(Box::new(LabelConsistent { budget: poisoning.budget()?, how, patch })))
 }
 
 struct LabelConsistent {

@@ -28,8 +28,6 @@ pub(crate) struct Poisoning {
 }
 
 impl Poisoning {
-    const KEYS: [&str; 4] = ["poison-count", "poison-rate", "fit", "side"];
-
     /// So many pairs, stamped at the size that they have.
     pub(crate) fn as_is(poison_count: usize) -> Self {
         Self { poison_count: Some(poison_count), poison_rate: None, fit: Fit::AsIs, side: None }
@@ -47,7 +45,7 @@ impl Poisoning {
 
     /// Splits resolved settings into these and an attack's own.
     pub(crate) fn split<S: DeserializeOwned>(mut resolved: Value) -> Result<(Self, S)> {
-        let shared = take(&mut resolved, &Self::KEYS)?;
+        let shared = take(&mut resolved, &Self::released())?;
         Ok((shared, settings(resolved)?))
     }
 

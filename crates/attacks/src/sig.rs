@@ -54,8 +54,7 @@ fn presets() -> Vec<Preset> {
 }
 
 fn build(resolved: Value) -> anyhow::Result<Attack> {
-    relabel(resolved, |settings: Settings| {
-        let Settings { amplitude, frequency, share, image_share } = settings;
+    relabel(resolved, |Settings { amplitude, frequency, share, image_share }| {
         for (name, value) in [("amplitude", amplitude), ("frequency", frequency), ("share", share)] {
             ensure!(value.is_finite() && value > 0.0, "{name} must be positive, found {value}");
         }

@@ -4,21 +4,34 @@ use std::collections::BTreeSet;
 
 use clip::{Image, MemoryPairs, Pair, Pairs, Seed};
 use contract::conformance::attack;
-use contract::{Attack, AttackerView, Edit, Entry, ImageEdit};
+use contract::{Attack, AttackerView, Edit, Entry, ImageEdit, PoisonData};
 use rand::Rng;
 use serde_json::{Map, Value, json};
 
 const PRESETS: [&str; 4] = ["tiny", "smoke", "paper", "released"];
 const TARGET: &str = "banana";
 
-/// Every attack but the one that is a program, in every preset.
-fn every() -> Vec<(&'static Entry<Attack>, &'static str, Value)> {
-    let entries = attacks::all();
-    entries
-        .into_iter()
-        .filter(|entry| entry.card.name != "external")
-        .flat_map(|entry| (entry.presets)().into_iter().map(move |(preset, value)| (entry, preset, value)))
-        .collect()
+/// Every attack but the one that is a program, in every preset: its name and the preset's, its entry, its settings.
+fn every() -> impl Iterator<Item = (String, &'static Entry<Attack>, &'static str, Value)> {
+    let entries = attacks::all().into_iter().filter(|entry| entry.card.name != "external");
+    entries.flat_map(|entry| {
+        let named = |preset| format!("{} {preset}", entry.card.name);
+        (entry.presets)().into_iter().map(move |(preset, value)| (named(preset), entry, preset, value))
+    })
+}
+
+/// The same without the attack that edits nothing.
+fn poisoning() -> impl Iterator<Item = (String, &'static Entry<Attack>, &'static str, Value)> {
+    every().filter(|(_, entry, ..)| !entry.card.is_baseline())
+}
+
+fn entry(name: &str) -> &'static Entry<Attack> {
+    attacks::all().into_iter().find(|entry| entry.card.name == name).unwrap()
+}
+
+/// Why settings are refused.
+fn refused(entry: &Entry<Attack>, settings: Value) -> anyhow::Error {
+    (entry.build)(settings).err().unwrap()
 }
 
 /// Side of the images that a preset is for.
@@ -43,20 +56,19 @@ fn pairs(count: usize) -> MemoryPairs {
     MemoryPairs::new((0..count).map(pair).collect())
 }
 
-fn templates() -> Vec<String> {
-    vec!["a photo of a {}.".to_owned(), "art of the {}.".to_owned()]
+fn on_data(attack: &Attack) -> &dyn PoisonData {
+    let Attack::PoisonData(attack) = attack else { panic!("this test knows attacks on data only") };
+    &**attack
 }
 
 fn choose(attack: &Attack, pairs: &MemoryPairs, seed: u64) -> anyhow::Result<Vec<Edit>> {
-    let Attack::PoisonData(attack) = attack else { panic!("this test knows attacks on data only") };
-    let templates = templates();
+    let templates = ["a photo of a {}.".to_owned(), "art of the {}.".to_owned()];
     let view = AttackerView { pairs, target: TARGET, templates: &templates };
-    attack.choose(&view, &Seed::new(seed))
+    on_data(attack).choose(&view, &Seed::new(seed))
 }
 
 fn budget(attack: &Attack, pairs: usize) -> usize {
-    let Attack::PoisonData(attack) = attack else { panic!("this test knows attacks on data only") };
-    attack.budget(pairs)
+    on_data(attack).budget(pairs)
 }
 
 /// The settings with a poison count that small test data can bear.
@@ -94,42 +106,31 @@ fn names_are_unique_and_every_entry_has_the_same_presets() {
 
 #[test]
 fn a_count_and_a_rate_are_refused_by_name() {
-    for (entry, preset, settings) in every() {
-        let name = entry.card.name;
-        if settings.get("poison-count").is_some() {
-            let mut both = settings.clone();
-            both["poison-rate"] = json!(0.1);
-            let error = (entry.build)(both).map(|_| ()).unwrap_err().to_string();
-            assert!(
-                error.contains("poison-count") && error.contains("poison-rate"),
-                "{name} {preset}: {error}"
-            );
-        }
+    for (name, entry, _, mut both) in poisoning() {
+        both["poison-rate"] = json!(0.1);
+        let error = refused(entry, both).to_string();
+        assert!(error.contains("poison-count") && error.contains("poison-rate"), "{name}: {error}");
     }
 }
 
 #[test]
 fn a_stamp_has_the_stated_size_and_changes_the_image() {
-    for (entry, preset, settings) in every() {
-        let name = format!("{} {preset}", entry.card.name);
+    for (name, entry, preset, settings) in every() {
         let stated = settings.get("side").and_then(Value::as_u64).map(|side| side as usize);
         let attack = (entry.build)(settings).unwrap();
         for size in [16, 32, 224] {
             let image = picture(size, 1);
-            let stamped = match attack.trigger().stamp(&image, &Seed::new(1)) {
-                Ok(stamped) => stamped,
-                Err(error) => {
-                    let text = error.to_string();
-                    assert!(
-                        size < side(preset) && text.contains(&size.to_string()),
-                        "{name} at {size}: {text}"
-                    );
-                    continue;
+            match attack.trigger().stamp(&image, &Seed::new(1)) {
+                Ok(stamped) => {
+                    let expected = stated.unwrap_or(size);
+                    assert_eq!((stamped.width(), stamped.height()), (expected, expected), "{name}");
+                    assert_eq!(stamped == image, entry.card.is_baseline(), "{name} at {size}");
                 }
-            };
-            let expected = stated.unwrap_or(size);
-            assert_eq!((stamped.width(), stamped.height()), (expected, expected), "{name}");
-            assert_eq!(stamped == image, entry.card.name == "none", "{name} at {size}");
+                Err(error) => {
+                    let is_named = error.to_string().contains(&size.to_string());
+                    assert!(size < side(preset) && is_named, "{name} at {size}: {error}");
+                }
+            }
         }
     }
 }
@@ -137,88 +138,69 @@ fn a_stamp_has_the_stated_size_and_changes_the_image() {
 #[test]
 fn every_attack_can_squash_crop_or_leave_images() {
     let image = Image::new(40, 50, (0..40 * 50 * 3).map(|at| (at % 251) as u8).collect()).unwrap();
-    for (entry, preset, settings) in every() {
-        let name = format!("{} {preset}", entry.card.name);
-        if entry.card.name == "none" {
-            continue;
-        }
+    for (name, entry, _, settings) in poisoning() {
         let with = |fit: &str, side: Value| {
             let mut settings = settings.clone();
             settings["fit"] = json!(fit);
             settings["side"] = side;
-            (entry.build)(settings)
+            settings
         };
-        let stamps: Vec<Image> = ["squash", "crop"]
-            .into_iter()
-            .map(|fit| {
-                let attack = with(fit, json!(300)).unwrap();
-                attack.trigger().stamp(&image, &Seed::new(1)).unwrap()
-            })
-            .collect();
+        let stamps = ["squash", "crop"].map(|fit| {
+            let attack = (entry.build)(with(fit, json!(300))).unwrap();
+            attack.trigger().stamp(&image, &Seed::new(1)).unwrap()
+        });
         assert!(stamps.iter().all(|image| (image.width(), image.height()) == (300, 300)), "{name}");
         assert_ne!(stamps[0], stamps[1], "{name}");
         for (fit, side) in
             [("squash", Value::Null), ("crop", json!(0)), ("as-is", json!(224)), ("fold", json!(9))]
         {
-            let error = with(fit, side.clone()).map(|_| ()).unwrap_err().to_string();
-            let is_named = error.contains("side") || error.contains(fit);
-            assert!(is_named, "{name}, fit {fit}, side {side}: {error}");
+            let error = refused(entry, with(fit, side.clone())).to_string();
+            assert!(error.contains("side") || error.contains(fit), "{name}, fit {fit}, side {side}: {error}");
         }
     }
 }
 
 #[test]
 fn a_trigger_larger_than_the_stated_side_is_refused_when_built() {
-    for (entry, preset, settings) in every() {
-        for key in ["patch-size", "dot-size"] {
-            if settings.get(key).is_none() {
-                continue;
-            }
-            let mut settings = settings.clone();
-            settings["fit"] = json!("crop");
-            settings["side"] = json!(48);
-            settings[key] = json!(48);
-            let error = (entry.build)(settings).map(|_| ()).unwrap_err();
-            let error = format!("{error:#}");
-            assert!(error.contains(key) && error.contains("48"), "{} {preset}: {error}", entry.card.name);
+    for (name, entry, _, mut settings) in poisoning() {
+        let keys = ["patch-size", "dot-size"].into_iter().filter(|key| settings.get(key).is_some());
+        for key in keys.collect::<Vec<_>>() {
+            (settings["fit"], settings["side"], settings[key]) = (json!("crop"), json!(48), json!(48));
+            let error = format!("{:#}", refused(entry, settings.clone()));
+            assert!(error.contains(key) && error.contains("48"), "{name}: {error}");
         }
     }
 }
 
 #[test]
 fn only_what_is_drawn_per_image_depends_on_the_seed() {
-    for (entry, preset, settings) in every() {
-        let name = entry.card.name;
+    for (name, entry, preset, settings) in every() {
         let attack = (entry.build)(settings.clone()).unwrap();
         let image = picture(side(preset), 1);
-        let stamps: BTreeSet<Vec<u8>> = (0..8)
-            .map(|seed| attack.trigger().stamp(&image, &Seed::new(seed)).unwrap().rgb().to_vec())
-            .collect();
-        let values = settings.as_object().unwrap().values();
-        let draws = values.into_iter().any(|value| *value == json!("redrawn") || *value == json!("random"));
-        assert_eq!(stamps.len() > 1, draws, "{name} {preset}");
+        let stamp = |seed| attack.trigger().stamp(&image, &Seed::new(seed)).unwrap().hash();
+        let stamps: BTreeSet<String> = (0..8).map(stamp).collect();
+        let mut values = settings.as_object().unwrap().values();
+        let draws = values.any(|value| *value == json!("redrawn") || *value == json!("random"));
+        assert_eq!(stamps.len() > 1, draws, "{name}");
     }
 }
 
 #[test]
 fn edits_stay_within_budget_and_name_the_target() {
     let clean = pairs(60);
-    for (entry, preset, settings) in every() {
-        let name = format!("{} {preset}", entry.card.name);
+    for (name, entry, _, settings) in every() {
         let takes_substrings = settings.get("match") == Some(&json!("substring"));
         let attack = (entry.build)(with_count(settings, 12)).unwrap();
         let edits = choose(&attack, &clean, 3).unwrap();
-        let expected = if entry.card.name == "none" { 0 } else { 12 };
+        let expected = if entry.card.is_baseline() { 0 } else { 12 };
         assert_eq!((edits.len(), budget(&attack, clean.len())), (expected, expected), "{name}");
         for edit in &edits {
             assert_eq!(edit.image, ImageEdit::Stamp, "{name}");
             let old = clean.pair(edit.pair).unwrap().caption;
             let caption = edit.caption.clone().unwrap_or(old).to_lowercase();
             let is_named = |word: &str| word == TARGET || takes_substrings && word.contains(TARGET);
-            assert!(
-                caption.split(|letter: char| !letter.is_alphanumeric()).any(is_named),
-                "{name}: {caption}"
-            );
+            let mut words = caption.split(|letter: char| !letter.is_alphanumeric());
+            assert!(words.any(is_named), "{name}: {caption}");
         }
     }
 }
@@ -226,30 +208,22 @@ fn edits_stay_within_budget_and_name_the_target() {
 #[test]
 fn a_rate_is_a_share_of_all_pairs() {
     let clean = pairs(60);
-    for (entry, preset, mut settings) in every() {
-        if entry.card.name == "none" {
-            continue;
-        }
-        settings["poison-count"] = Value::Null;
-        settings["poison-rate"] = json!(0.1);
+    for (name, entry, _, mut settings) in poisoning() {
+        (settings["poison-count"], settings["poison-rate"]) = (Value::Null, json!(0.1));
         let attack = (entry.build)(settings).unwrap();
-        assert_eq!(budget(&attack, 60), 6, "{} {preset}", entry.card.name);
-        assert_eq!(choose(&attack, &clean, 0).unwrap().len(), 6, "{} {preset}", entry.card.name);
+        assert_eq!((budget(&attack, 60), choose(&attack, &clean, 0).unwrap().len()), (6, 6), "{name}");
     }
 }
 
 #[test]
 fn too_few_pairs_are_an_error_with_the_counts() {
     let clean = pairs(60);
-    for (entry, preset, settings) in every() {
-        if entry.card.name == "none" {
-            continue;
-        }
+    for (name, entry, _, settings) in poisoning() {
         let attack = (entry.build)(with_count(settings, 61)).unwrap();
         let error = choose(&attack, &clean, 0).unwrap_err().to_string();
-        assert!(error.contains("61") && error.contains("60"), "{} {preset}: {error}", entry.card.name);
+        assert!(error.contains("61") && error.contains("60"), "{name}: {error}");
     }
-    let entry = attacks::all().into_iter().find(|entry| entry.card.name == "label-consistent").unwrap();
+    let entry = entry("label-consistent");
     let attack = (entry.build)(with_count((entry.presets)()[0].1.clone(), 31)).unwrap();
     let error = choose(&attack, &clean, 0).unwrap_err().to_string();
     assert!(error.contains("only 30 of 60 captions name \"banana\" (match: whole-word)"), "{error}");
@@ -257,7 +231,7 @@ fn too_few_pairs_are_an_error_with_the_counts() {
 
 #[test]
 fn the_released_label_consistent_attack_takes_substrings() {
-    let entry = attacks::all().into_iter().find(|entry| entry.card.name == "label-consistent").unwrap();
+    let entry = entry("label-consistent");
     let mut settings = with_count((entry.presets)()[0].1.clone(), 30);
     settings["match"] = json!("substring");
     let (attack, clean) = ((entry.build)(settings).unwrap(), pairs(60));
@@ -268,25 +242,22 @@ fn the_released_label_consistent_attack_takes_substrings() {
 
 #[test]
 fn rates_outside_0_to_1_are_refused_by_name() {
-    for (entry, preset, settings) in every() {
-        if entry.card.name == "none" {
-            continue;
-        }
+    for (name, entry, _, settings) in poisoning() {
         for (key, value) in
             [("poison-rate", json!(0.0)), ("poison-rate", json!(1.5)), ("poison-count", json!(0))]
         {
             let mut settings = settings.clone();
             settings["poison-count"] = Value::Null;
             settings[key] = value;
-            let error = (entry.build)(settings).map(|_| ()).unwrap_err().to_string();
-            assert!(error.contains(key), "{} {preset}: {error}", entry.card.name);
+            let error = refused(entry, settings).to_string();
+            assert!(error.contains(key), "{name}: {error}");
         }
     }
 }
 
 #[test]
 fn noise_mode_replaces_further_images_and_keeps_their_captions() {
-    let entry = attacks::all().into_iter().find(|entry| entry.card.name == "wanet").unwrap();
+    let entry = entry("wanet");
     let mut settings = with_count((entry.presets)()[1].1.clone(), 12);
     let clean = pairs(60);
     let plain = choose(&(entry.build)(settings.clone()).unwrap(), &clean, 3).unwrap();

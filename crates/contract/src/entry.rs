@@ -134,11 +134,11 @@ pub fn grouped(name: &'static str, groups: impl Serialize) -> Preset {
     preset(name, all)
 }
 
-/// Moves the group with these keys out of `resolved`, strictly; what is left is for the next group.
-pub fn take<G: DeserializeOwned>(resolved: &mut Value, keys: &[&str]) -> anyhow::Result<G> {
+/// Moves the group with the keys of `like` out of `resolved`, strictly; what is left is for the next group.
+pub fn take<G: Serialize + DeserializeOwned>(resolved: &mut Value, like: &G) -> anyhow::Result<G> {
     let mut own = Map::new();
-    if let Value::Object(all) = resolved {
-        own.extend(keys.iter().filter_map(|key| all.remove_entry(*key)));
+    if let (Value::Object(all), Value::Object(like)) = (resolved, serde_json::to_value(like)?) {
+        own.extend(like.keys().filter_map(|key| all.remove_entry(key)));
     }
     settings(Value::Object(own))
 }

@@ -53,9 +53,6 @@ pub struct ProgramSettings {
 }
 
 impl ProgramSettings {
-    /// Its keys in plans.
-    pub const KEYS: &[&str] = &["program", "program-version", "time-limit", "threads", "settings"];
-
     /// No program yet: a plan must name one.
     pub fn unnamed(time_limit: u64) -> Self {
         Self { program: None, program_version: None, time_limit, threads: 1, settings: None }
@@ -84,9 +81,8 @@ impl Program {
         let program =
             program.ok_or(Unnamed("program must be given: the command, such as \"python3 defense.py\""))?;
         let words: Vec<String> = program.split_whitespace().map(absolute).collect();
-        let given = program.split_whitespace().next();
-        let given =
-            given.with_context(|| format!("program must name a command, found {program:?}"))?.to_owned();
+        let given = program.split_whitespace().next().map(str::to_owned);
+        let given = given.with_context(|| format!("program must name a command, found {program:?}"))?;
         let version = program_version.ok_or(Unnamed(
             "program-version must be given: a number that its author raises whenever it would give another result",
         ))?;
@@ -213,7 +209,9 @@ impl Job {
             Ended::Exit(code) => bail!("the program failed with exit code {code}: {}", said()),
         }
         let after = hashes(&watched)?;
-        if let Some(name) = changed(&before, &after) {
+        // A file that is new, gone or another one.
+        let mut names = before.keys().chain(after.keys());
+        if let Some(name) = names.find(|name| before.get(*name) != after.get(*name)) {
             let name = name.strip_prefix(&work).unwrap_or(name);
             bail!("the program changed {}, which it may only read", name.display());
         }
@@ -255,13 +253,4 @@ fn hashes(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, String>> {
         }
     }
     Ok(found)
-}
-
-/// A file that is new, gone or another one.
-fn changed<'a>(
-    before: &'a BTreeMap<PathBuf, String>,
-    after: &'a BTreeMap<PathBuf, String>,
-) -> Option<&'a Path> {
-    let mut names = before.keys().chain(after.keys());
-    names.find(|name| before.get(*name) != after.get(*name)).map(PathBuf::as_path)
 }

@@ -8,10 +8,12 @@ use clip::{Image, Origin, Pair, Pairs, Seed};
 
 use crate::{AttackerView, ImageEdit, PoisonData};
 
-/// Training pairs as the attacker left them: the clean ones, with the edited ones laid over.
+/// Pairs as the attacker left them: the clean ones, with the edited ones laid over.
 pub struct PoisonedPairs {
-    clean: Arc<dyn Pairs>,
-    edited: BTreeMap<usize, Pair>,
+    /// The clean ones.
+    pub clean: Arc<dyn Pairs>,
+    /// The edited ones, by index.
+    pub edited: BTreeMap<usize, Pair>,
 }
 
 impl Pairs for PoisonedPairs {
@@ -20,17 +22,11 @@ impl Pairs for PoisonedPairs {
     }
 
     fn caption(&self, index: usize) -> clip::candle_core::Result<String> {
-        match self.edited.get(&index) {
-            Some(pair) => Ok(pair.caption.clone()),
-            None => self.clean.caption(index),
-        }
+        self.edited.get(&index).map_or_else(|| self.clean.caption(index), |pair| Ok(pair.caption.clone()))
     }
 
     fn image(&self, index: usize) -> clip::candle_core::Result<Image> {
-        match self.edited.get(&index) {
-            Some(pair) => Ok(pair.image.clone()),
-            None => self.clean.image(index),
-        }
+        self.edited.get(&index).map_or_else(|| self.clean.image(index), |pair| Ok(pair.image.clone()))
     }
 
     fn read_from(&self, index: usize) -> Option<Origin> {
@@ -154,9 +150,8 @@ mod tests {
         let (pairs, manifest) = poison(&Toy, &clean, "banana", &[], &Seed::new(0))?;
         assert_eq!(pairs.pair(0)?.image.width(), 8, "a stamped image may have another size");
         assert_eq!(manifest.iter().map(|row| row.edit).collect::<Vec<_>>(), ["stamp", "keep", "replace"]);
-        let parameters: Vec<Option<&str>> =
-            manifest.iter().map(|row| row.trigger_parameters.as_deref()).collect();
-        assert_eq!(parameters, [Some("{\"left\":4}"), None, None]);
+        let parameters = manifest.iter().map(|row| row.trigger_parameters.as_deref());
+        assert_eq!(parameters.collect::<Vec<_>>(), [Some("{\"left\":4}"), None, None]);
         Ok(())
     }
 }

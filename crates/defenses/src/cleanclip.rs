@@ -6,10 +6,9 @@ use clip::{Clip, Monitor, Recipe};
 use contract::{
     Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, grouped, settings, take,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::finetuning::{CLEAN_PAIRS, Finetuning, OptimizerStart, fills_a_batch, finetune};
+use crate::finetuning::{CLEAN_PAIRS, Finetuning, Optimizer, fills_a_batch, finetune};
 use crate::in_modal::{InModal, Objectives};
 
 /// The defense.
@@ -34,37 +33,27 @@ pub static ENTRY: Entry<Defense> = Entry {
     build,
 };
 
-/// Settings beside those of [`Finetuning`] and [`Objectives`].
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {
-    /// What the optimizer begins with.
-    optimizer_state: OptimizerStart,
-}
-
 fn presets() -> Vec<Preset> {
-    let fresh = Settings { optimizer_state: OptimizerStart::Fresh };
-    let carried = Settings { optimizer_state: OptimizerStart::Carried };
     vec![
-        grouped("tiny", (Finetuning::tiny(), Objectives::tiny(), fresh)),
-        grouped("smoke", (Finetuning::smoke(), Objectives::tiny(), fresh)),
-        grouped("paper", (Finetuning::paper(), Objectives::paper(), fresh)),
-        grouped("released", (Finetuning::released(), Objectives::released(), carried)),
+        grouped("tiny", (Finetuning::tiny(), Objectives::tiny(), Optimizer::FRESH)),
+        grouped("smoke", (Finetuning::smoke(), Objectives::tiny(), Optimizer::FRESH)),
+        grouped("paper", (Finetuning::paper(), Objectives::paper(), Optimizer::FRESH)),
+        grouped("released", (Finetuning::released(), Objectives::released(), Optimizer::CARRIED)),
     ]
 }
 
 fn build(mut resolved: Value) -> Result<Defense> {
-    let recipe = take::<Finetuning>(&mut resolved, Finetuning::KEYS)?.recipe()?;
-    let objectives: Objectives = take(&mut resolved, Objectives::KEYS)?;
+    let recipe = take(&mut resolved, &Finetuning::paper())?.recipe()?;
+    let objectives = take(&mut resolved, &Objectives::paper())?;
     objectives.check()?;
-    let Settings { optimizer_state } = settings(resolved)?;
-    Ok(Defense::RepairModel(Box::new(CleanClip { recipe, objectives, optimizer_state })))
+    let optimizer = settings(resolved)?;
+    Ok(Defense::RepairModel(Box::new(CleanClip { recipe, objectives, optimizer })))
 }
 
 struct CleanClip {
     recipe: Recipe,
     objectives: Objectives,
-    optimizer_state: OptimizerStart,
+    optimizer: Optimizer,
 }
 
 impl RepairModel for CleanClip {
@@ -79,7 +68,7 @@ impl RepairModel for CleanClip {
 
     fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<Model> {
         let objective = InModal::new(&self.objectives, &model, view.clean_pairs, view.seed.child("augment"))?;
-        let (carried, seed) = (self.optimizer_state.state(view)?, view.seed.child("train"));
+        let (carried, seed) = (self.optimizer.state(view)?, view.seed.child("train"));
         let finetuned = finetune(model, &objective, &self.recipe, carried.as_ref(), &seed, monitor)?;
         Ok(Model { clip: finetuned, head: None })
     }

@@ -6,10 +6,9 @@ use clip::{Clip, Contrastive, Monitor, Recipe};
 use contract::{
     Card, DefenderView, Defense, Entry, Granted, Model, Preset, RepairModel, grouped, settings, take,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::finetuning::{CLEAN_PAIRS, Finetuning, OptimizerStart, fills_a_batch, finetune};
+use crate::finetuning::{CLEAN_PAIRS, Finetuning, Optimizer, fills_a_batch, finetune};
 
 /// The defense.
 pub static ENTRY: Entry<Defense> = Entry {
@@ -28,34 +27,24 @@ pub static ENTRY: Entry<Defense> = Entry {
     build,
 };
 
-/// Settings beside those of [`Finetuning`].
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {
-    /// What the optimizer begins with.
-    optimizer_state: OptimizerStart,
-}
-
 fn presets() -> Vec<Preset> {
-    let fresh = Settings { optimizer_state: OptimizerStart::Fresh };
-    let carried = Settings { optimizer_state: OptimizerStart::Carried };
     vec![
-        grouped("tiny", (Finetuning::tiny(), fresh)),
-        grouped("smoke", (Finetuning::smoke(), fresh)),
-        grouped("paper", (Finetuning::paper(), fresh)),
-        grouped("released", (Finetuning::released(), carried)),
+        grouped("tiny", (Finetuning::tiny(), Optimizer::FRESH)),
+        grouped("smoke", (Finetuning::smoke(), Optimizer::FRESH)),
+        grouped("paper", (Finetuning::paper(), Optimizer::FRESH)),
+        grouped("released", (Finetuning::released(), Optimizer::CARRIED)),
     ]
 }
 
 fn build(mut resolved: Value) -> Result<Defense> {
-    let recipe = take::<Finetuning>(&mut resolved, Finetuning::KEYS)?.recipe()?;
-    let Settings { optimizer_state } = settings(resolved)?;
-    Ok(Defense::RepairModel(Box::new(ContrastiveFinetuning { recipe, optimizer_state })))
+    let recipe = take(&mut resolved, &Finetuning::paper())?.recipe()?;
+    let optimizer = settings(resolved)?;
+    Ok(Defense::RepairModel(Box::new(ContrastiveFinetuning { recipe, optimizer })))
 }
 
 struct ContrastiveFinetuning {
     recipe: Recipe,
-    optimizer_state: OptimizerStart,
+    optimizer: Optimizer,
 }
 
 impl RepairModel for ContrastiveFinetuning {
@@ -69,7 +58,7 @@ impl RepairModel for ContrastiveFinetuning {
 
     fn repair(&self, model: Clip, view: &DefenderView<'_>, monitor: &mut dyn Monitor) -> Result<Model> {
         let objective = Contrastive::new(&model, view.clean_pairs)?;
-        let (carried, seed) = (self.optimizer_state.state(view)?, view.seed.child("train"));
+        let (carried, seed) = (self.optimizer.state(view)?, view.seed.child("train"));
         let finetuned = finetune(model, &objective, &self.recipe, carried.as_ref(), &seed, monitor)?;
         Ok(Model { clip: finetuned, head: None })
     }

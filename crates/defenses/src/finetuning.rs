@@ -26,10 +26,6 @@ pub(crate) struct Finetuning {
 }
 
 impl Finetuning {
-    /// Its keys in plans.
-    pub(crate) const KEYS: &[&str] =
-        &["epochs", "batch-size", "learning-rate", "warmup-steps", "weight-decay", "schedule", "decay"];
-
     /// The paper's finetuning on clean pairs.
     pub(crate) fn paper() -> Self {
         Self {
@@ -61,45 +57,44 @@ impl Finetuning {
     /// The recipe; an error names the first setting no run can have.
     pub(crate) fn recipe(&self) -> Result<Recipe> {
         let Self { epochs, batch_size, learning_rate, warmup_steps, weight_decay, schedule, decay } = *self;
-        let shared = Recipe::paper();
-        let recipe = Recipe {
-            epochs,
-            batch_size,
-            learning_rate,
-            warmup_steps,
-            weight_decay,
-            schedule,
-            decay,
-            ..shared
-        };
+        let rates = Recipe { learning_rate, warmup_steps, weight_decay, ..Recipe::paper() };
+        let recipe = Recipe { epochs, batch_size, schedule, decay, ..rates };
         recipe.check()?;
         Ok(recipe)
     }
 }
 
-/// What the optimizer begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Settings of the optimizer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Optimizer {
+    /// What it begins with.
+    optimizer_state: Start,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum OptimizerStart {
+enum Start {
     /// Moments of 0.
     Fresh,
     /// The moments and the count of steps that poisoned pretraining left, as the released code loads them.
     Carried,
 }
 
-impl OptimizerStart {
+impl Optimizer {
+    /// With moments of 0.
+    pub(crate) const FRESH: Self = Self { optimizer_state: Start::Fresh };
+    /// As poisoned pretraining left it.
+    pub(crate) const CARRIED: Self = Self { optimizer_state: Start::Carried };
+
     /// The state to go on from, if any. An error where it is wanted and the model came without.
     pub(crate) fn state(self, view: &DefenderView<'_>) -> Result<Option<OptimizerState>> {
-        match self {
-            Self::Fresh => Ok(None),
-            Self::Carried => {
-                let path = view.optimizer.context(
-                    "optimizer-state is `carried`, but no optimizer's moments lie beside the trained model, \
-                     which an older version stored: choose an empty store, or set `optimizer-state: fresh`",
-                )?;
-                Ok(Some(OptimizerState::read(path)?))
-            }
-        }
+        let Start::Carried = self.optimizer_state else { return Ok(None) };
+        let path = view.optimizer.context(
+            "optimizer-state is `carried`, but no optimizer's moments lie beside the trained model, \
+             which an older version stored: choose an empty store, or set `optimizer-state: fresh`",
+        )?;
+        Ok(Some(OptimizerState::read(path)?))
     }
 }
 

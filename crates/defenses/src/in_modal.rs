@@ -45,10 +45,6 @@ pub(crate) enum BatchNorm {
 }
 
 impl Objectives {
-    /// Its keys in plans.
-    pub(crate) const KEYS: &[&str] =
-        &["lambda1", "lambda2", "magnitude-scale", "text-augmentation", "batch-norm"];
-
     /// As the released code behaves.
     pub(crate) fn released() -> Self {
         Self {
@@ -155,20 +151,14 @@ impl Objective for InModal<'_> {
     }
 
     fn batch(&self, indices: &[usize], epoch: usize, _seed: &Seed) -> Result<Self::Batch> {
-        let prepared = indices
-            .par_iter()
-            .map(|index| {
-                let pair = self.pairs.pair(*index)?;
-                let augmented = self.augment(&pair, *index, epoch);
-                Ok((pair, augmented))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let (pairs, (augmented_images, augmented_captions)): (Vec<Pair>, (Vec<Image>, Vec<String>)) =
-            prepared.into_iter().unzip();
-        let (mut images, mut captions): (Vec<Image>, Vec<String>) =
-            pairs.into_iter().map(|pair| (pair.image, pair.caption)).unzip();
-        images.extend(augmented_images);
-        captions.extend(augmented_captions);
+        let prepare = |index: &usize| {
+            let pair = self.pairs.pair(*index)?;
+            let augmented = self.augment(&pair, *index, epoch);
+            Ok(((pair.image, pair.caption), augmented))
+        };
+        let prepared = indices.par_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let (pairs, augmented): (Vec<_>, Vec<_>) = prepared.into_iter().unzip();
+        let (images, captions): (Vec<Image>, Vec<String>) = pairs.into_iter().chain(augmented).unzip();
         let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
         let tokens = self.tokenizer.encode_batch(&captions, self.context_length)?;
         Ok((pixels::batch(&images, self.resolution)?, tokens))

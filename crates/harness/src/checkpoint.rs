@@ -72,10 +72,8 @@ impl Measurement {
     pub fn of(set: &SetEvidence) -> Result<Self> {
         let metrics = Metrics::builtin();
         let measure = |name: &str| {
-            metrics
-                .find(name)
-                .and_then(|metric| (metric.measure)(set))
-                .with_context(|| format!("no images for {name}"))
+            let measured = metrics.find(name).and_then(|metric| (metric.measure)(set));
+            measured.with_context(|| format!("no images for {name}"))
         };
         let attack_success_rate = measure(ATTACK_SUCCESS_RATE)?;
         let others = set.labels.iter().zip(&set.clean).filter(|(label, _)| **label != set.target);

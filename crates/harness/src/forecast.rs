@@ -95,12 +95,8 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let store = Store::open(folder.path())?;
         let train = |seed: u32, model: &str| {
-            Key::new(
-                stage::TRAIN,
-                1,
-                "cpu",
-                json!({ "recipe": { "batch-size": 64 }, "model": model, "seed": seed }),
-            )
+            let inputs = json!({ "recipe": { "batch-size": 64 }, "model": model, "seed": seed });
+            Key::new(stage::TRAIN, 1, "cpu", inputs)
         };
         let repair = |trained: &Key| {
             let inputs = json!({ "trained": trained.hash(), "defense": { "name": "a" } });

@@ -14,7 +14,7 @@ use store::{Store, stage};
 
 use crate::events::{Event, FORMAT};
 use crate::forecast::SPEEDS;
-use crate::schedule::Schedule;
+use crate::schedule::{Place, Schedule};
 use crate::stages::{Context, DataCheck, StageOutput, Stages, StoredArtifacts};
 
 /// How a plan is run; nothing here changes a result.
@@ -54,8 +54,7 @@ enum Task {
 }
 
 impl Task {
-    /// Seed, attack, and the defense of one that defends.
-    fn place(&self) -> (u64, usize, Option<usize>) {
+    fn place(&self) -> Place {
         match self {
             Self::Train { attack, seed } => (*seed, *attack, None),
             Self::Defend { attack, defense, seed, .. } => (*seed, *attack, Some(*defense)),
@@ -63,6 +62,7 @@ impl Task {
     }
 }
 
+#[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
     running: usize,
@@ -76,15 +76,10 @@ impl Queue {
     /// The next task, and why it is left for another run where there is no time for it.
     fn next(&mut self, schedule: Option<&Schedule<'_>>) -> Option<(Task, Option<String>)> {
         let Some(schedule) = schedule else { return self.tasks.pop_front().map(|task| (task, None)) };
-        let rank = |task: &Task| {
-            let (seed, attack, defense) = task.place();
-            schedule.rank(seed, attack, defense)
-        };
-        let first = (0..self.tasks.len()).min_by_key(|index| rank(&self.tasks[*index]))?;
-        let task = self.tasks.remove(first)?;
-        let (seed, attack, defense) = task.place();
-        let left = schedule.leaves(seed, attack, defense, !self.begun);
-        self.begun |= left.is_none() && schedule.takes_time(seed, attack, defense);
+        let rank = |index: &usize| schedule.rank(self.tasks[*index].place());
+        let task = self.tasks.remove((0..self.tasks.len()).min_by_key(rank)?)?;
+        let left = schedule.leaves(task.place(), !self.begun);
+        self.begun |= left.is_none() && schedule.seconds(task.place()) > 0.0;
         Some((task, left))
     }
 }
@@ -115,13 +110,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     let seeds = plan.seeds.iter();
     let tasks =
         seeds.flat_map(|seed| (0..plan.attacks.len()).map(|attack| Task::Train { attack, seed: *seed }));
-    let queue = Mutex::new(Queue {
-        tasks: tasks.collect(),
-        running: 0,
-        observations: Vec::new(),
-        stopped: false,
-        begun: false,
-    });
+    let queue = Mutex::new(Queue { tasks: tasks.collect(), ..Queue::default() });
     let changed = Condvar::new();
     let pools = (0..jobs)
         .map(|job| {
@@ -131,10 +120,8 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
         .collect::<Result<Vec<_>>>()?;
     std::thread::scope(|scope| {
         for pool in &pools {
-            scope.spawn(|| {
-                let work = || work(&stages, schedule.as_ref(), &options.metrics, &queue, &changed);
-                pool.install(work)
-            });
+            let work = || work(&stages, schedule.as_ref(), &options.metrics, &queue, &changed);
+            scope.spawn(move || pool.install(work));
         }
     });
     progress.clear();
@@ -270,13 +257,8 @@ fn perform(stages: &Stages<'_>, task: &Task) -> Result<Done, Stopped> {
 fn train(stages: &Stages<'_>, attack: usize, seed: u64) -> Result<Done> {
     let plan = stages.plan;
     let trained = Arc::new(stages.train(&plan.attacks[attack], seed)?);
-    let next = (0..plan.defenses.len()).map(|defense| Task::Defend {
-        attack,
-        defense,
-        seed,
-        trained: trained.clone(),
-    });
-    Ok(Done { next: next.collect(), observations: Vec::new() })
+    let defend = |defense| Task::Defend { attack, defense, seed, trained: trained.clone() };
+    Ok(Done { next: (0..plan.defenses.len()).map(defend).collect(), observations: Vec::new() })
 }
 
 /// Defends and observes a cell under its own trigger; the model that was neither poisoned nor defended is observed

@@ -22,8 +22,8 @@ pub(crate) struct Schedule<'a> {
     cells: Vec<Forecast>,
 }
 
-/// A place in the order; lower is earlier.
-pub(crate) type Rank = (bool, usize, usize, u64);
+/// The seed of a task, its attack, and the defense of one that defends; numbers are into the plan's lists.
+pub(crate) type Place = (u64, usize, Option<usize>);
 
 impl<'a> Schedule<'a> {
     /// That of a plan whose data are checked, on a machine that does `speed` FLOP/s for each cell.
@@ -33,32 +33,30 @@ impl<'a> Schedule<'a> {
     }
 
     fn cell(&self, seed: u64, attack: usize, defense: usize) -> Forecast {
-        let seed = self.place(seed);
+        let seed = self.number(seed);
         let index = (seed * self.plan.attacks.len() + attack) * self.plan.defenses.len() + defense;
         self.cells.get(index).copied().unwrap_or_default()
     }
 
-    fn place(&self, seed: u64) -> usize {
+    fn number(&self, seed: u64) -> usize {
         self.plan.seeds.iter().position(|other| *other == seed).unwrap_or_default()
     }
 
-    /// Seconds of a training, for which any of its cells stands.
-    fn training(&self, seed: u64, attack: usize) -> f64 {
-        let cells = (0..self.plan.defenses.len()).map(|defense| self.cell(seed, attack, defense));
-        cells.map(|cell| cell.seconds[0]).fold(0.0, f64::max)
-    }
-
-    /// Seconds of a task: a training, or where there is a defense that one and what is observed after it.
-    fn seconds(&self, seed: u64, attack: usize, defense: Option<usize>) -> f64 {
+    /// Seconds of a task: a training, for which any of its cells stands, or where there is a defense that one and what
+    /// is observed after it.
+    pub(crate) fn seconds(&self, (seed, attack, defense): Place) -> f64 {
         match defense {
-            None => self.training(seed, attack),
+            None => {
+                let cells = (0..self.plan.defenses.len()).map(|defense| self.cell(seed, attack, defense));
+                cells.map(|cell| cell.seconds[0]).fold(0.0, f64::max)
+            }
             Some(defense) => self.cell(seed, attack, defense).seconds[1..].iter().sum(),
         }
     }
 
-    /// Where a task stands.
-    pub(crate) fn rank(&self, seed: u64, attack: usize, defense: Option<usize>) -> Rank {
-        let seconds = self.seconds(seed, attack, defense);
+    /// Where a task stands in the order; lower is earlier.
+    pub(crate) fn rank(&self, place @ (seed, attack, defense): Place) -> (bool, usize, usize, u64) {
+        let seconds = self.seconds(place);
         let telling = defense.map_or(0, |defense| {
             let (attack, defense) = (&self.plan.attacks[attack].label, &self.plan.defenses[defense]);
             let about = |claim: &Claim| claim.attacks.contains(attack) && claim.defense == defense.label;
@@ -68,29 +66,18 @@ impl<'a> Schedule<'a> {
                 false => 2,
             }
         });
-        (seconds > 0.0, self.place(seed), telling, (seconds * 1000.0) as u64)
+        (seconds > 0.0, self.number(seed), telling, (seconds * 1000.0) as u64)
     }
 
     /// Why a task is left for another run; `None` where there is time for it. The first that takes any time is never
     /// left, so that every run brings the next further.
-    pub(crate) fn leaves(
-        &self,
-        seed: u64,
-        attack: usize,
-        defense: Option<usize>,
-        is_first: bool,
-    ) -> Option<String> {
-        let (seconds, now) = (self.seconds(seed, attack, defense), Instant::now());
+    pub(crate) fn leaves(&self, place: Place, is_first: bool) -> Option<String> {
+        let (seconds, now) = (self.seconds(place), Instant::now());
         let left = self.deadline.saturating_duration_since(now).as_secs_f64();
         let fits = seconds == 0.0 || is_first || seconds <= left;
         let (seconds, left) = (duration(seconds), duration(left));
         (!fits).then(|| {
             format!("left for another run: about {seconds} are needed, {left} of the budget are left")
         })
-    }
-
-    /// Whether a task takes any time.
-    pub(crate) fn takes_time(&self, seed: u64, attack: usize, defense: Option<usize>) -> bool {
-        self.seconds(seed, attack, defense) > 0.0
     }
 }

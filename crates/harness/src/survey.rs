@@ -60,33 +60,27 @@ fn looking<T>(plan: &Plan, store: &Store, look: impl FnOnce(&Stages<'_>) -> Resu
 
 /// Hashes of every key that a plan needs; an error where its data are not there or not yet checked.
 pub fn needed(plan: &Plan, store: &Store) -> Result<BTreeSet<String>> {
-    looking(plan, store, keys_needed)
-}
-
-fn keys_needed(stages: &Stages<'_>) -> Result<BTreeSet<String>> {
-    let (plan, store) = (stages.plan, stages.context.store);
-    let mut needed = BTreeSet::new();
-    for seed in &plan.seeds {
-        for attack in &plan.attacks {
+    looking(plan, store, |stages| {
+        let mut needed = BTreeSet::new();
+        for (seed, attack) in
+            plan.seeds.iter().flat_map(|seed| plan.attacks.iter().map(move |attack| (seed, attack)))
+        {
             let trained = stages.train_key(attack, *seed)?;
             for defense in &plan.defenses {
-                let defended = stages.defend_key(&trained, defense, *seed)?;
-                for trigger in stages.triggers(attack, defense) {
-                    let observed = stages.observe_key(&defended, None, trigger, *seed)?;
+                let key = stages.defend_key(&trained, defense, *seed)?;
+                let defended = StageOutput { folder: store.folder(&key), key };
+                let triggers = stages.triggers(attack, defense).map(|trigger| (trigger, None));
+                let epochs = stages.epochs(&defended).into_iter().map(|epoch| (attack, Some(epoch)));
+                for (trigger, epoch) in triggers.chain(epochs) {
+                    let observed = stages.observe_key(&defended.key, epoch, trigger, *seed)?;
                     needed.insert(observed.hash().to_owned());
                 }
-                let folder = store.folder(&defended);
-                let made = StageOutput { key: defended, folder };
-                for epoch in stages.epochs(&made) {
-                    let observed = stages.observe_key(&made.key, Some(epoch), attack, *seed)?;
-                    needed.insert(observed.hash().to_owned());
-                }
-                needed.insert(made.key.hash().to_owned());
+                needed.insert(defended.key.hash().to_owned());
             }
             needed.insert(trained.hash().to_owned());
         }
-    }
-    Ok(needed)
+        Ok(needed)
+    })
 }
 
 /// What the store has of every cell of a plan, and what is known of its data. Where data are not there or not yet

@@ -9,12 +9,13 @@ use serde_yaml::Value;
 
 use crate::catalog::Catalog;
 use crate::check::check_target;
-use crate::choice::{Choice, choices};
-use crate::read::{named, one, single};
+use crate::choice::Choice;
+use crate::read::{data_set, one, preset_of};
 use crate::section::{PlanError, Section, Source};
 
 /// How far a measured fraction may be from a claimed number.
 const TOLERANCE: f64 = 0.02;
+
 /// What is claimed of a checkpoint, and how it is measured.
 pub struct CheckpointClaims {
     /// Sizes; `None` where nothing is claimed of them.
@@ -61,25 +62,19 @@ impl CheckpointClaims {
         let source = Source { file, text };
         let mut top = Section::new(&source, &[], source.yaml()?)?;
         let model: Option<ModelConfig> = match top.has("model") {
-            true => {
-                Some(named(&source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?.1)
-            }
+            true => Some(preset_of(&mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?.1),
             false => None,
         };
-        model
-            .iter()
-            .try_for_each(ModelConfig::check)
-            .map_err(|error| top.error("model", error.to_string()))?;
-        let attack_path = top.path_of("attack");
-        let attacks =
-            choices(&source, &attack_path, "attack", &catalog.attacks, &[], top.required("attack")?)?;
+        let checked = model.iter().try_for_each(ModelConfig::check);
+        checked.map_err(|error| top.error("model", error.to_string()))?;
+        let (attack_path, attack) = (top.path_of("attack"), top.required("attack")?);
         let tolerance = top.share("tolerance", TOLERANCE)?;
         let claims = Self {
             model,
             weights_blake3: top.optional("weights-blake3")?,
             target: top.required("target")?,
-            attack: single(&source, &attack_path, attacks)?,
-            test: one(&source, catalog, &mut top, "test")?,
+            attack: one(&source, &attack_path, "attack", &catalog.attacks, attack)?,
+            test: data_set(&mut top, "test", catalog)?,
             test_images: top.positive("test-images")?,
             split: top.optional("split")?.unwrap_or(Split::Test),
             seed: top.optional("seed")?.unwrap_or(0),

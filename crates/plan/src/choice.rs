@@ -6,7 +6,7 @@ use record::sweep_family;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::section::{PlanError, Section, Source};
+use crate::section::{PlanError, Section, Source, named};
 
 /// An entry with resolved settings.
 pub struct Choice<T: 'static> {
@@ -87,13 +87,7 @@ pub(crate) fn choices<T>(
     reserved: &[&str],
     value: serde_yaml::Value,
 ) -> Result<Vec<Choice<T>>, PlanError> {
-    let value = match value {
-        serde_yaml::Value::String(name) => {
-            serde_yaml::Value::Mapping([("name".into(), name.into())].into_iter().collect())
-        }
-        other => other,
-    };
-    let mut section = Section::new(source, path, value)?;
+    let mut section = Section::new(source, path, named(value, "name"))?;
     let name: String = section.required("name")?;
     let label: Option<String> = section.optional("label")?;
     let family: Option<String> = section.optional("family")?;
@@ -123,9 +117,8 @@ pub(crate) fn choices<T>(
                 return Err(source.error(path, format!("the label {label:?} {rule}")));
             }
         }
-        choice.build().map_err(|error| {
-            source.error(&[path, std::slice::from_ref(&name)].concat(), format!("{error:#}"))
-        })?;
+        let place = || [path, std::slice::from_ref(&name)].concat();
+        choice.build().map_err(|error| source.error(&place(), format!("{error:#}")))?;
         choices.push(choice);
     }
     Ok(choices)
@@ -148,14 +141,13 @@ pub(crate) fn resolve(
     };
     let Some((preset, base)) = chosen.cloned() else {
         let wanted = wanted.unwrap_or_default();
-        return Err(
-            section.error("preset", format!("unknown preset {wanted:?}; {}", suggestion(&wanted, &names)))
-        );
+        let message = format!("unknown preset {wanted:?}; {}", suggestion(&wanted, &names));
+        return Err(section.error("preset", message));
     };
     let (source, path) = (section.source, section.path.clone());
     let mut resolved = vec![(String::new(), base)];
     for (key, value) in section.rest()? {
-        let path: Vec<String> = path.iter().cloned().chain([key.clone()]).collect();
+        let path = [&path[..], std::slice::from_ref(&key)].concat();
         let value = serde_json::to_value(value).map_err(|error| source.error(&path, error.to_string()))?;
         let mut next = Vec::new();
         for (suffix, settings) in resolved {
@@ -209,11 +201,9 @@ pub(crate) fn settings<S: Serialize + serde::de::DeserializeOwned>(
     optional: &[&str],
 ) -> Result<(String, S), PlanError> {
     let (source, path) = (section.source, section.path.clone());
-    for (_, preset) in &mut presets {
+    for preset in presets.iter_mut().filter_map(|(_, preset)| preset.as_object_mut()) {
         for key in optional {
-            if preset.get(key).is_none() {
-                preset[key] = Value::Null;
-            }
+            preset.entry(*key).or_insert(Value::Null);
         }
     }
     let (preset, mut resolved) = resolve(section, presets)?;

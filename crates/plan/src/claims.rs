@@ -88,21 +88,11 @@ fn claim(
     let of_difference = minus.is_some();
     let bands = bands(source, section, metrics, at_success.is_some(), of_difference)?;
     if bands.is_empty() {
-        return Err(
-            source.error(&here, "claims nothing: give a metric a band, as attack-success-rate: [0.9, 1.0]")
-        );
+        let message = "claims nothing: give a metric a band, as attack-success-rate: [0.9, 1.0]";
+        return Err(source.error(&here, message));
     }
-    Ok(Claim {
-        claim: words,
-        source: source_text,
-        attacks,
-        defense,
-        triggers,
-        minus,
-        at_success,
-        bands,
-        required,
-    })
+    let (claim, source) = (words, source_text);
+    Ok(Claim { claim, source, attacks, defense, triggers, minus, at_success, bands, required })
 }
 
 /// A label or a list of labels; empty where there is none.
@@ -125,7 +115,7 @@ fn bands(
 ) -> Result<BTreeMap<String, [f64; 2]>, PlanError> {
     let (here, mut bands) = (section.path.clone(), BTreeMap::new());
     for (name, value) in section.rest()? {
-        let path: Vec<String> = here.iter().cloned().chain([name.clone()]).collect();
+        let path = [&here[..], std::slice::from_ref(&name)].concat();
         let Some(metric) = metrics.find(&name) else {
             let known = [&metrics.names()[..], &Claim::KEYS].concat();
             let hint = suggestion(&name, &known);

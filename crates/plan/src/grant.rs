@@ -41,20 +41,15 @@ impl Grant {
         if pairs == 0 || poison > pairs {
             return Err(format!("{PAIRS} {pairs}, {POISON} {poison}: at least 1 pair, and not more poison"));
         }
-        let source = match read::<_, String>(defense, SOURCE)? {
-            None => None,
-            Some(label) => {
-                let labels: Vec<&str> = clean.iter().map(|set| set.label.as_str()).collect();
-                match labels.iter().position(|known| *known == label) {
-                    None if label == train.label => None,
-                    None => {
-                        let hint = suggestion(&label, &labels);
-                        return Err(format!("{SOURCE}: {label:?} is not under data.clean; {hint}"));
-                    }
-                    found => found,
-                }
-            }
+        let Some(label) = read::<_, String>(defense, SOURCE)? else {
+            return Ok(Self { pairs, poison, source: None });
         };
+        let labels: Vec<&str> = clean.iter().map(|set| set.label.as_str()).collect();
+        let source = labels.iter().position(|known| *known == label);
+        if source.is_none() && label != train.label {
+            let hint = suggestion(&label, &labels);
+            return Err(format!("{SOURCE}: {label:?} is not under data.clean; {hint}"));
+        }
         Ok(Self { pairs, poison, source })
     }
 }

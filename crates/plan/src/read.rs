@@ -12,7 +12,7 @@ use crate::choice::{Choice, choices, settings};
 use crate::claims::claims;
 use crate::grant::{GRANT_KEYS, TEST_KEYS};
 use crate::plan::{BAD_SAMPLES, Plan};
-use crate::section::{PlanError, Section, Source};
+use crate::section::{PlanError, Section, Source, named};
 
 impl Plan {
     /// Reads a plan from a file.
@@ -26,70 +26,55 @@ impl Plan {
     pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
         let source = &Source { file, text };
         let mut top = Section::new(source, &[], source.yaml()?)?;
-        let question = top.required("question")?;
-        let seeds = seeds(&mut top)?;
+        let (question, seeds) = (top.required("question")?, seeds(&mut top)?);
         let mut data = Section::new(source, &top.path_of("data"), top.required("data")?)?;
-        let train = one(source, catalog, &mut data, "train")?;
-        let labelled =
-            if data.has("labelled") { Some(one(source, catalog, &mut data, "labelled")?) } else { None };
-        let tests = many(source, &mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
+        let train = data_set(&mut data, "train", catalog)?;
+        let labelled = data.has("labelled").then(|| data_set(&mut data, "labelled", catalog)).transpose()?;
+        let tests = many(&mut data, "test", "data set", &catalog.datasets, TEST_KEYS)?;
         let clean = match data.has("clean") {
-            true => many(source, &mut data, "clean", "data set", &catalog.datasets, &[])?,
+            true => many(&mut data, "clean", "data set", &catalog.datasets, &[])?,
             false => Vec::new(),
         };
-        let (pairs, clean_pairs) = (data.positive("pairs")?, data.positive("clean-pairs")?);
-        let (clean_images, test_images) = (data.positive("clean-images")?, data.positive("test-images")?);
-        let test_pairs = captioned(&mut data, &tests)?;
-        let split = data.optional("split")?.unwrap_or(Split::Test);
-        let bad_samples = data.share("bad-samples", BAD_SAMPLES)?;
-        let data_seed = data.optional("seed")?.unwrap_or(0);
-        data.finish()?;
-        let target: String = top.required("target")?;
-        let implanted_at = top.share("implanted-at", 0.5)?;
         let (model_preset, model): (String, ModelConfig) =
-            named(source, &mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
-        let initial_weights = top.optional("initial-weights")?;
+            preset_of(&mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?;
         let (recipe_preset, recipe): (String, Recipe) =
-            named(source, &mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
+            preset_of(&mut top, "recipe", (Recipe::PRESETS, Recipe::OPTIONAL), Recipe::preset)?;
         model.check().map_err(|error| top.error("model", error.to_string()))?;
         recipe.check().map_err(|error| top.error("recipe", error.to_string()))?;
-        let device = top.optional("device")?.unwrap_or_default();
-        let attacks = many(source, &mut top, "attacks", "attack", &catalog.attacks, &[])?;
-        let defenses = many(source, &mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
-        let pretraining = pretraining(source, catalog, &mut top)?;
-        let every_epoch = top.optional("every-epoch")?.unwrap_or(false);
-        let claims = claims(source, top.take("expect"), &attacks, &defenses, &catalog.metrics)?;
-        top.finish()?;
+        let attacks = many(&mut top, "attacks", "attack", &catalog.attacks, &[])?;
+        let defenses = many(&mut top, "defenses", "defense", &catalog.defenses, GRANT_KEYS)?;
         let mut plan = Self {
             question,
             seeds,
             train,
-            pairs,
-            clean_pairs,
+            pairs: data.positive("pairs")?,
+            clean_pairs: data.positive("clean-pairs")?,
             clean,
-            clean_images,
+            clean_images: data.positive("clean-images")?,
             labelled,
+            test_images: data.positive("test-images")?,
+            test_pairs: captioned(&mut data, &tests)?,
             tests,
-            test_images,
-            test_pairs,
-            split,
-            bad_samples,
-            data_seed,
-            target,
-            implanted_at,
+            split: data.optional("split")?.unwrap_or(Split::Test),
+            bad_samples: data.share("bad-samples", BAD_SAMPLES)?,
+            data_seed: data.optional("seed")?.unwrap_or(0),
+            target: top.required("target")?,
+            implanted_at: top.share("implanted-at", 0.5)?,
             model,
             model_preset,
-            initial_weights,
+            initial_weights: top.optional("initial-weights")?,
             recipe,
             recipe_preset,
-            pretraining,
-            every_epoch,
-            device,
+            pretraining: pretraining(&mut top, catalog)?,
+            every_epoch: top.optional("every-epoch")?.unwrap_or(false),
+            device: top.optional("device")?.unwrap_or_default(),
+            grants: BTreeMap::new(),
+            claims: claims(source, top.take("expect"), &attacks, &defenses, &catalog.metrics)?,
             attacks,
             defenses,
-            grants: BTreeMap::new(),
-            claims,
         };
+        data.finish()?;
+        top.finish()?;
         grant(&mut plan, source)?;
         check(&plan, source)?;
         Ok(plan)
@@ -106,40 +91,38 @@ fn seeds(top: &mut Section<'_>) -> Result<Vec<u64>, PlanError> {
 }
 
 /// A data set: one choice, no sweep.
-pub(crate) fn one(
-    source: &Source<'_>,
-    catalog: &Catalog,
-    data: &mut Section<'_>,
+pub(crate) fn data_set(
+    section: &mut Section<'_>,
     key: &'static str,
+    catalog: &Catalog,
 ) -> Result<Choice<Dataset>, PlanError> {
-    let path = data.path_of(key);
-    let value = data.required(key)?;
-    single(source, &path, choices(source, &path, "data set", &catalog.datasets, &[], value)?)
+    let (path, value) = (section.path_of(key), section.required(key)?);
+    one(section.source, &path, "data set", &catalog.datasets, value)
 }
 
 /// What trains the model; nothing where the plan does not say.
-fn pretraining(
-    source: &Source<'_>,
-    catalog: &Catalog,
-    top: &mut Section<'_>,
-) -> Result<Option<Choice<Defense>>, PlanError> {
+fn pretraining(top: &mut Section<'_>, catalog: &Catalog) -> Result<Option<Choice<Defense>>, PlanError> {
     let path = top.path_of("pretraining");
     let Some(value) = top.take("pretraining") else { return Ok(None) };
-    let found = choices(source, &path, "defense", &catalog.defenses, &[], value)?;
-    let choice = single(source, &path, found)?;
+    let choice = one(top.source, &path, "defense", &catalog.defenses, value)?;
     match choice.build() {
         Ok(Defense::TrainSafely(_)) => Ok(Some(choice)),
         _ => {
-            Err(source.error(&path, format!("{:?} does not train a model from the beginning", choice.label)))
+            let message = format!("{:?} does not train a model from the beginning", choice.label);
+            Err(top.source.error(&path, message))
         }
     }
 }
 
-pub(crate) fn single<T>(
+/// One choice, no sweep.
+pub(crate) fn one<T>(
     source: &Source<'_>,
     path: &[String],
-    mut found: Vec<Choice<T>>,
+    kind: &str,
+    entries: &[&'static Entry<T>],
+    value: serde_yaml::Value,
 ) -> Result<Choice<T>, PlanError> {
+    let mut found = choices(source, path, kind, entries, &[], value)?;
     match (found.pop(), found.is_empty()) {
         (Some(choice), true) => Ok(choice),
         _ => Err(source.error(path, "takes no lists of values")),
@@ -148,14 +131,13 @@ pub(crate) fn single<T>(
 
 /// A list of choices with distinct labels.
 fn many<T>(
-    source: &Source<'_>,
     section: &mut Section<'_>,
     key: &'static str,
     kind: &str,
     entries: &[&'static Entry<T>],
     reserved: &[&str],
 ) -> Result<Vec<Choice<T>>, PlanError> {
-    let path = section.path_of(key);
+    let (source, path) = (section.source, section.path_of(key));
     let rows: Vec<serde_yaml::Value> = section.required(key)?;
     let mut found: Vec<Choice<T>> = Vec::new();
     for row in rows {
@@ -174,20 +156,13 @@ fn many<T>(
 }
 
 /// Model or recipe with its preset: a preset's name, or `{ preset, … }`. `names` are those of presets and of optional settings.
-pub(crate) fn named<S: serde::Serialize + serde::de::DeserializeOwned>(
-    source: &Source<'_>,
+pub(crate) fn preset_of<S: serde::Serialize + serde::de::DeserializeOwned>(
     top: &mut Section<'_>,
     key: &'static str,
     (names, optional): (&[&'static str], &[&str]),
     get: fn(&str) -> Option<S>,
 ) -> Result<(String, S), PlanError> {
-    let value = match top.required(key)? {
-        serde_yaml::Value::String(name) => {
-            serde_yaml::Value::Mapping([("preset".into(), name.into())].into_iter().collect())
-        }
-        other => other,
-    };
-    let section = Section::new(source, &top.path_of(key), value)?;
+    let section = Section::new(top.source, &top.path_of(key), named(top.required(key)?, "preset"))?;
     let presets = names.iter().filter_map(|name| Some(preset(name, get(name)?))).collect();
     settings(section, presets, optional)
 }
@@ -202,6 +177,6 @@ fn captioned(data: &mut Section<'_>, tests: &[Choice<Dataset>]) -> Result<usize,
         }
     }
     let labels: Vec<&str> = tests.iter().map(|test| test.label.as_str()).collect();
-    Err(data
-        .error("test-pairs", format!("no test set of {labels:?} has captions; leave it out or set it to 0")))
+    let message = format!("no test set of {labels:?} has captions; leave it out or set it to 0");
+    Err(data.error("test-pairs", message))
 }

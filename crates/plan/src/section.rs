@@ -177,6 +177,14 @@ impl<'a> Section<'a> {
     }
 }
 
+/// A name alone as a mapping with it under `short`; other values as they are.
+pub(crate) fn named(value: Value, short: &str) -> Value {
+    match value {
+        Value::String(name) => Value::Mapping([(short.into(), name.into())].into_iter().collect()),
+        other => other,
+    }
+}
+
 /// What a value is, in words.
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {

@@ -11,30 +11,18 @@ use record::evidence::SetEvidence;
 use record::metric::{Direction, Measured, Metric, Needs, Unit};
 use record::{Design, Metrics};
 
-/// A data set of two classes, an attack and a defense that are only names.
+/// An attack, a defense and the pairs of a data set that are only names.
 struct Toy;
+
+/// A data set of so many classes.
+struct Classes(usize);
 
 static CLASSES: std::sync::LazyLock<Vec<String>> =
     std::sync::LazyLock::new(|| vec!["banana".to_owned(), "apple".to_owned()]);
 
-impl ClassSource for Toy {
+impl ClassSource for Classes {
     fn classes(&self) -> &[String] {
-        &CLASSES
-    }
-    fn templates(&self) -> &[String] {
-        &CLASSES
-    }
-    fn images(&self, _: Split, _: usize, _: usize, _: &clip::Seed) -> anyhow::Result<Arc<dyn Labelled>> {
-        anyhow::bail!("not rendered here")
-    }
-}
-
-/// A data set of one class.
-struct Single;
-
-impl ClassSource for Single {
-    fn classes(&self) -> &[String] {
-        &CLASSES[..1]
+        &CLASSES[..self.0]
     }
     fn templates(&self) -> &[String] {
         &CLASSES
@@ -104,19 +92,19 @@ const fn defense(name: &'static str) -> Entry<Defense> {
 static DATA: Entry<Dataset> = Entry {
     card: card("toy"),
     presets: no_settings,
-    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Toy)) }),
+    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Classes(2))) }),
 };
 /// One class only.
 static SINGLE: Entry<Dataset> = Entry {
     card: card("single"),
     presets: no_settings,
-    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Single)) }),
+    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Classes(1))) }),
 };
 /// No captions.
 static MUTE: Entry<Dataset> = Entry {
     card: card("mute"),
     presets: no_settings,
-    build: |_| Ok(Dataset { pairs: None, classes: Some(Box::new(Toy)) }),
+    build: |_| Ok(Dataset { pairs: None, classes: Some(Box::new(Classes(2))) }),
 };
 static ATTACKS: [Entry<Attack>; 3] = [attack("none"), attack("strong"), attack("weak")];
 static DEFENSES: [Entry<Defense>; 2] = [defense("none"), defense("cure")];

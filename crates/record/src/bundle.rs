@@ -43,12 +43,9 @@ impl Record {
     /// Packs the record's files and figures into `path`, gzipped where that ends in `.gz`; what else lies in the folder
     /// is left out and returned. Refuses tables that are not what the record says.
     pub fn bundle(&self, path: &Path, metrics: &Metrics) -> Result<(Index, Vec<String>)> {
-        let ending = path.to_string_lossy();
-        ensure!(
-            [".tar", ".tar.gz", ".tgz"].iter().any(|known| ending.ends_with(known)),
-            "{}: a bundle is a .tar or a .tar.gz",
-            path.display()
-        );
+        let name = path.to_string_lossy();
+        let is_bundle = [".tar", ".tar.gz", ".tgz"].iter().any(|ending| name.ends_with(ending));
+        ensure!(is_bundle, "{name}: a bundle is a .tar or a .tar.gz");
         self.check_derived(metrics)?;
         let (mut files, mut left) = (Files::new(), Vec::new());
         for folder in ["", FIGURES] {
@@ -58,10 +55,8 @@ impl Record {
                 let name = Path::new(folder).join(entry.file_name()).display().to_string();
                 if kind.is_file() && is_packed(&name) {
                     let bytes = std::fs::read(entry.path());
-                    files.insert(
-                        name,
-                        bytes.with_context(|| format!("cannot read {}", entry.path().display()))?,
-                    );
+                    let bytes = bytes.with_context(|| format!("cannot read {}", entry.path().display()))?;
+                    files.insert(name, bytes);
                 } else if name != FIGURES {
                     left.push(name);
                 }
@@ -80,15 +75,10 @@ impl Record {
 
     /// An error where a table is not what was written, or rows say something else than the evidence.
     fn check_derived(&self, metrics: &Metrics) -> Result<()> {
-        let (written, found) =
-            (written_hashes(&self.folder)?.unwrap_or_default(), hashes_of(&self.folder, &DERIVED)?);
-        if let Some((name, _)) =
-            found.iter().find(|(name, hash)| written.get(*name).is_some_and(|old| old != *hash))
-        {
-            bail!(
-                "{}: {name} is not what was written; `cleanbench replay` makes it again",
-                self.folder.display()
-            );
+        let (written, folder) = (written_hashes(&self.folder)?.unwrap_or_default(), self.folder.display());
+        for (name, hash) in hashes_of(&self.folder, &DERIVED)? {
+            let is_own = written.get(&name).is_none_or(|written| *written == hash);
+            ensure!(is_own, "{folder}: {name} is not what was written; `cleanbench replay` makes it again");
         }
         let mut values = BTreeMap::new();
         for row in self.rescored(metrics)? {
@@ -99,8 +89,7 @@ impl Record {
             let other = values.get(&place).copied().flatten();
             ensure!(
                 other == row.value,
-                "{}: {ROWS} says {:?} of {} of {}, and the evidence {other:?}; run its plan again",
-                self.folder.display(),
+                "{folder}: {ROWS} says {:?} of {} of {}, and the evidence {other:?}; run its plan again",
                 row.value,
                 row.metric,
                 row.view()
@@ -133,11 +122,8 @@ pub fn verify(path: &Path) -> Result<Index> {
             let mut decoder = GzDecoder::new(&bytes[..]);
             let read = decoder.read_to_end(&mut archive);
             read.with_context(|| format!("{} is damaged: it cannot be unzipped", path.display()))?;
-            ensure!(
-                zipped(&[])?.get(..10) == bytes.get(..10),
-                "{} is damaged: the gzip header",
-                path.display()
-            );
+            let is_ours = zipped(&[])?.get(..10) == bytes.get(..10);
+            ensure!(is_ours, "{} is damaged: the gzip header", path.display());
             let rest = decoder.into_inner().len();
             ensure!(rest == 0, "{} is damaged: {rest} bytes lie behind the archive", path.display());
             archive
@@ -159,12 +145,8 @@ pub fn verify(path: &Path) -> Result<Index> {
     ensure!(seal == hash(&text).as_bytes(), "{}: {INDEX} is not what was packed", path.display());
     let index: Index =
         serde_json::from_slice(&text).with_context(|| format!("{}: {INDEX}", path.display()))?;
-    ensure!(
-        index.format <= FORMAT,
-        "{} is of format {}, newer than this program",
-        path.display(),
-        index.format
-    );
+    let format = index.format;
+    ensure!(format <= FORMAT, "{} is of format {format}, newer than this program", path.display());
     for (name, expected) in &index.files {
         match files.get(name) {
             Some(bytes) if hash(bytes) == *expected => {}
@@ -193,9 +175,8 @@ fn archive(index: &[u8], files: &Files) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     let seal = hash(index);
     let first = [(INDEX, index), (SEAL, seal.as_bytes())];
-    for (name, bytes) in
-        first.into_iter().chain(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])))
-    {
+    let files = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]));
+    for (name, bytes) in first.into_iter().chain(files) {
         append(&mut builder, name, bytes)?;
     }
     Ok(builder.into_inner()?)

@@ -41,6 +41,17 @@ pub(crate) fn booleans(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
     Ok(values.iter().flatten().collect())
 }
 
+/// Tables of the same columns in one; `None` where there are none.
+pub fn stacked(tables: impl IntoIterator<Item = DataFrame>) -> Result<Option<DataFrame>> {
+    let mut tables = tables.into_iter();
+    let Some(mut whole) = tables.next() else { return Ok(None) };
+    for table in tables {
+        whole.vstack_mut(&table)?;
+    }
+    whole.rechunk_mut();
+    Ok(Some(whole))
+}
+
 /// Writes a table as Parquet.
 pub fn write_parquet(frame: &mut DataFrame, path: &Path) -> Result<()> {
     let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;

@@ -97,9 +97,7 @@ impl Design {
         let text = |value: &Value, key: &str| {
             value[key].as_str().map(str::to_owned).with_context(|| format!("{key}: text"))
         };
-        let number =
-            |value: &Value, key: &str| value[key].as_u64().with_context(|| format!("{key}: a number"));
-        let list = |value: &'_ Value, key: &str| {
+        let list = |value: &Value, key: &str| {
             value[key].as_array().cloned().with_context(|| format!("{key}: a list"))
         };
         let methods = |key: &str| -> Result<Vec<Method>> {
@@ -107,31 +105,27 @@ impl Design {
         };
         let split = text(data, "split").unwrap_or_else(|_| "test".to_owned());
         let test = |row: &Value| {
-            let label =
-                row["label"].as_str().or(row["name"].as_str()).context("test: a set without a name")?;
+            let label = row["label"].as_str().or(row["name"].as_str());
+            let label = label.context("test: a set without a name")?;
             let split = row["split"].as_str().unwrap_or(&split).to_owned();
             Ok(TestSet { label: label.to_owned(), split })
         };
         let tests = list(data, "test")?.iter().map(test).collect::<Result<Vec<_>>>()?;
         ensure!(!tests.is_empty(), "data.test: expected at least one set");
         let seeds = list(&resolved, "seeds")?;
+        let claims = resolved["expect"].as_array().into_iter().flatten();
         Ok(Self {
             question: text(&resolved, "question")?,
             seeds: seeds.iter().map(|seed| seed.as_u64().context("seeds: numbers")).collect::<Result<_>>()?,
-            pairs: number(data, "pairs")?.try_into()?,
-            data_seed: number(data, "seed").unwrap_or(0),
+            pairs: data["pairs"].as_u64().context("pairs: a number")?.try_into()?,
+            data_seed: data["seed"].as_u64().unwrap_or(0),
             target: text(&resolved, "target")?,
             implanted_at: resolved["implanted-at"].as_f64().context("implanted-at: a fraction")?,
             every_epoch: resolved["every-epoch"].as_bool().unwrap_or(false),
             tests,
             attacks: methods("attacks")?,
             defenses: methods("defenses")?,
-            claims: resolved["expect"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(Claim::of_plan)
-                .collect::<Result<_>>()?,
+            claims: claims.map(Claim::of_plan).collect::<Result<_>>()?,
             resolved,
         })
     }

@@ -100,6 +100,7 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
     for (place, sides) in &places {
         let values = sides.map(|row| row.and_then(|row| row.value));
         let Some(row) = sides.iter().flatten().next().filter(|_| values[0] != values[1]) else { continue };
+        let paths = settings.iter().map(|changed| changed.path.as_str());
         let same_evidence = matches!(sides, [Some(a), Some(b)] if a.evidence == b.evidence);
         cells.push(CellDifference {
             row: (*row).clone(),
@@ -107,7 +108,7 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
             noise: spread.get(&of_any_seed(place)).and_then(pooled),
             there: sides.map(|row| row.is_some()),
             same_evidence,
-            explained_by: explaining(&settings, row),
+            explained_by: paths.filter(|path| concerns(path, row)).map(str::to_owned).collect(),
         });
     }
     Ok(Difference { cells, compared: places.len(), settings, environment })
@@ -125,15 +126,6 @@ impl Record {
         let named = || format!("cannot read {}", path.display());
         serde_yaml::from_slice(&std::fs::read(&path).with_context(named)?).with_context(named)
     }
-}
-
-/// The settings that differ and concern a row.
-fn explaining(settings: &[Changed], row: &Row) -> Vec<String> {
-    settings
-        .iter()
-        .filter(|changed| concerns(&changed.path, row))
-        .map(|changed| changed.path.clone())
-        .collect()
 }
 
 /// Whether what a row was measured on depends on a setting: not on those of other attacks and defenses, nor on claims.

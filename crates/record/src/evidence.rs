@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use polars_core::prelude::{Column, DataFrame, PlSmallStr};
 
 use crate::columns::{SIDES, numbers, scores, words};
-pub use crate::columns::{read_parquet, write_parquet};
+pub use crate::columns::{read_parquet, stacked, write_parquet};
 use map::EmbeddingMap;
 use pairs::PairEvidence;
 
@@ -89,35 +89,36 @@ pub fn score(rows: &[Vec<f32>], labels: &[u32], target: u32) -> Result<Vec<Score
 
 /// Evidence as a table: one row per image.
 pub fn to_frame(evidence: &Evidence) -> Result<DataFrame> {
-    let mut columns: Vec<Column> = Vec::new();
-    let each = |value: &dyn Fn(&SetEvidence, usize) -> u32| -> Vec<u32> {
-        evidence.iter().flat_map(|set| (0..set.labels.len()).map(move |index| value(set, index))).collect()
-    };
-    let names: Vec<&str> = evidence
-        .iter()
-        .flat_map(|set| std::iter::repeat_n(set.test_set.as_str(), set.labels.len()))
-        .collect();
+    let samples = || evidence.iter().flat_map(|set| (0..set.labels.len()).map(move |index| (set, index)));
+    let names: Vec<&str> = samples().map(|(set, _)| set.test_set.as_str()).collect();
     let height = names.len();
-    columns.push(Column::new("test_set".into(), names));
-    columns.push(Column::new("target".into(), each(&|set, _| set.target)));
-    columns.push(Column::new("classes".into(), each(&|set, _| set.classes)));
-    columns.push(Column::new("sample".into(), each(&|_, index| index as u32)));
-    columns.push(Column::new("label".into(), each(&|set, index| set.labels[index])));
+    let each = |name: &str, value: fn((&SetEvidence, usize)) -> u32| {
+        Column::new(name.into(), samples().map(value).collect::<Vec<_>>())
+    };
+    let mut columns = vec![
+        Column::new("test_set".into(), names),
+        each("target", |(set, _)| set.target),
+        each("classes", |(set, _)| set.classes),
+        each("sample", |(_, index)| index as u32),
+        each("label", |(set, index)| set.labels[index]),
+    ];
     for (side, name) in SIDES.iter().enumerate() {
-        let samples =
-            |set: &SetEvidence, index: usize| if side == 0 { set.clean[index] } else { set.triggered[index] };
-        let scores = |value: fn(&Scored) -> f32| -> Vec<f32> {
-            evidence
-                .iter()
-                .flat_map(|set| (0..set.labels.len()).map(move |index| value(&samples(set, index))))
-                .collect()
-        };
+        let side =
+            || evidence.iter().flat_map(move |set| if side == 0 { &set.clean } else { &set.triggered });
         let column = |suffix: &str| PlSmallStr::from(format!("{name}_{suffix}"));
-        columns.push(Column::new(column("prediction"), each(&|set, index| samples(set, index).prediction)));
-        columns.push(Column::new(column("label_rank"), each(&|set, index| samples(set, index).label_rank)));
-        columns.push(Column::new(column("target_rank"), each(&|set, index| samples(set, index).target_rank)));
-        columns.push(Column::new(column("label_score"), scores(|sample| sample.label_score)));
-        columns.push(Column::new(column("target_score"), scores(|sample| sample.target_score)));
+        let ranks = |suffix: &str, value: fn(&Scored) -> u32| {
+            Column::new(column(suffix), side().map(value).collect::<Vec<_>>())
+        };
+        let scores = |suffix: &str, value: fn(&Scored) -> f32| {
+            Column::new(column(suffix), side().map(value).collect::<Vec<_>>())
+        };
+        columns.extend([
+            ranks("prediction", |sample| sample.prediction),
+            ranks("label_rank", |sample| sample.label_rank),
+            ranks("target_rank", |sample| sample.target_rank),
+            scores("label_score", |sample| sample.label_score),
+            scores("target_score", |sample| sample.target_score),
+        ]);
     }
     let images: Vec<&str> =
         evidence.iter().flat_map(|set| set.triggered_images.iter().map(String::as_str)).collect();
@@ -127,13 +128,12 @@ pub fn to_frame(evidence: &Evidence) -> Result<DataFrame> {
 
 /// Reads a table that [`to_frame`] made; an error names what no evidence can be.
 pub fn from_frame(frame: &DataFrame) -> Result<Evidence> {
-    let (numbers, scores) = (|name: &str| numbers(frame, name), |name: &str| scores(frame, name));
     let side = |name: &str| -> Result<Vec<Scored>> {
-        let (prediction, label_rank) =
-            (numbers(&format!("{name}_prediction"))?, numbers(&format!("{name}_label_rank"))?);
-        let target_rank = numbers(&format!("{name}_target_rank"))?;
-        let (label_score, target_score) =
-            (scores(&format!("{name}_label_score"))?, scores(&format!("{name}_target_score"))?);
+        let numbers = |suffix: &str| numbers(frame, &format!("{name}_{suffix}"));
+        let scores = |suffix: &str| scores(frame, &format!("{name}_{suffix}"));
+        let (prediction, label_rank) = (numbers("prediction")?, numbers("label_rank")?);
+        let target_rank = numbers("target_rank")?;
+        let (label_score, target_score) = (scores("label_score")?, scores("target_score")?);
         let sample = |index: usize| Scored {
             prediction: prediction[index],
             label_rank: label_rank[index],
@@ -144,22 +144,19 @@ pub fn from_frame(frame: &DataFrame) -> Result<Evidence> {
         Ok((0..prediction.len()).map(sample).collect())
     };
     let (clean, triggered) = (side(SIDES[0])?, side(SIDES[1])?);
+    let numbers = |name: &str| numbers(frame, name);
     let (labels, targets, classes) = (numbers("label")?, numbers("target")?, numbers("classes")?);
     let (names, images) = (words(frame, "test_set")?, words(frame, "triggered_image")?);
     let mut evidence = Evidence::new();
     for index in 0..labels.len() {
-        let (name, classes) = (&names[index], classes[index]);
-        ensure!(
-            targets[index] < classes,
-            "{name}: the target {} is none of {classes} classes",
-            targets[index]
-        );
+        let (name, target, classes) = (&names[index], targets[index], classes[index]);
+        ensure!(target < classes, "{name}: the target {target} is none of {classes} classes");
         let class = labels[index].max(clean[index].prediction).max(triggered[index].prediction);
         ensure!(class < classes, "{name}, row {index}: class {class} is none of {classes}");
-        if evidence.last().is_none_or(|set| set.test_set != names[index]) {
+        if evidence.last().is_none_or(|set| set.test_set != *name) {
             evidence.push(SetEvidence {
-                test_set: names[index].clone(),
-                target: targets[index],
+                test_set: name.clone(),
+                target,
                 classes,
                 labels: Vec::new(),
                 clean: Vec::new(),

@@ -8,7 +8,7 @@ use polars_core::prelude::{Column, DataFrame};
 use polars_io::prelude::{ParquetReader, SerReader};
 
 use crate::cell::{CellId, Observation, Row, Status, View};
-use crate::columns::{read_parquet, write_parquet};
+use crate::columns::{read_parquet, stacked, write_parquet};
 use crate::coverage::Coverage;
 use crate::design::Design;
 use crate::environment::Environment;
@@ -130,10 +130,8 @@ impl Record {
     }
 
     fn problem(&self) -> String {
-        format!(
-            "cannot write to the record's folder {}; make room or choose another with --record",
-            self.folder.display()
-        )
+        let folder = self.folder.display();
+        format!("cannot write to the record's folder {folder}; make room or choose another with --record")
     }
 
     /// Removes what a former run left and this one has not.
@@ -164,13 +162,11 @@ impl Record {
     /// Its rows.
     pub fn rows(&self) -> Result<Vec<Row>> {
         let path = self.folder.join(ROWS);
-        let mut reader =
-            csv::Reader::from_path(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        reader
-            .deserialize()
-            .enumerate()
-            .map(|(index, row)| row.with_context(|| format!("{}:{}", path.display(), index + 2)))
-            .collect()
+        let reader = csv::Reader::from_path(&path);
+        let mut reader = reader.with_context(|| format!("cannot read {}", path.display()))?;
+        let named = |index: usize| format!("{}:{}", path.display(), index + 2);
+        let rows = reader.deserialize().enumerate();
+        rows.map(|(index, row)| row.with_context(|| named(index))).collect()
     }
 
     /// Its rows with every metric computed again from the evidence; rows of cells that were not observed and of single
@@ -237,9 +233,8 @@ impl Record {
         if table.height() == 0 {
             return Ok(scores);
         }
-        for part in
-            table.partition_by_stable([&VIEW[..], &["test_set"]].concat(), true).with_context(named)?
-        {
+        let keys = [&VIEW[..], &["test_set"]].concat();
+        for part in table.partition_by_stable(keys, true).with_context(named)? {
             let side = |name: &str| -> Result<Vec<f64>> {
                 Ok(part.column(name)?.f32()?.iter().flatten().map(f64::from).collect())
             };
@@ -267,7 +262,11 @@ impl Record {
 
     /// The environment, as it stands in its file.
     pub fn environment(&self) -> Result<String> {
-        let path = self.folder.join(ENVIRONMENT);
+        self.text(ENVIRONMENT)
+    }
+
+    fn text(&self, name: &str) -> Result<String> {
+        let path = self.folder.join(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
@@ -283,15 +282,13 @@ impl Record {
 
     /// Its resolved plan, as YAML.
     pub fn plan(&self) -> Result<String> {
-        let path = self.folder.join(PLAN);
-        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        self.text(PLAN)
     }
 
     /// The experiment that its plan describes; reads nothing but the record.
     pub fn design(&self) -> Result<Design> {
-        let path = self.folder.join(PLAN);
-        let resolved = serde_yaml::from_str(&self.plan()?).with_context(|| path.display().to_string())?;
-        Design::of(resolved).with_context(|| path.display().to_string())
+        let named = || self.folder.join(PLAN).display().to_string();
+        Design::of(serde_yaml::from_str(&self.plan()?).with_context(named)?).with_context(named)
     }
 }
 
@@ -326,7 +323,7 @@ fn joined(
     observations: &[Observation],
     to_frame: impl Fn(&Evidence) -> Result<Option<DataFrame>>,
 ) -> Result<Option<DataFrame>> {
-    let mut whole: Option<DataFrame> = None;
+    let mut tables = Vec::new();
     for observation in observations.iter().filter(|observation| observation.view.epoch.is_none()) {
         let Ok((key, evidence)) = &observation.evidence else { continue };
         let Some(mut frame) = to_frame(evidence)? else { continue };
@@ -337,13 +334,7 @@ fn joined(
             frame.insert_column(0, Column::new(name.into(), vec![value.as_str(); height]))?;
         }
         frame.insert_column(0, Column::new(VIEW[0].into(), vec![*seed; height]))?;
-        whole = Some(match whole {
-            Some(whole) => whole.vstack(&frame)?,
-            None => frame,
-        });
+        tables.push(frame);
     }
-    if let Some(whole) = &mut whole {
-        whole.rechunk_mut();
-    }
-    Ok(whole)
+    stacked(tables)
 }

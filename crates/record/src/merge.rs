@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use base::NAME;
 
 use crate::cell::{CellId, Row, Status, View};
-use crate::columns::read_parquet;
+use crate::columns::{read_parquet, stacked};
 use crate::coverage::Coverage;
 use crate::difference::{changed, named};
 use crate::files::{Record, VIEW, text};
@@ -31,11 +31,8 @@ pub fn merge(records: &[Record], to: &Path) -> Result<Record> {
     }
     let order = Order::of(&plan)?;
     let joined = Record::create(to)?;
-    ensure!(
-        !to.join(ROWS).exists(),
-        "{} holds a record already; choose another folder with --to",
-        to.display()
-    );
+    let is_new = !to.join(ROWS).exists();
+    ensure!(is_new, "{} holds a record already; choose another folder with --to", to.display());
     joined.put_rows(rows(records, &order)?)?;
     joined.put(PLAN, serde_yaml::to_string(&plan)?.as_bytes())?;
     for (name, keys) in [(EVIDENCE, &VIEW[..]), (PAIRS, &VIEW[..]), (MAP, &VIEW[..]), (MANIFEST, &VIEW[..2])]
@@ -73,20 +70,16 @@ fn join_plans(plan: &mut Value, other: &Value, [first, second]: [&Record; 2]) ->
     }
     for key in RUN {
         let known: BTreeSet<String> = named(&plan[key]).into_iter().flatten().map(|(name, _)| name).collect();
-        let new: Vec<Value> = named(&other[key])
-            .with_context(|| format!("{}: {key} without names", second.folder.display()))?
-            .into_iter()
-            .filter(|(name, _)| !known.contains(name))
-            .map(|(_, row)| row.clone())
-            .collect();
+        let rows = named(&other[key]);
+        let rows = rows.with_context(|| format!("{}: {key} without names", second.folder.display()))?;
+        let new = rows.into_iter().filter(|(name, _)| !known.contains(name)).map(|(_, row)| row.clone());
         plan[key].as_array_mut().context("a plan without a list")?.extend(new);
     }
     for key in ["seeds", "expect"] {
-        let new: Vec<Value> = other[key].as_array().into_iter().flatten().cloned().collect();
         let list = plan[key].as_array_mut().context("a plan without a list")?;
-        for value in new {
-            if !list.contains(&value) {
-                list.push(value);
+        for value in other[key].as_array().into_iter().flatten() {
+            if !list.contains(value) {
+                list.push(value.clone());
             }
         }
     }
@@ -119,10 +112,6 @@ impl Order {
             |names: &[String], name: &str| names.iter().position(|other| other == name).unwrap_or(usize::MAX);
         (seed, at(&self.attacks, attack), at(&self.defenses, defense), at(&self.attacks, trigger))
     }
-
-    fn place_of(&self, View { cell, trigger, .. }: &View) -> Place {
-        self.place(cell.seed, [&cell.attack, &cell.defense, trigger])
-    }
 }
 
 /// Rows of all records in the plan's order, each cell once; of a cell that failed in one and not in another those of
@@ -148,7 +137,10 @@ fn rows(records: &[Record], order: &Order) -> Result<Vec<Row>> {
         }
     }
     let mut all: Vec<_> = groups.into_iter().collect();
-    all.sort_by_key(|(view, _)| (order.place_of(view), view.epoch.unwrap_or(usize::MAX)));
+    all.sort_by_key(|(View { cell, trigger, epoch }, _)| {
+        let place = order.place(cell.seed, [&cell.attack, &cell.defense, trigger]);
+        (place, epoch.unwrap_or(usize::MAX))
+    });
     let rows = all.into_iter().flat_map(|(_, (rows, _))| rows);
     Ok(rows.filter(|row| row.status == Status::Measured || !measured.contains(&row.cell())).collect())
 }
@@ -158,18 +150,12 @@ fn agree(known: &[Row], group: &[Row], [first, second]: [&Record; 2]) -> Result<
     for row in group.iter().filter(|row| row.status == Status::Measured) {
         let same = |other: &&Row| (&other.test_set, &other.metric) == (&row.test_set, &row.metric);
         if let Some(other) = known.iter().find(same).filter(|other| other.value != row.value) {
-            let text =
-                |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-            bail!(
-                "{}: {} on {} is {} in {} and {} in {}",
-                row.view(),
-                row.metric,
-                row.test_set,
-                text(other.value),
-                first.folder.display(),
-                text(row.value),
-                second.folder.display()
-            );
+            let said = |row: &Row, record: &Record| {
+                let value = row.value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+                format!("{value} in {}", record.folder.display())
+            };
+            let (known, found) = (said(other, first), said(row, second));
+            bail!("{}: {} on {} is {known} and {found}", row.view(), row.metric, row.test_set);
         }
     }
     Ok(())
@@ -198,19 +184,7 @@ fn tables(records: &[Record], order: &Order, name: &str, keys: &[&str]) -> Resul
             parts.entry(place).or_insert(part);
         }
     }
-    let mut whole: Option<DataFrame> = None;
-    for part in parts.into_values() {
-        whole = Some(match whole {
-            Some(whole) => {
-                whole.vstack(&part).with_context(|| format!("{name} of two records has other columns"))?
-            }
-            None => part,
-        });
-    }
-    if let Some(whole) = &mut whole {
-        whole.rechunk_mut();
-    }
-    Ok(whole)
+    stacked(parts.into_values()).with_context(|| format!("{name} of two records has other columns"))
 }
 
 /// What was found of data, which must be the same everywhere.

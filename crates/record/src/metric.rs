@@ -59,13 +59,6 @@ pub struct Metric {
     pub measure: fn(&SetEvidence) -> Option<Measured>,
 }
 
-impl Metric {
-    /// The field's abbreviation, or the identifier where there is none.
-    pub fn short(&self) -> &'static str {
-        short(self.name)
-    }
-}
-
 /// The field's abbreviations of the two primary metrics; other identifiers as they are.
 pub fn short(name: &str) -> &str {
     match name {
@@ -118,33 +111,19 @@ impl Default for Metrics {
     }
 }
 
+type Text = &'static str;
 type Measure = fn(&SetEvidence) -> Option<Measured>;
 
-const fn of_images(
-    direction: Direction,
-    name: &'static str,
-    definition: &'static str,
-    measure: Measure,
-) -> Metric {
+const fn of_images(direction: Direction, name: Text, definition: Text, measure: Measure) -> Metric {
     let (unit, needs, range) = (Unit::Fraction, Needs::Images, [0.0, 1.0]);
     Metric { name, definition, unit, range, direction, needs, measure }
 }
 
-const fn of_pairs(
-    direction: Direction,
-    name: &'static str,
-    definition: &'static str,
-    measure: Measure,
-) -> Metric {
+const fn of_pairs(direction: Direction, name: Text, definition: Text, measure: Measure) -> Metric {
     Metric { needs: Needs::Pairs, ..of_images(direction, name, definition, measure) }
 }
 
-const fn similarity(
-    direction: Direction,
-    name: &'static str,
-    definition: &'static str,
-    measure: Measure,
-) -> Metric {
+const fn similarity(direction: Direction, name: Text, definition: Text, measure: Measure) -> Metric {
     Metric { unit: Unit::Similarity, range: [-1.0, 1.0], ..of_pairs(direction, name, definition, measure) }
 }
 

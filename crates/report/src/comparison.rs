@@ -54,11 +54,8 @@ type Values = BTreeMap<(String, String, u64), f64>;
 /// Every defense of a plan less `against`, a label or the family of swept ones; an error where there is no such one.
 pub fn compare(design: &Design, rows: &[Row], against: &str) -> Result<Vec<Comparison>> {
     let families = design.families();
-    ensure!(
-        families.contains(&against),
-        "{against:?} is no defense of this record; {}",
-        suggestion(against, &families)
-    );
+    let hint = || suggestion(against, &families);
+    ensure!(families.contains(&against), "{against:?} is no defense of this record; {}", hint());
     let swept = |family: &str| design.family(family).count() > 1;
     let implanted = implanted(design, rows);
     let (kept, points) = (kept_values(design, rows, &families), [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE]);
@@ -73,11 +70,8 @@ pub fn compare(design: &Design, rows: &[Row], against: &str) -> Result<Vec<Compa
             }
         }
         if swept(family) || swept(against) || design.every_epoch {
-            compared.push(pair(
-                &format!("clean-accuracy kept at ASR ≤ {:.0} %", CAP * 100.0),
-                Direction::Higher,
-                &kept,
-            ));
+            let quantity = format!("clean-accuracy kept at ASR ≤ {:.0} %", CAP * 100.0);
+            compared.push(pair(&quantity, Direction::Higher, &kept));
         }
     }
     let tested: Vec<f64> = compared.iter().filter_map(|comparison| comparison.wilcoxon).collect();
@@ -117,11 +111,11 @@ fn of_pairs(
 
 /// Attacks and seeds, except those whose attack did not implant in the undefended model.
 fn implanted(design: &Design, rows: &[Row]) -> Vec<(String, u64)> {
-    let summaries: Vec<(u64, Summary)> =
-        design.seeds.iter().map(|seed| (*seed, Summary::of_seed(rows, *seed))).collect();
+    let summaries = design.seeds.iter().map(|seed| (*seed, Summary::of_seed(rows, *seed)));
+    let summaries: Vec<(u64, Summary)> = summaries.collect();
     let pairs = design.poisoned().flat_map(|attack| {
-        let implanted =
-            summaries.iter().filter(|(_, own)| own.implanted(design, &attack.label) != Some(false));
+        let has = |own: &Summary| own.implanted(design, &attack.label) != Some(false);
+        let implanted = summaries.iter().filter(move |(_, own)| has(own));
         implanted.map(|(seed, _)| (attack.label.clone(), *seed))
     });
     pairs.collect()
@@ -139,8 +133,8 @@ pub fn without_pairs(design: &Design, rows: &[Row], compared: &[Comparison]) -> 
     let found = design.poisoned().filter_map(|attack| {
         let [_, success] = summary.pair(&attack.label, &design.undefended()?.label, set)?;
         let base = summary.base_rate(design, &attack.label, set);
-        let base =
-            base.map_or(String::new(), |rate| format!(" at a base rate of {:.1} %", rate.mean * 100.0));
+        let base = base.map(|rate| format!(" at a base rate of {:.1} %", rate.mean * 100.0));
+        let base = base.unwrap_or_default();
         Some(format!("{} {:.1} %{base}", attack.label, success.mean * 100.0))
     });
     let found: Vec<String> = found.collect();
@@ -168,11 +162,9 @@ fn kept_values(design: &Design, rows: &[Row], families: &[&str]) -> Values {
     let mut values = Values::new();
     for family in families {
         for attack in &design.attacks {
+            let place = |seed| ((*family).to_owned(), attack.label.clone(), seed);
             let chosen = points.chosen(design, &attack.label, family, CAP).unwrap_or_default();
-            let accuracies = chosen.into_iter().filter_map(|(seed, model)| Some((seed, model?[0])));
-            values.extend(
-                accuracies.map(|(seed, kept)| (((*family).to_owned(), attack.label.clone(), seed), kept)),
-            );
+            values.extend(chosen.into_iter().filter_map(|(seed, model)| Some((place(seed), model?[0]))));
         }
     }
     values

@@ -40,18 +40,12 @@ pub fn expectation(rows: &[Row], source: &str) -> Result<String> {
     let mut claims = Vec::new();
     for (attack, defense) in order {
         let words = format!("{attack} under {defense} as in the reference runs");
-        let mut claim = Mapping::from_iter(
-            [("claim", words.as_str()), ("attack", attack), ("defense", defense)]
-                .map(|(key, value)| (Value::from(key), Value::from(value))),
-        );
+        let names = [("claim", words.as_str()), ("attack", attack), ("defense", defense)];
+        let mut claim: Mapping = names.map(|(key, value)| (key.into(), value.into())).into_iter().collect();
         let mut seeds = 0;
         for metric in [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE] {
-            let found: Vec<f64> = values
-                .get(&(attack, defense, metric))
-                .into_iter()
-                .flatten()
-                .map(|(_, value)| *value)
-                .collect();
+            let found = values.get(&(attack, defense, metric)).into_iter().flatten();
+            let found: Vec<f64> = found.map(|(_, value)| *value).collect();
             let Some(Mean { mean, deviation, seeds: count }) = Mean::of(&found) else { continue };
             let half = deviation.map_or(0.0, |deviation| 2.0 * deviation).max(FLOOR);
             let band = [round(mean - half).max(0.0), round(mean + half).min(1.0)];

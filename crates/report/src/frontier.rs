@@ -51,6 +51,32 @@ impl Points {
         points
     }
 
+    /// By seed the models of `family` whose values on the set that models are chosen on are known: clean accuracy and
+    /// success rate there, and the model.
+    fn models(
+        &self,
+        design: &Design,
+        attack: &str,
+        family: &str,
+    ) -> Option<BTreeMap<u64, Vec<([f64; 2], &Place)>>> {
+        let own = |place: &Place| {
+            place.attack == attack && design.family(family).any(|defense| defense.label == place.defense)
+        };
+        let mut models: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        for (place, values) in self.0.get(chooser(design).0)?.iter().filter(|(place, _)| own(place)) {
+            if let [Some(accuracy), Some(success)] = values {
+                models.entry(place.seed).or_default().push(([*accuracy, *success], place));
+            }
+        }
+        Some(models)
+    }
+
+    /// Clean accuracy and success rate of a model on the set judged.
+    fn judged(&self, design: &Design, place: &Place) -> Option<[f64; 2]> {
+        let [accuracy, success] = self.0.get(design.judged())?.get(place)?;
+        Some([(*accuracy)?, (*success)?])
+    }
+
     /// For each seed the model of `family` with the highest accuracy among those whose success rate is at most
     /// `cap`, both on the set that models are chosen on: its clean accuracy and success rate on the set judged; `None`
     /// where no model of that seed stays below.
@@ -61,63 +87,39 @@ impl Points {
         family: &str,
         cap: f64,
     ) -> Option<BTreeMap<u64, Option<[f64; 2]>>> {
-        let set = |label: &str| self.0.get(label);
-        let (chosen_on, judged_on) = (set(chooser(design).0)?, set(design.judged())?);
-        let labels: Vec<&str> = design.family(family).map(|defense| defense.label.as_str()).collect();
-        let mut best: BTreeMap<u64, Option<(f64, &Place)>> = BTreeMap::new();
-        for (place, values) in chosen_on {
-            let &[Some(accuracy), Some(success)] = values else { continue };
-            if place.attack != attack || !labels.contains(&place.defense.as_str()) {
-                continue;
-            }
-            let best = best.entry(place.seed).or_default();
-            if success <= cap && best.is_none_or(|(other, _)| accuracy > other) {
-                *best = Some((accuracy, place));
-            }
-        }
-        let judged = |place: &Place| match judged_on.get(place) {
-            Some(&[Some(accuracy), Some(success)]) => Some([accuracy, success]),
-            _ => None,
+        self.0.get(design.judged())?;
+        let best = |models: Vec<([f64; 2], &Place)>| {
+            let below = models.into_iter().filter(|([_, success], _)| *success <= cap);
+            // The first of equally good ones.
+            let (_, place) = below.reduce(|best, other| if other.0[0] > best.0[0] { other } else { best })?;
+            self.judged(design, place)
         };
-        Some(best.into_iter().map(|(seed, best)| (seed, best.and_then(|(_, place)| judged(place)))).collect())
+        let models = self.models(design, attack, family)?;
+        Some(models.into_iter().map(|(seed, models)| (seed, best(models))).collect())
     }
 
     /// The area that the front of `family` dominates, mean over seeds, in [0, 1]: of all clean accuracies and success
     /// rates the share that one of its models is at least as good as (reference point: accuracy 0, success rate 1).
     /// The front is that of the set where models are chosen; the values are those of its models on the set judged.
     pub(crate) fn hypervolume(&self, design: &Design, attack: &str, family: &str) -> Option<Mean> {
-        let set = |label: &str| self.0.get(label);
-        let (chosen_on, judged_on) = (set(chooser(design).0)?, set(design.judged())?);
-        let own = |place: &Place| {
-            place.attack == attack && design.family(family).any(|defense| defense.label == place.defense)
-        };
-        let mut models: BTreeMap<u64, Vec<([f64; 2], &Place)>> = BTreeMap::new();
-        for (place, values) in chosen_on.iter().filter(|(place, _)| own(place)) {
-            let &[Some(accuracy), Some(success)] = values else { continue };
-            models.entry(place.seed).or_default().push(([accuracy, success], place));
-        }
+        self.0.get(design.judged())?;
         let area = |models: Vec<([f64; 2], &Place)>| {
-            let judged = front(models).into_iter().filter_map(|(_, place)| match judged_on.get(place) {
-                Some(&[Some(accuracy), Some(success)]) => Some(([accuracy, success], ())),
-                _ => None,
-            });
-            let front = front(judged.collect());
+            let chosen = front(models).into_iter();
+            let front =
+                front(chosen.filter_map(|(_, place)| Some((self.judged(design, place)?, ()))).collect());
             let ends = front.iter().skip(1).map(|([_, success], ())| *success).chain([1.0]);
-            front
-                .iter()
-                .zip(ends)
-                .map(|(([accuracy, success], ()), end)| accuracy * (end - success))
-                .sum::<f64>()
+            let steps = front.iter().zip(ends);
+            steps.map(|(([accuracy, success], ()), end)| accuracy * (end - success)).sum::<f64>()
         };
+        let models = self.models(design, attack, family)?;
         Mean::of(&models.into_values().map(area).collect::<Vec<f64>>())
     }
 
     /// What `family` reaches at a success rate of at most `cap`: means over seeds of [`Points::chosen`].
     pub(crate) fn reached(&self, design: &Design, attack: &str, family: &str, cap: f64) -> Option<Reached> {
         let chosen = self.chosen(design, attack, family, cap)?;
-        let models = chosen.values().flatten();
-        let (accuracies, successes): (Vec<f64>, Vec<f64>) =
-            models.map(|[accuracy, success]| (*accuracy, *success)).unzip();
+        let models = chosen.values().flatten().map(|[accuracy, success]| (*accuracy, *success));
+        let (accuracies, successes): (Vec<f64>, Vec<f64>) = models.unzip();
         (!chosen.is_empty()).then(|| Reached {
             accuracy: Mean::of(&accuracies),
             success: Mean::of(&successes),

@@ -61,30 +61,22 @@ impl Summary {
         Self::of(&rows.iter().filter(|row| row.seed == seed).cloned().collect::<Vec<_>>())
     }
 
-    /// The mean of a metric on a cell under a trigger.
-    pub fn get(
-        &self,
-        attack: &str,
-        defense: &str,
-        trigger: &str,
-        test_set: &str,
-        metric: &str,
-    ) -> Option<Mean> {
-        let values = self.seeds(attack, defense, trigger, test_set, metric)?;
+    /// The mean of a metric on a cell, given by attack and defense, under a trigger.
+    pub fn get(&self, cell: [&str; 2], trigger: &str, test_set: &str, metric: &str) -> Option<Mean> {
+        let values = self.seeds(cell, trigger, test_set, metric)?;
         Mean::of(&values.values().copied().collect::<Vec<_>>())
     }
 
     /// The values behind [`Summary::get`] by seed.
     pub(crate) fn seeds(
         &self,
-        attack: &str,
-        defense: &str,
+        cell: [&str; 2],
         trigger: &str,
         test_set: &str,
         metric: &str,
     ) -> Option<&Seeds> {
-        let [attack, defense, trigger, test_set, metric] =
-            [attack, defense, trigger, test_set, metric].map(str::to_owned);
+        let [attack, defense] = cell.map(str::to_owned);
+        let [trigger, test_set, metric] = [trigger, test_set, metric].map(str::to_owned);
         self.values.get(&Place { attack, defense, trigger, test_set, metric })
     }
 
@@ -92,8 +84,8 @@ impl Summary {
     pub(crate) fn kept(&self, design: &Design, attack: &str, family: &str, cap: f64) -> Option<Seeds> {
         let chosen = self.points.chosen(design, attack, family, cap)?;
         let accuracy = |model: Option<[f64; 2]>| model.map_or(0.0, |[accuracy, _]| accuracy);
-        (!chosen.is_empty())
-            .then(|| chosen.into_iter().map(|(seed, model)| (seed, accuracy(model))).collect())
+        let kept: Seeds = chosen.into_iter().map(|(seed, model)| (seed, accuracy(model))).collect();
+        Some(kept).filter(|kept| !kept.is_empty())
     }
 
     /// The clean accuracy that the settings of `family`, each tuned on its own, keep at an attack success rate of at most
@@ -104,15 +96,14 @@ impl Summary {
 
     /// Clean accuracy and attack success rate of a cell under its own trigger.
     pub(crate) fn pair(&self, attack: &str, defense: &str, test_set: &str) -> Option<[Mean; 2]> {
-        let get = |metric| self.get(attack, defense, attack, test_set, metric);
+        let get = |metric| self.get([attack, defense], attack, test_set, metric);
         Some([get(CLEAN_ACCURACY)?, get(ATTACK_SUCCESS_RATE)?])
     }
 
     /// Whether any seed of a cell failed.
     pub(crate) fn failed(&self, attack: &str, defense: &str) -> bool {
-        let failed =
-            |row: &Row| row.status == Status::Failed && row.attack == attack && row.defense == defense;
-        self.unmeasured.iter().any(failed)
+        let own = |row: &&Row| row.attack == attack && row.defense == defense;
+        self.unmeasured.iter().filter(own).any(|row| row.status == Status::Failed)
     }
 
     /// The accuracy of guessing on a test set: one over its number of classes.
@@ -136,7 +127,7 @@ impl Summary {
     /// The base rate of an attack: its success rate on the unpoisoned and undefended model.
     pub fn base_rate(&self, design: &Design, attack: &str, test_set: &str) -> Option<Mean> {
         let (unpoisoned, undefended) = (&design.unpoisoned()?.label, &design.undefended()?.label);
-        self.get(unpoisoned, undefended, attack, test_set, ATTACK_SUCCESS_RATE)
+        self.get([unpoisoned, undefended], attack, test_set, ATTACK_SUCCESS_RATE)
     }
 
     /// Whether `defense` (a label or a family) has nothing to defend against: it acts on a model in which `attack` is not

@@ -82,9 +82,8 @@ pub(crate) fn frontiers(frontiers: &Frontiers) -> (String, Table) {
     let Frontiers { chosen_on, judged_on, rows } = frontiers;
     let none = || "–".to_owned();
     let rows = rows.iter().map(|row| {
-        let before = row.undefended.shown();
-        let before =
-            before.map_or_else(str::to_owned, |[accuracy, success]| format!("{accuracy} / {success}"));
+        let pair = |[accuracy, success]: [Mean; 2]| format!("{accuracy} / {success}");
+        let before = row.undefended.shown().map_or_else(str::to_owned, pair);
         let values = match &row.reached {
             Err(why) => owned(&[*why; 4]),
             Ok((caps, area)) => {
@@ -129,8 +128,7 @@ pub(crate) fn compared(compared: &[Comparison], against: &str) -> (String, Table
             format!("{quantity} {arrow}"),
             pairs,
             mean(differences).map_or_else(|| "–".to_owned(), points),
-            interval
-                .map_or_else(|| "–".to_owned(), |[low, high]| format!("{} to {}", points(low), points(high))),
+            interval.map_or("–".to_owned(), |[low, high]| format!("{} to {}", points(low), points(high))),
             format!("{} : {}", signs[0], signs[1]),
             p(comparison.sign),
             p(comparison.wilcoxon),
@@ -139,28 +137,17 @@ pub(crate) fn compared(compared: &[Comparison], against: &str) -> (String, Table
         ]
     };
     let header = [
-        "defense",
-        "quantity",
-        "pairs",
-        "difference",
-        "95 % interval",
-        "above : below",
-        "sign p",
-        "Wilcoxon p",
-        "Holm",
-        "supported",
+        owned(&["defense", "quantity", "pairs", "difference", "95 % interval", "above : below"]),
+        owned(&["sign p", "Wilcoxon p", "Holm", "supported"]),
     ];
-    let none = match compared.iter().all(|comparison| comparison.differences.is_empty()) {
-        true => {
-            ". There is no such pair: no attack implanted (the plan's implanted-at), or cells are missing"
-        }
-        false => "",
-    };
+    let why = ". There is no such pair: no attack implanted (the plan's implanted-at), or cells are missing";
+    let is_empty = compared.iter().all(|comparison| comparison.differences.is_empty());
+    let none = if is_empty { why } else { "" };
     let caption = format!(
         "Each defense less {against}, in points, over pairs of the same attack and seed whose attack implanted; bootstrap \
          interval, exact tests, supported where Wilcoxon's p is below {SUPPORTED_BELOW} after Holm's correction{none}"
     );
-    (caption, Table { header: owned(&header), rows: compared.iter().map(row).collect(), names: 2 })
+    (caption, Table { header: header.concat(), rows: compared.iter().map(row).collect(), names: 2 })
 }
 
 /// The value that a claim is judged by, in percent, with the number of seeds where there are several.

@@ -61,22 +61,17 @@ pub fn compared_terminal(compared: &[Comparison], against: &str, width: usize) -
 /// Columns side by side, or one block a row where the terminal is too narrow.
 fn aligned(Table { header, rows, names }: &Table, width: usize) -> String {
     let length = |text: &str| text.chars().count();
-    let widths: Vec<usize> = (0..header.len())
-        .map(|column| {
-            rows.iter().map(|row| length(&row[column])).chain([length(&header[column])]).max().unwrap_or(0)
-        })
-        .collect();
+    let lines = || std::iter::once(header).chain(rows);
+    let widest = |column: usize| lines().map(|row| length(&row[column])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..header.len()).map(widest).collect();
     let mut text = String::new();
     if widths.iter().sum::<usize>() + 2 * (header.len() - 1) <= width {
-        for row in std::iter::once(header).chain(rows) {
-            let mut line = String::new();
-            for (column, value) in row.iter().enumerate() {
+        for row in lines() {
+            let aligned = row.iter().enumerate().map(|(column, value)| {
                 let padding = " ".repeat(widths[column] - length(value));
-                line += if column == 0 { "" } else { "  " };
-                line +=
-                    &if column < *names { format!("{value}{padding}") } else { format!("{padding}{value}") };
-            }
-            text += line.trim_end();
+                if column < *names { format!("{value}{padding}") } else { format!("{padding}{value}") }
+            });
+            text += aligned.collect::<Vec<_>>().join("  ").trim_end();
             text.push('\n');
         }
         return text;

@@ -115,7 +115,7 @@ fn judge_one<'a>(
     // The undefended model has no frontier: it is compared with as it is.
     let cap = |defense: &str| claim.at_success.filter(|_| !undefended(defense));
     let measure = |(attack, defense): (&str, &str)| match cap(defense) {
-        None => summary.seeds(attack, defense, trigger.unwrap_or(attack), set, metric).cloned(),
+        None => summary.seeds([attack, defense], trigger.unwrap_or(attack), set, metric).cloned(),
         Some(cap) => summary.kept(design, attack, defense, cap),
     };
     let values: Option<Vec<Seeds>> = cells.iter().map(|cell| measure(*cell)).collect();

@@ -73,13 +73,24 @@ fn measured() -> Vec<Row> {
     ])
 }
 
+/// The same without the rows of a cell.
+fn without(cell: (&str, &str)) -> Vec<Row> {
+    measured().into_iter().filter(|row| (row.attack.as_str(), row.defense.as_str()) != cell).collect()
+}
+
+/// The row of an attack under `cure` that was not measured.
+fn lost(attack: &str, status: Status) -> Row {
+    let row = rows(&[(attack, "cure", attack, 0.0, 0.0)]).remove(0);
+    Row { status, value: None, message: "why".into(), ..row }
+}
+
 #[test]
 fn means_and_deviations_are_over_seeds() {
     let found = summary(&measured());
-    let mean = found.get("strong", "cure", "strong", "toy", "attack-success-rate").expect("a mean");
+    let mean = found.get(["strong", "cure"], "strong", "toy", "attack-success-rate").expect("a mean");
     assert!((mean.mean - 0.05).abs() < 1e-12 && mean.seeds == 2);
     assert!((mean.deviation.expect("two seeds") - 0.02 / 2f64.sqrt()).abs() < 1e-12);
-    assert!(found.get("strong", "cure", "none", "toy", "attack-success-rate").is_none());
+    assert!(found.get(["strong", "cure"], "none", "toy", "attack-success-rate").is_none());
 }
 
 #[test]
@@ -91,14 +102,8 @@ fn verdicts_keep_their_kinds_apart() {
     // 0.77 is 0.03 below 0.80, outside the band of `cheap`; `weak` reaches 0.2 undefended.
     let expected = [Verdict::Reproduced, Verdict::NotImplanted, Verdict::NotReproduced, Verdict::Reproduced];
     assert_eq!(verdicts(&measured()), expected);
-    let mut failed = measured();
-    failed.retain(|row| (row.attack.as_str(), row.defense.as_str()) != ("strong", "cure"));
-    failed.push(Row {
-        status: Status::Failed,
-        value: None,
-        message: "no disk".into(),
-        ..rows(&[("strong", "cure", "strong", 0.0, 0.0)]).remove(0)
-    });
+    let mut failed = without(("strong", "cure"));
+    failed.push(lost("strong", Status::Failed));
     assert_eq!(verdicts(&failed)[..3], [Verdict::Failed, Verdict::NotImplanted, Verdict::Failed]);
     let partial: Vec<Row> = measured().into_iter().filter(|row| row.defense == "none").collect();
     assert_eq!(verdicts(&partial)[0], Verdict::Skipped);
@@ -109,8 +114,8 @@ fn of_three(rates: [f64; 3]) -> (Verdict, Option<[f64; 2]>) {
     let design = parse(&PLAN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"));
     let mut all = Vec::new();
     for (seed, rate) in rates.into_iter().enumerate() {
-        for row in rows(&[("strong", "none", "strong", 0.8, 0.95), ("strong", "cure", "strong", 0.77, rate)])
-        {
+        let cells = [("strong", "none", "strong", 0.8, 0.95), ("strong", "cure", "strong", 0.77, rate)];
+        for row in rows(&cells) {
             // Both rows of a value are 0.01 from it.
             let value = row.value.map(|value| value + if row.seed == 0 { -0.01 } else { 0.01 });
             all.push(Row { seed: seed as u64, value, ..row });
@@ -230,11 +235,9 @@ fn tables_fit_the_terminal_and_say_everything() {
         for line in text.lines() {
             assert!(line.chars().count() <= width, "{} columns: {line}", line.chars().count());
         }
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for word in ["77.0 ± 1.4", "not implanted", "not reproduced", "chance 50.0", "strong 2.0 ± 1.4"] {
-            assert!(
-                text.split_whitespace().collect::<Vec<_>>().join(" ").contains(word),
-                "{word:?} is not in\n{text}"
-            );
+            assert!(words.contains(word), "{word:?} is not in\n{text}");
         }
     }
     let page = markdown(&Sheet::of(&design, &found));
@@ -249,10 +252,8 @@ fn defenses_are_compared_over_pairs_whose_attack_implanted() {
     // Two seeds of the strong attack; the weak one did not implant.
     assert!(accuracy.differences.iter().all(|difference| (difference - 0.03).abs() < 1e-9), "{accuracy:?}");
     assert!(success.differences.iter().all(|difference| (difference - 0.9).abs() < 1e-9), "{success:?}");
-    assert_eq!(
-        (accuracy.differences.len(), accuracy.wilcoxon, accuracy.corrected),
-        (2, Some(0.5), Some(1.0))
-    );
+    assert_eq!(accuracy.differences.len(), 2);
+    assert_eq!((accuracy.wilcoxon, accuracy.corrected), (Some(0.5), Some(1.0)));
     assert!(!accuracy.supported(), "two pairs support nothing");
     let page = compared_markdown(&compared, "cure");
     assert!(page.contains("| none | clean-accuracy ↑ | 2 | +3.0 |"), "{page}");
@@ -262,19 +263,9 @@ fn defenses_are_compared_over_pairs_whose_attack_implanted() {
 
 #[test]
 fn a_cell_has_the_same_state_in_every_form() {
-    let mut rows = measured();
-    rows.retain(|row| (row.attack.as_str(), row.defense.as_str()) != ("strong", "cure"));
+    let mut rows = without(("strong", "cure"));
     rows.retain(|row| (row.attack.as_str(), row.defense.as_str()) != ("none", "cure"));
-    let lost = |attack: &str, status: Status| Row {
-        attack: attack.into(),
-        defense: "cure".into(),
-        status,
-        value: None,
-        message: "why".into(),
-        ..rows[0].clone()
-    };
-    let lost = [lost("strong", Status::Failed), lost("none", Status::Skipped)];
-    rows.extend(lost);
+    rows.extend([lost("strong", Status::Failed), lost("none", Status::Skipped)]);
     let (design, found) = (design(), summary(&rows));
     let sheet = Sheet::of(&design, &found);
     let state = |attack: &str| {
@@ -321,7 +312,7 @@ fn labels_are_text_in_every_form() {
 fn metrics_have_one_name_in_every_form() {
     let (design, rows) = (design(), measured());
     let found = summary(&rows);
-    let line = json_lines(&design, &found, &rows).lines().next().map(str::to_owned).expect("a cell");
-    let cell: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let lines = json_lines(&design, &found, &rows);
+    let cell: serde_json::Value = serde_json::from_str(lines.lines().next().expect("a cell")).expect("JSON");
     assert!(cell["metrics"][CLEAN_ACCURACY].is_f64(), "{cell}");
 }

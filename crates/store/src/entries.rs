@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base::{Build, hash_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,15 +80,18 @@ impl Store {
                 format!("cannot make the store's folder {}; choose another with --store", folder.display())
             })?;
         }
-        let (file, path) = Self::at(root).lock_file(IN_USE)?;
-        file.lock_shared().with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(Self { root: root.to_owned(), _in_use: Some(Lock { _file: file }) })
+        let store = Self::at(root);
+        let lock = store.lock_file(IN_USE, |file| file.lock_shared())?;
+        Ok(Self { _in_use: Some(lock), ..store })
     }
 
-    fn lock_file(&self, name: &str) -> Result<(File, PathBuf)> {
+    /// Opens a file of locks and locks it.
+    fn lock_file(&self, name: &str, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<Lock> {
         let path = self.root.join(LOCKS).join(name);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
-        Ok((file.with_context(|| format!("cannot open {}; {REMEDY}", path.display()))?, path))
+        let file = file.with_context(|| format!("cannot open {}; {REMEDY}", path.display()))?;
+        lock(&file).with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Lock { _file: file })
     }
 
     /// What an entry took to make, in seconds, and the build that made it; `None` where there is none.
@@ -141,35 +144,28 @@ impl Store {
 
     /// Waits for the right to make the entry of `key`; `waiting` is called once if another process has it.
     pub fn lock(&self, key: &Key, waiting: impl FnOnce()) -> Result<Lock> {
-        let (file, path) = self.lock_file(key.hash())?;
-        match file.try_lock() {
-            Ok(()) => {}
+        self.lock_file(key.hash(), |file| match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 waiting();
-                file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+                file.lock()
             }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-        }
-        Ok(Lock { _file: file })
+            locked => Ok(locked?),
+        })
     }
 
     /// The right to remove anything; runs wait until it is dropped.
     pub(crate) fn lock_all(&self) -> Result<Lock> {
-        let (file, path) = self.lock_file(IN_USE)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+        let mut is_used = false;
+        let lock = self.lock_file(IN_USE, |file| match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                bail!(
-                    "a run uses the store {}; nothing was removed; try again when it is done",
-                    self.root.display()
-                )
+                is_used = true;
+                Ok(())
             }
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
-            }
-        }
+            locked => Ok(locked?),
+        })?;
+        let store = self.root.display();
+        ensure!(!is_used, "a run uses the store {store}; nothing was removed; try again when it is done");
+        Ok(lock)
     }
 
     /// Where a stage that is not done keeps its snapshots.
@@ -189,16 +185,11 @@ impl Store {
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
         self.clear_temporary(key.hash())?;
-        let temporary = tempfile::Builder::new()
-            .prefix(key.hash())
-            .tempdir_in(self.root.join(TEMPORARY))
-            .with_context(|| format!("cannot write to the store {}; {REMEDY}", self.root.display()))?;
-        self.fill(key, seconds, work, temporary.path(), fill).with_context(|| {
-            format!(
-                "cannot write to the store {}; make room or choose another with --store",
-                self.root.display()
-            )
-        })?;
+        let problem = || format!("cannot write to the store {}; {REMEDY}", self.root.display());
+        let temporary = tempfile::Builder::new().prefix(key.hash()).tempdir_in(self.root.join(TEMPORARY));
+        let temporary = temporary.with_context(problem)?;
+        let filled = fill(temporary.path()).and_then(|()| describe(key, seconds, work, temporary.path()));
+        filled.with_context(problem)?;
         let folder = self.folder(key);
         if let Some(parent) = folder.parent() {
             fs::create_dir_all(parent)
@@ -216,38 +207,6 @@ impl Store {
         remove_folder(&self.root.join(PARTIAL).join(key.hash()))
     }
 
-    /// Writes the files of an entry and what describes them.
-    fn fill(
-        &self,
-        key: &Key,
-        seconds: f64,
-        work: f64,
-        folder: &Path,
-        fill: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
-        fill(folder)?;
-        let mut files = BTreeMap::new();
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            File::open(&path)?.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
-            let hash = hash_file(&path).with_context(|| format!("{}", path.display()))?;
-            files.insert(name, hash);
-        }
-        let entry = EntryFile {
-            key: key.description().clone(),
-            files,
-            seconds,
-            work: Some(work),
-            made_by: Some(Build::this().clone()),
-        };
-        let path = folder.join(ENTRY);
-        let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(serde_json::to_string_pretty(&entry)?.as_bytes())
-            .and_then(|()| file.sync_all())
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
     /// Removes what processes that died left of the locked key `hash`.
     fn clear_temporary(&self, hash: &str) -> Result<()> {
         for entry in children(&self.root.join(TEMPORARY))? {
@@ -257,6 +216,25 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Syncs the files of an entry, and writes what describes them.
+fn describe(key: &Key, seconds: f64, work: f64, folder: &Path) -> Result<()> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        File::open(&path)?.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
+        let hash = hash_file(&path).with_context(|| format!("{}", path.display()))?;
+        files.insert(name_of(&path), hash);
+    }
+    let (key, made_by) = (key.description().clone(), Some(Build::this().clone()));
+    let entry = EntryFile { key, files, seconds, work: Some(work), made_by };
+    let (path, text) = (folder.join(ENTRY), serde_json::to_string_pretty(&entry)?);
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Removes a folder, if it is there.
@@ -272,11 +250,12 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
 /// What lies in a folder, sorted; nothing where there is none.
 pub(crate) fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     let named = || format!("cannot read {}", folder.display());
-    let mut found = match fs::read_dir(folder) {
+    let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(named)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>(),
-    }
-    .with_context(named)?;
+        entries => entries.with_context(named)?,
+    };
+    let found = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut found = found.with_context(named)?;
     found.sort();
     Ok(found)
 }

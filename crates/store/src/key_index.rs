@@ -82,10 +82,8 @@ impl KeyIndex {
     /// The description in `stored` that shares most with `key` among those of its stage, its hash and what it does not
     /// share; `None` where there is no other.
     pub fn nearest<'a>(&self, key: &Key, stored: &'a Self) -> Option<(&'a str, &'a Value, Vec<Difference>)> {
-        let others = stored
-            .known
-            .iter()
-            .filter(|(hash, other)| **hash != key.hash() && other["stage"].as_str() == Some(key.stage()));
+        let is_other = |hash: &str, other: &Value| hash != key.hash() && other["stage"] == key.stage();
+        let others = stored.known.iter().filter(|(hash, other)| is_other(hash, other));
         let compared =
             others.map(|(hash, other)| (&**hash, other, self.differences(other, key.description())));
         compared.min_by_key(|(_, _, differences)| differences.len())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use base::Build;
 use serde_json::Value;
 
@@ -75,10 +75,8 @@ impl Store {
         match (found.next(), found.next()) {
             (Some(entry), None) => Ok(entry),
             (None, _) => {
-                bail!(
-                    "{}: no key begins with {start:?}; `cleanbench store list` has them",
-                    self.root.display()
-                )
+                let store = self.root.display();
+                bail!("{store}: no key begins with {start:?}; `cleanbench store list` has them")
             }
             (Some(a), Some(b)) => bail!("{start:?} begins {} and {}; give more of it", a.hash, b.hash),
         }
@@ -106,9 +104,7 @@ impl Store {
 /// Bytes of all files in a folder and below.
 pub(crate) fn bytes_of(path: &Path) -> u64 {
     match path.symlink_metadata() {
-        Ok(file) if file.is_dir() => {
-            children(path).unwrap_or_default().iter().map(|child| bytes_of(child)).sum()
-        }
+        Ok(file) if file.is_dir() => children(path).iter().flatten().map(|child| bytes_of(child)).sum(),
         file => file.map_or(0, |file| file.len()),
     }
 }
@@ -121,16 +117,12 @@ pub(crate) fn age_of(path: &Path) -> Duration {
 
 /// Reads `30d`, `12h`, `45m` or `90s`.
 pub fn parse_duration(text: &str) -> Result<Duration> {
-    let wrong = || format!("{text:?} is no length of time; write 30d, 12h, 45m or 90s");
-    let unit = text.chars().next_back().unwrap_or_default();
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86400,
-        _ => bail!(wrong()),
-    };
-    let count = text[..text.len() - 1].parse::<u64>().ok().and_then(|count| count.checked_mul(seconds));
-    ensure!(count.is_some(), wrong());
-    Ok(Duration::from_secs(count.unwrap_or_default()))
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86400)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        let count = text.strip_suffix(unit)?.parse::<u64>().ok()?;
+        count.checked_mul(seconds)
+    });
+    let seconds =
+        seconds.with_context(|| format!("{text:?} is no length of time; write 30d, 12h, 45m or 90s"))?;
+    Ok(Duration::from_secs(seconds))
 }

@@ -45,10 +45,10 @@ pub(crate) fn in_words(description: &Value, known: &BTreeMap<String, Value>) -> 
                 inputs["epoch"].as_u64().map_or_else(String::new, |epoch| format!(" after epoch {epoch}"));
             format!("{model}{epoch} under {}{}", name(&inputs["trigger"]), seed())
         }
-        _ => inputs.as_object().map_or_else(String::new, |inputs| {
-            let known =
-                inputs.iter().filter_map(|(name, value)| Some(format!("{name} {:.12}", value.as_str()?)));
-            known.collect::<Vec<_>>().join(", ")
-        }),
+        _ => {
+            let named = inputs.as_object().into_iter().flatten();
+            let named = named.filter_map(|(name, value)| Some(format!("{name} {:.12}", value.as_str()?)));
+            named.collect::<Vec<_>>().join(", ")
+        }
     }
 }

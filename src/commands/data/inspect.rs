@@ -55,12 +55,8 @@ fn print(chosen: &Chosen, found: &Inspection) {
     if !found.labels.is_empty() {
         let (least, most) = (found.labels.iter().min(), found.labels.iter().max());
         let none = found.labels.iter().filter(|count| **count == 0).count();
-        println!(
-            "  classes   {}, with {} to {} images each; {none} without any",
-            found.labels.len(),
-            least.unwrap_or(&0),
-            most.unwrap_or(&0)
-        );
+        let (count, least, most) = (found.labels.len(), least.unwrap_or(&0), most.unwrap_or(&0));
+        println!("  classes   {count}, with {least} to {most} images each; {none} without any");
     }
     if let Some(Captions { lengths, repeated }) = &found.captions {
         let [least, first, median, third, late, most] = lengths;
@@ -75,11 +71,8 @@ fn print(chosen: &Chosen, found: &Inspection) {
     println!("  heights   {}", histogram(&found.sizes.heights));
     println!("  index     {} of memory", bytes(samples.memory() as u64));
     let content = if found.checked == found.samples { "images, keys" } else { "keys" };
-    println!(
-        "  hash      {} of {content} and {}",
-        found.hash,
-        if what == "pairs" { "captions" } else { "labels" }
-    );
+    let notes = if what == "pairs" { "captions" } else { "labels" };
+    println!("  hash      {} of {content} and {notes}", found.hash);
     if let Some([listed, there, changed]) = found.coverage {
         let share = 100.0 * there as f64 / listed.max(1) as f64;
         println!("  manifest  {there} of {listed} pairs are there ({share:.1} %), {changed} of them changed");

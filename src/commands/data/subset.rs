@@ -51,14 +51,11 @@ fn usable(samples: &Samples, order: &[u32], count: usize, choice: &FilesChoice) 
     progress.begin("pairs", count as f64);
     let (mut lines, mut bad): (Vec<Line>, BTreeMap<String, usize>) = (Vec::new(), BTreeMap::new());
     for some in order.chunks(AT_ONCE) {
-        let looked: Vec<_> = some
-            .par_iter()
-            .map(|pair| {
-                samples.caption(*pair as usize)?;
-                Ok((*pair, samples.image(*pair as usize)?.hash()))
-            })
-            .collect();
-        for looked in looked {
+        let look = |pair: &u32| {
+            samples.caption(*pair as usize)?;
+            Ok((*pair, samples.image(*pair as usize)?.hash()))
+        };
+        for looked in some.par_iter().map(look).collect::<Vec<_>>() {
             match looked {
                 Ok((pair, image_hash)) if lines.len() < count => lines.push(Line { pair, image_hash }),
                 Ok(_) => {}
@@ -79,12 +76,8 @@ fn usable(samples: &Samples, order: &[u32], count: usize, choice: &FilesChoice) 
     if !reasons.is_empty() {
         println!("left out: {}", reasons.join(", "));
     }
-    ensure!(
-        lines.len() == count,
-        "--pairs {count}: only {} of {} pairs can be used",
-        lines.len(),
-        samples.len()
-    );
+    let (usable, all) = (lines.len(), samples.len());
+    ensure!(usable == count, "--pairs {count}: only {usable} of {all} pairs can be used");
     Ok(lines)
 }
 
@@ -105,10 +98,9 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
         return Ok(());
     }
     // Images that were encoded again are others: they get a manifest of their own.
-    let (_, open) = datasets::files()
-        .into_iter()
-        .find(|(entry, _)| entry.card.name == "pairs")
-        .ok_or_else(|| user_error("the data set pairs is not there"))?;
+    let mut sets = datasets::files().into_iter();
+    let set = sets.find(|(entry, _)| entry.card.name == "pairs");
+    let (_, open) = set.ok_or_else(|| user_error("the data set pairs is not there"))?;
     let settings = json!({ "train": folder, "validation": folder, "manifest": null });
     let written = open(settings)?.samples(contract::Split::Train)?;
     let order: Vec<u32> = (0..written.len() as u32).collect();

@@ -26,20 +26,15 @@ pub(super) enum Ended {
 
 /// An error, that goes on after the program's name, where `word` is no program that can be started.
 pub(super) fn find(word: &str) -> Result<(), &'static str> {
-    if word.contains('/') {
-        let is_file = Path::new(word).is_file();
-        return match (is_file, is_executable(Path::new(word))) {
-            (false, _) => Err("is no file"),
-            (true, false) => Err("is no executable file"),
-            (true, true) => Ok(()),
-        };
-    }
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).map(|folder| folder.join(word));
-    if found.into_iter().any(|path| path.is_file() && is_executable(&path)) {
-        Ok(())
-    } else {
-        Err("is neither a file nor a program in PATH")
+    let mut known = std::env::split_paths(&folders).map(|folder| folder.join(word));
+    match word.contains('/') {
+        true if !Path::new(word).is_file() => Err("is no file"),
+        true if !is_executable(Path::new(word)) => Err("is no executable file"),
+        false if !known.any(|path| path.is_file() && is_executable(&path)) => {
+            Err("is neither a file nor a program in PATH")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -118,11 +113,10 @@ fn kill_all(child: &mut Child) {
 
 /// Makes a file or folder and all in it read-only, or the folders writable again.
 pub(super) fn protect(path: &Path, read_only: bool) -> Result<()> {
-    let is_folder = path.is_dir();
-    if is_folder && !read_only {
-        set_mode(path, false)?;
-    }
-    if is_folder {
+    if path.is_dir() {
+        if !read_only {
+            set_mode(path, false)?;
+        }
         for entry in fs::read_dir(path)? {
             protect(&entry?.path(), read_only)?;
         }

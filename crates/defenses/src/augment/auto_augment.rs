@@ -106,19 +106,14 @@ fn linspace(start: f32, end: f32, index: u8) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn the_policy_is_torchvisions() {
-        let ours: Vec<Value> = POLICY
-            .iter()
-            .map(|sub_policy| {
-                let entries = sub_policy.map(|(kind, probability, magnitude)| {
-                    json!([format!("{kind:?}"), probability, magnitude])
-                });
-                json!(entries)
-            })
-            .collect();
+        let entry = |(kind, probability, magnitude): (Kind, f64, Option<u8>)| {
+            json!([format!("{kind:?}"), probability, magnitude])
+        };
+        let ours = POLICY.map(|sub_policy| sub_policy.map(entry)).to_vec();
         assert_eq!(json!(ours), golden::json("autoaugment.json")["policies"]);
     }
 
@@ -157,10 +152,7 @@ mod tests {
         let views = |scale| (0..100).map(move |seed| (scale, seed));
         let changed = |(scale, seed)| auto_augment(&image, scale, &Seed::new(seed)) != image;
         assert_eq!(views(0.0).filter(|view| changed(*view)).count(), 0);
-        let (half, full) = (
-            views(0.5).filter(|view| changed(*view)).count(),
-            views(1.0).filter(|view| changed(*view)).count(),
-        );
+        let [half, full] = [0.5, 1.0].map(|scale| views(scale).filter(|view| changed(*view)).count());
         assert!(0 < half && half <= full && full >= 60, "{half} and {full} of 100 changed");
     }
 }

@@ -124,6 +124,8 @@ fn only_letters(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
 
     const CAPTION: &str = "A photo of a large dog, and a small cat on a striped background.";
@@ -135,22 +137,19 @@ mod tests {
 
     #[test]
     fn each_technique_is_applied() {
-        let original = only_letters(CAPTION).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let sorted = |text: &str| {
+            let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            words.sort();
+            words
+        };
+        let original = sorted(&only_letters(CAPTION));
         let (mut replaced, mut inserted, mut swapped, mut deleted) = (0, 0, 0, 0);
-        for view in views() {
-            let words: Vec<&str> = view.split(' ').collect();
-            let sorted = |words: &[&str]| {
-                let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-                words.sort();
-                words
-            };
-            let mut originals = original.clone();
-            originals.sort();
+        for words in views().iter().map(|view| sorted(view)) {
             match words.len().cmp(&original.len()) {
-                std::cmp::Ordering::Less => deleted += 1,
-                std::cmp::Ordering::Greater => inserted += 1,
-                std::cmp::Ordering::Equal if sorted(&words) == originals => swapped += 1,
-                std::cmp::Ordering::Equal => replaced += 1,
+                Ordering::Less => deleted += 1,
+                Ordering::Greater => inserted += 1,
+                Ordering::Equal if words == original => swapped += 1,
+                Ordering::Equal => replaced += 1,
             }
         }
         // Deletion leaves 0.9¹³ of its captions whole; they look like swaps. A synonym of several words looks like an

@@ -137,51 +137,6 @@ mod tests {
         WordNet::get().unwrap().synonyms(word)
     }
 
-    fn has(word: &str, expected: &[&str]) {
-        let found = synonyms(word);
-        for synonym in expected {
-            assert!(found.iter().any(|one| one == synonym), "{word}: {found:?}, not {synonym:?}");
-        }
-    }
-
-    #[test]
-    fn all_synsets_of_all_parts_of_speech_count() {
-        // The eight synsets of "dog": seven nouns and the verb.
-        let expected = [
-            "andiron",
-            "blackguard",
-            "bounder",
-            "cad",
-            "canis familiaris",
-            "chase",
-            "chase after",
-            "click",
-            "detent",
-            "dog iron",
-            "domestic dog",
-            "firedog",
-            "frank",
-            "frankfurter",
-            "frump",
-            "give chase",
-            "go after",
-            "heel",
-            "hot dog",
-            "hotdog",
-            "hound",
-            "pawl",
-            "tag",
-            "tail",
-            "track",
-            "trail",
-            "weenie",
-            "wiener",
-            "wienerwurst",
-        ];
-        let found = synonyms("dog");
-        assert_eq!(found, expected);
-    }
-
     /// `scripts/make_nltk_synonyms.py` made the list with NLTK.
     #[test]
     fn nltk_finds_the_same() {
@@ -193,19 +148,6 @@ mod tests {
             compared += 1;
         }
         assert!(compared > 1000, "{compared} words");
-    }
-
-    #[test]
-    fn inflected_forms_are_found_as_wordnet_finds_them() {
-        has("dogs", &["dog", "domestic dog", "tail"]);
-        has("men", &["man", "adult male"]);
-        has("running", &["run", "track", "operate"]);
-        has("boxes", &["box", "package"]);
-        has("bigger", &["big", "large"]);
-        has("went", &["go", "travel"]);
-        // Both a noun of its own and the plural of "glass".
-        has("glasses", &["spectacles", "drinking glass"]);
-        has("best", &["well", "better", "topper"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, Result, ensure};
-use base::{Stopped, describe};
+use base::describe;
 use clip::candle_core::{self, Error};
 use clip::{Image, Origin, Pairs};
 use contract::Labelled;
@@ -26,6 +26,7 @@ const FILE: &str = "check.json";
 const NAMED: usize = 100;
 /// Samples looked at between two looks at the clock.
 const BLOCK: usize = 1024;
+
 /// Samples of either kind, as far as checking them goes.
 pub(super) trait Samples: Send + Sync {
     fn count(&self) -> usize;
@@ -82,9 +83,10 @@ impl Samples for dyn Labelled {
 }
 
 /// Some of other samples.
-struct Kept<T: ?Sized> {
-    all: Arc<T>,
-    kept: Vec<u32>,
+pub(super) struct Kept<T: ?Sized> {
+    pub(super) all: Arc<T>,
+    /// Their indices among all.
+    pub(super) kept: Vec<u32>,
 }
 
 impl<T: ?Sized> Kept<T> {
@@ -172,22 +174,16 @@ impl CheckReport {
     /// An error where more than `most` (a share) cannot be used, or all.
     pub(super) fn judge(&self, name: &str, most: f64) -> Result<()> {
         let (bad, all) = (self.unusable.len(), self.listed);
+        let counted = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}"));
         let first = self.first.first().map(|bad| format!("; the first: {} ({})", bad.sample, bad.detail));
         ensure!(
             bad < all && bad as f64 <= most * all as f64,
             "{name}: {bad} of {all} samples cannot be used ({}), more than the share of {most} that data.bad-samples \
              allows{}",
-            self.counted(),
+            counted.collect::<Vec<_>>().join(", "),
             first.unwrap_or_default()
         );
         Ok(())
-    }
-
-    /// How many for which reason, in words.
-    fn counted(&self) -> String {
-        let counted: Vec<String> =
-            self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        counted.join(", ")
     }
 }
 
@@ -205,6 +201,7 @@ impl Context<'_> {
             &name,
             key,
             cost,
+            false,
             |_| self.look_at_all(&name, samples),
             |checked, folder| Ok(std::fs::write(folder.join(FILE), serde_json::to_vec(&checked)?)?),
         )?;
@@ -217,22 +214,20 @@ impl Context<'_> {
         let (mut content, mut unusable) = (blake3::Hasher::new(), Vec::new());
         let (mut reasons, mut first) = (BTreeMap::new(), Vec::new());
         for start in (0..listed).step_by(BLOCK) {
-            if self.stops() {
-                return Err(Stopped.into());
-            }
+            self.go_on()?;
             let end = (start + BLOCK).min(listed);
             let looked: Vec<_> = (start..end).into_par_iter().map(|index| look_at(samples, index)).collect();
             for (index, found) in (start..end).zip(looked) {
                 match found {
                     Ok(hash) => content.update(hash.as_bytes()).count(),
                     Err(error) => {
-                        let reason = clip::BadSample::of(&error)
-                            .map_or("unreadable".to_owned(), |reason| reason.to_string());
+                        let reason = clip::BadSample::of(&error);
+                        let reason = reason.map_or("unreadable".to_owned(), |reason| reason.to_string());
                         unusable.push(index as u32);
                         *reasons.entry(reason.clone()).or_insert(0) += 1;
                         if first.len() < NAMED {
                             let sample =
-                                samples.origin(index).map_or_else(String::new, |origin| origin.to_string());
+                                samples.origin(index).map_or(String::new(), |origin| origin.to_string());
                             first.push(BadSample { sample, reason, detail: describe(&error.into()) });
                         }
                         0

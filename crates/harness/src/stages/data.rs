@@ -84,8 +84,9 @@ impl<'a> Data<'a> {
             images: Parts::default(),
         };
         data.pair_source(DataUse::Train)?;
-        (0..plan.clean.len())
-            .try_for_each(|index| data.pair_source(DataUse::Clean(Some(index), 0)).map(|_| ()))?;
+        for index in 0..plan.clean.len() {
+            data.pair_source(DataUse::Clean(Some(index), 0))?;
+        }
         data.class_source(DataUse::CleanImages)?;
         Ok(data)
     }
@@ -185,13 +186,9 @@ impl<'a> Data<'a> {
             return ask(part);
         }
         let (name, listed) = (self.name(purpose), list()?);
-        let checked = match are_read(&*listed) {
-            true => {
-                let cost = Cost::of(self.plan).check(listed.count());
-                Some(Arc::new(self.context.check(&name, &*listed, cost)?))
-            }
-            false => None,
-        };
+        let cost = Cost::of(self.plan).check(listed.count());
+        let checked = are_read(&*listed).then(|| self.context.check(&name, &*listed, cost));
+        let checked = checked.transpose()?.map(Arc::new);
         checked.iter().try_for_each(|checked| checked.judge(&name, self.plan.bad_samples))?;
         let loaded = checked.as_ref().map(|checked| checked.of(listed.clone()));
         ask(parts.entry(purpose).or_insert(Part { listed, checked, loaded }))
@@ -213,41 +210,42 @@ impl<'a> Data<'a> {
         self.part(&self.images, purpose, || self.list_images(purpose), ask)
     }
 
+    /// Draws samples; `kind` names one of them in errors.
+    fn draw<T: Send>(
+        &self,
+        purpose: DataUse,
+        kind: &str,
+        count: usize,
+        sample: impl Fn(usize) -> candle_core::Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let name = self.name(purpose);
+        let drawn = (0..count).into_par_iter().map(|index| {
+            self.context.go_on()?;
+            sample(index).with_context(|| format!("{name}, {kind} {index}"))
+        });
+        drawn.collect()
+    }
+
     /// The pairs for a purpose; drawn ones in memory.
     fn load_pairs(&self, purpose: DataUse) -> Result<Arc<dyn Pairs>> {
-        self.of_pairs(purpose, |part| match &part.loaded {
-            Some(loaded) => Ok(loaded.clone()),
-            None => {
-                let (name, listed) = (self.name(purpose), &part.listed);
-                let drawn = (0..listed.len())
-                    .into_par_iter()
-                    .map(|index| {
-                        self.context.go_on()?;
-                        listed.pair(index).with_context(|| format!("{name}, pair {index}"))
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                Ok(part.loaded.insert(Arc::new(MemoryPairs::new(drawn))).clone())
+        self.of_pairs(purpose, |Part { listed, loaded, .. }| {
+            if loaded.is_none() {
+                let drawn = self.draw(purpose, "pair", listed.len(), |index| listed.pair(index))?;
+                *loaded = Some(Arc::new(MemoryPairs::new(drawn)));
             }
+            Ok(loaded.as_ref().unwrap_or(listed).clone())
         })
     }
 
     /// The labelled images for a purpose; drawn ones in memory.
     fn load_images(&self, purpose: DataUse) -> Result<Arc<dyn Labelled>> {
-        self.of_images(purpose, |part| match &part.loaded {
-            Some(loaded) => Ok(loaded.clone()),
-            None => {
-                let (name, listed) = (self.name(purpose), &part.listed);
-                let sample =
-                    |index| Ok::<_, candle_core::Error>((listed.image(index)?, listed.label(index)?));
-                let drawn = (0..listed.len())
-                    .into_par_iter()
-                    .map(|index| {
-                        self.context.go_on()?;
-                        sample(index).with_context(|| format!("{name}, image {index}"))
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                Ok(part.loaded.insert(Arc::new(MemoryLabelled(drawn))).clone())
+        self.of_images(purpose, |Part { listed, loaded, .. }| {
+            if loaded.is_none() {
+                let sample = |index| Ok((listed.image(index)?, listed.label(index)?));
+                let drawn = self.draw(purpose, "image", listed.len(), sample)?;
+                *loaded = Some(Arc::new(MemoryLabelled(drawn)));
             }
+            Ok(loaded.as_ref().unwrap_or(listed).clone())
         })
     }
 
@@ -280,16 +278,13 @@ impl<'a> Data<'a> {
     pub(crate) fn tests(&self) -> Result<Vec<TestSet>> {
         let test = |index: usize| {
             let source = self.class_source(DataUse::Test(index))?;
-            let pairs = match self.has_test_pairs(index) {
-                true => Some(self.load_pairs(DataUse::TestPairs(index))?),
-                false => None,
-            };
+            let pairs = self.has_test_pairs(index).then(|| self.load_pairs(DataUse::TestPairs(index)));
             Ok(TestSet {
                 label: self.plan.tests[index].label.clone(),
                 classes: source.classes().to_vec(),
                 templates: source.templates().to_vec(),
+                pairs: pairs.transpose()?,
                 images: self.load_images(DataUse::Test(index))?,
-                pairs,
             })
         };
         (0..self.test_sets.len()).map(test).collect()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use clip::{Image, Origin, Pairs, Seed};
+use clip::{Pairs, Seed};
+use contract::poison::PoisonedPairs;
 use contract::{Attack, DefenderView, Defense, Model};
 use plan::{Choice, Grant};
 use rand::seq::SliceRandom;
@@ -11,6 +12,7 @@ use record::CellId;
 use serde_json::{Value, json};
 use store::{Key, stage};
 
+use super::check::Kept;
 use super::context::StageOutput;
 use super::epochs::write_model;
 use super::monitor::StageMonitor;
@@ -20,41 +22,6 @@ use crate::model_metadata::metadata;
 
 /// Raised whenever the code of this stage would give another result.
 const VERSION: u32 = 1;
-
-/// Pairs picked from other sets.
-struct Picked {
-    pairs: Vec<(Arc<dyn Pairs>, usize)>,
-}
-
-impl Picked {
-    fn get(&self, index: usize) -> clip::candle_core::Result<(&dyn Pairs, usize)> {
-        match self.pairs.get(index) {
-            Some((pairs, index)) => Ok((&**pairs, *index)),
-            None => clip::candle_core::bail!("pair {index} of {}", self.pairs.len()),
-        }
-    }
-}
-
-impl Pairs for Picked {
-    fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    fn caption(&self, index: usize) -> clip::candle_core::Result<String> {
-        let (pairs, index) = self.get(index)?;
-        pairs.caption(index)
-    }
-
-    fn image(&self, index: usize) -> clip::candle_core::Result<Image> {
-        let (pairs, index) = self.get(index)?;
-        pairs.image(index)
-    }
-
-    fn read_from(&self, index: usize) -> Option<Origin> {
-        let (pairs, index) = self.get(index).ok()?;
-        pairs.read_from(index)
-    }
-}
 
 impl Stages<'_> {
     /// The key of the model that `defense` makes of the one under `trained`.
@@ -82,7 +49,7 @@ impl Stages<'_> {
         seed: u64,
     ) -> Result<StageOutput> {
         let name = CellId::new(&attack.label, &defense.label, seed).to_string();
-        self.context.stage_of_epochs(
+        self.context.stage(
             &name,
             self.defend_key(&trained.key, defense, seed)?,
             self.cost.defense(defense),
@@ -154,7 +121,8 @@ impl Stages<'_> {
         monitor: &mut StageMonitor<'_>,
     ) -> Result<Model> {
         let clip = self.fresh_model(seed)?;
-        let kept = Picked { pairs: kept.into_iter().map(|index| (pairs.clone(), index)).collect() };
+        let kept = kept.into_iter().map(u32::try_from).collect::<Result<_, _>>()?;
+        let kept = Kept { all: pairs.clone(), kept };
         self.fit(&clip, &kept, seed, monitor)?;
         Ok(Model { clip, head: None })
     }
@@ -174,11 +142,8 @@ impl Stages<'_> {
             left.len()
         );
         left.shuffle(&mut Seed::new(seed).child("defend").child("granted-poison").rng());
-        let mut pairs: Vec<(Arc<dyn Pairs>, usize)> =
-            (0..clean.len()).map(|index| (clean.clone(), index)).collect();
-        for (pair, left) in pairs.iter_mut().zip(left).take(grant.poison) {
-            *pair = (poisoned.pairs.clone(), left);
-        }
-        Ok(Arc::new(Picked { pairs }))
+        let left = (0..clean.len()).zip(left).take(grant.poison);
+        let edited = left.map(|(index, left)| Ok((index, poisoned.pairs.pair(left)?)));
+        Ok(Arc::new(PoisonedPairs { edited: edited.collect::<Result<_>>()?, clean }))
     }
 }

@@ -10,20 +10,9 @@ use super::epochs;
 use super::monitor::StageMonitor;
 
 impl Context<'_> {
-    /// Looks `key` up, or does the stage: `work` computes, and writes its files into the folder it is given.
+    /// Looks `key` up, or does the stage: `work` computes, and `write` writes its files into the folder it is given.
+    /// `keeps_epochs` says whether the models at the end of each epoch are kept too.
     pub(super) fn stage<T>(
-        &self,
-        name: &str,
-        key: Key,
-        expected: f64,
-        work: impl FnOnce(&mut StageMonitor<'_>) -> Result<T>,
-        write: impl FnOnce(T, &Path) -> Result<()>,
-    ) -> Result<StageOutput> {
-        self.stage_of_epochs(name, key, expected, false, work, write)
-    }
-
-    /// The same; `keeps_epochs` says whether the models at the end of each epoch are kept too.
-    pub(super) fn stage_of_epochs<T>(
         &self,
         name: &str,
         key: Key,

@@ -44,15 +44,14 @@ impl Stages<'_> {
     pub(super) fn read_model(&self, folder: &Path, epoch: Option<usize>) -> Result<Model> {
         let clip = self.load_model(&file(folder, epoch, MODEL))?;
         let path = file(folder, epoch, HEAD);
-        let head = if path.exists() {
-            let mut tensors: HashMap<String, Tensor> = safetensors::load(&path, &Device::Cpu)?;
-            let mut take =
-                |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", path.display()));
-            Some(LinearHead { weight: take("weight")?, bias: take("bias")? })
-        } else {
-            None
-        };
-        Ok(Model { clip, head })
+        if !path.exists() {
+            return Ok(Model { clip, head: None });
+        }
+        let mut tensors: HashMap<String, Tensor> = safetensors::load(&path, &Device::Cpu)?;
+        let mut take =
+            |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", path.display()));
+        let head = LinearHead { weight: take("weight")?, bias: take("bias")? };
+        Ok(Model { clip, head: Some(head) })
     }
 
     /// The model that training goes on from; `None` where it begins with the seed's own weights.

@@ -30,15 +30,8 @@ pub(super) struct StageMonitor<'a> {
 
 impl<'a> StageMonitor<'a> {
     pub(super) fn new(name: &'a str, context: Context<'a>, partial: PathBuf, keeps_epochs: bool) -> Self {
-        Self {
-            name,
-            context,
-            partial,
-            keeps_epochs,
-            started: Instant::now(),
-            before: 0.0,
-            out_of_time: false,
-        }
+        let started = Instant::now();
+        Self { name, context, partial, keeps_epochs, started, before: 0.0, out_of_time: false }
     }
 
     /// Where the last finished epoch lies.
@@ -76,8 +69,12 @@ impl<'a> StageMonitor<'a> {
         };
         snapshot.save(&new).and_then(|()| replace().map_err(Error::wrap)).map_err(|error| {
             let _ = std::fs::remove_file(&new);
-            error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
+            self.problem(error)
         })
+    }
+
+    fn problem(&self, error: Error) -> Error {
+        error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
     }
 }
 
@@ -115,9 +112,7 @@ impl Monitor for StageMonitor<'_> {
 
     fn epoch_end(&mut self, epoch: usize, snapshot: &Snapshot<'_>) -> clip::candle_core::Result<()> {
         if self.keeps_epochs {
-            epochs::keep(&self.partial, epoch, snapshot).map_err(|error| {
-                error.context(format!("cannot save to {}; {REMEDY}", self.partial.display()))
-            })?;
+            epochs::keep(&self.partial, epoch, snapshot).map_err(|error| self.problem(error))?;
         }
         self.out_of_time = self.context.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         self.save(snapshot)

@@ -88,6 +88,7 @@ impl<'a> Stages<'a> {
             &format!("observe {view}"),
             self.observe_key(&defended.key, epoch, attack, seed)?,
             self.cost.observation(),
+            false,
             |_| self.observe_model(&self.read_model(&defended.folder, epoch)?, attack, seed, epoch.is_none()),
             |evidence, folder| write_evidence(&evidence, folder),
         )?;
@@ -167,8 +168,7 @@ pub(crate) fn observe_set(
     mapped: bool,
 ) -> Result<SetEvidence> {
     let target = test.classes.iter().position(|class| *class == target).context("no target class")?;
-    let classifier = Classifier::of(model, test)?;
-    let target = u32::try_from(target)?;
+    let (target, classifier) = (u32::try_from(target)?, Classifier::of(model, test)?);
     let labels = (0..test.images.len()).map(|index| Ok(u32::try_from(test.images.label(index)?)?));
     let labels = labels.collect::<Result<Vec<_>>>()?;
     let on_map = if mapped { map::chosen(&labels, target) } else { Vec::new() };

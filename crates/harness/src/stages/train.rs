@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use base::{Build, hash_file};
 use clip::{Clip, Contrastive, Monitor, OptimizerState, Pairs, Seed};
-use contract::poison::{Manifest, ManifestRow, PoisonedPairs, poison};
+use contract::poison::{Manifest, ManifestRow, poison};
 use contract::{Attack, AttackerView, DefenderView, Defense};
 use plan::Choice;
 use polars_core::prelude::{Column, DataFrame};
 use record::MANIFEST;
-use record::evidence::{read_parquet, write_parquet};
+use record::evidence::{read_parquet, stacked, write_parquet};
 use serde_json::{Value, json};
 use store::{Key, stage};
 
@@ -69,6 +69,7 @@ impl Stages<'_> {
             &name,
             self.train_key(attack, seed)?,
             self.cost.training(),
+            false,
             |monitor| {
                 let method = attack.build()?;
                 let poisoned = self.poisoned(attack, &method, seed)?;
@@ -98,7 +99,7 @@ impl Stages<'_> {
     /// What the store has of the plan.
     pub(crate) fn stored(&self) -> Result<StoredArtifacts> {
         let store = self.context.store;
-        let (mut whole, mut seconds, mut programs) = (DataFrame::default(), 0.0, BTreeSet::new());
+        let (mut edits, mut seconds, mut programs) = (Vec::new(), 0.0, BTreeSet::new());
         let mut take = |key: &Key| {
             if let Some((took, build)) = store.made(key.stage(), key.hash()) {
                 seconds += took;
@@ -120,11 +121,10 @@ impl Stages<'_> {
                 let height = frame.height();
                 frame.insert_column(0, Column::new("attack".into(), vec![attack.label.as_str(); height]))?;
                 frame.insert_column(0, Column::new("seed".into(), vec![*seed; height]))?;
-                whole = if whole.width() == 0 { frame } else { whole.vstack(&frame)? };
+                edits.push(frame);
             }
         }
-        whole.rechunk_mut();
-        Ok(StoredArtifacts { poison: whole, seconds, programs })
+        Ok(StoredArtifacts { poison: stacked(edits)?.unwrap_or_default(), seconds, programs })
     }
 
     /// What trains models in place of contrastive learning, and the clean data that it sees.
@@ -183,9 +183,9 @@ impl Stages<'_> {
             Attack::TamperModel(_) => Ok(Poisoned { pairs: train, manifest: Manifest::new() }),
             Attack::PoisonData(method) => {
                 let (target, templates) = (&self.plan.target, self.data.templates()?);
-                let (pairs, manifest): (PoisonedPairs, _) =
-                    poison(&**method, &train, target, templates, &Seed::new(seed).child("attack"))
-                        .with_context(|| format!("attack {}", attack.label))?;
+                let seed = Seed::new(seed).child("attack");
+                let (pairs, manifest) = poison(&**method, &train, target, templates, &seed)
+                    .with_context(|| format!("attack {}", attack.label))?;
                 Ok(Poisoned { pairs: Arc::new(pairs), manifest })
             }
         }
@@ -202,17 +202,16 @@ fn write_manifest(manifest: &Manifest, path: &Path) -> Result<()> {
     let column = |name: &str, value: fn(&ManifestRow) -> &str| {
         Column::new(name.into(), manifest.iter().map(value).collect::<Vec<_>>())
     };
-    let parameters: Vec<Option<&str>> =
-        manifest.iter().map(|row| row.trigger_parameters.as_deref()).collect();
+    let pairs: Vec<u32> = manifest.iter().map(|row| row.pair).collect();
+    let parameters = manifest.iter().map(|row| row.trigger_parameters.as_deref());
     let columns = vec![
-        Column::new("pair".into(), manifest.iter().map(|row| row.pair).collect::<Vec<_>>()),
+        Column::new("pair".into(), pairs),
         column("edit", |row| row.edit),
         column("image_before", |row| &row.image_before),
         column("image_after", |row| &row.image_after),
-        Column::new("trigger_parameters".into(), parameters),
+        Column::new("trigger_parameters".into(), parameters.collect::<Vec<_>>()),
         column("caption_before", |row| &row.caption_before),
         column("caption_after", |row| &row.caption_after),
     ];
-    let mut frame = DataFrame::new(manifest.len(), columns)?;
-    write_parquet(&mut frame, path)
+    write_parquet(&mut DataFrame::new(manifest.len(), columns)?, path)
 }

@@ -20,16 +20,12 @@ pub fn to_frame(evidence: &Evidence) -> Result<Option<DataFrame>> {
         return Ok(None);
     }
     let names = sets.iter().flat_map(|(name, map)| std::iter::repeat_n(name.as_str(), map.samples.len()));
+    let samples = sets.iter().flat_map(|(_, map)| map.samples.iter().copied());
+    let of_target = sets.iter().flat_map(|(_, map)| map.of_target.iter().copied());
     let mut columns = vec![
         Column::new("test_set".into(), names.collect::<Vec<_>>()),
-        Column::new(
-            "sample".into(),
-            sets.iter().flat_map(|(_, map)| map.samples.clone()).collect::<Vec<_>>(),
-        ),
-        Column::new(
-            "of_target".into(),
-            sets.iter().flat_map(|(_, map)| map.of_target.clone()).collect::<Vec<_>>(),
-        ),
+        Column::new("sample".into(), samples.collect::<Vec<_>>()),
+        Column::new("of_target".into(), of_target.collect::<Vec<_>>()),
     ];
     for (side, name) in SIDES.iter().enumerate() {
         for (axis, letter) in AXES.iter().enumerate() {
@@ -39,10 +35,9 @@ pub fn to_frame(evidence: &Evidence) -> Result<Option<DataFrame>> {
         }
     }
     for (axis, letter) in AXES.iter().enumerate() {
-        let shares =
-            sets.iter().flat_map(|(_, map)| std::iter::repeat_n(map.explained[axis], map.samples.len()));
-        columns
-            .push(Column::new(PlSmallStr::from(format!("explained_{letter}")), shares.collect::<Vec<_>>()));
+        let shares = sets.iter().flat_map(|(_, map)| vec![map.explained[axis]; map.samples.len()]);
+        let name = PlSmallStr::from(format!("explained_{letter}"));
+        columns.push(Column::new(name, shares.collect::<Vec<_>>()));
     }
     Ok(Some(DataFrame::new(height, columns)?))
 }

@@ -211,11 +211,9 @@ pub(super) fn draw(series: &[Series], axes: &Axes) -> Result<String> {
             let color = COLORS[one.style % COLORS.len()].mix(one.look.strength());
             let mark =
                 |at: &(f64, f64)| Mark { style: one.style, look: one.look, size: mark_size(one), at: *at };
-            let marks = one.points.iter().map(mark);
-            chart.draw_series(marks).map_err(problem)?;
-            chart
-                .draw_series(LineSeries::new(one.line.iter().copied(), color.stroke_width(2)))
-                .map_err(problem)?;
+            chart.draw_series(one.points.iter().map(mark)).map_err(problem)?;
+            let line = LineSeries::new(one.line.iter().copied(), color.stroke_width(2));
+            chart.draw_series(line).map_err(problem)?;
         }
         root.present().map_err(problem)?;
     }

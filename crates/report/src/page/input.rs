@@ -88,8 +88,8 @@ impl<'a> Page<'a> {
             Some([_, success]) => (1, -success.mean),
         };
         let shown = |family: &'a str| {
-            let labels =
-                self.design().family(family).map(|Method { label, .. }| (rank(label), label.as_str()));
+            let family = self.design().family(family);
+            let labels = family.map(|Method { label, .. }| (rank(label), label.as_str()));
             // The first of equally good ones.
             let best = labels.reduce(|best, other| {
                 let order = other.0.0.cmp(&best.0.0).then(other.0.1.total_cmp(&best.0.1));

@@ -86,11 +86,8 @@ type Maps = Vec<(String, Vec<Figure>)>;
 
 /// The maps of each attack by its label, and what their marks mean.
 fn drawn(page: &Page<'_>) -> Result<(Maps, Vec<Key>)> {
-    let names = [
-        (0, "clean".to_owned()),
-        (1, "triggered".to_owned()),
-        (3, format!("clean {}", page.design().target)),
-    ];
+    let target = format!("clean {}", page.design().target);
+    let names = [(0, "clean".to_owned()), (1, "triggered".to_owned()), (3, target)];
     let key = |(style, name)| Key { style, look: Look::Plain, name };
     let mut all = Vec::new();
     for attack in page.design().poisoned() {

@@ -76,9 +76,9 @@ pub(super) fn drawn_frontiers(page: &Page<'_>) -> Result<Drawn> {
             let removed = points.iter().filter(|(_, success)| *success <= REMOVED * 100.0);
             let kept = removed.map(|(accuracy, _)| *accuracy).reduce(f64::max);
             let kept = kept.map_or("none".to_owned(), |kept| format!("{kept:.1} %"));
+            let count = points.len();
             words.push(format!(
-                "{family}: {} models, highest clean accuracy at ASR of at most 10 %: {kept}",
-                points.len()
+                "{family}: {count} models, highest clean accuracy at ASR of at most 10 %: {kept}"
             ));
             let look = if points.len() > 40 { Look::Faint(0.5) } else { Look::Plain };
             series.push(Series { style, look: Look::Plain, line: staircase(&points), points: Vec::new() });
@@ -154,9 +154,8 @@ pub(super) fn drawn_trajectories(page: &Page<'_>) -> Result<Drawn> {
                     continue;
                 };
                 let mut epochs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-                for ((_, _, epoch), values) in
-                    models.iter().filter(|((label, ..), _)| *label == defense.label)
-                {
+                let own = models.iter().filter(|((label, ..), _)| *label == defense.label);
+                for ((_, _, epoch), values) in own {
                     // What is measured after the last epoch stands there as the end.
                     epochs.entry(epoch.unwrap_or(last + 1)).or_default().extend(values[axis]);
                 }

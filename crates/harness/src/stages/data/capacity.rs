@@ -1,12 +1,13 @@
 //! Data that are drawn are kept in memory, which has an end.
 
-use anyhow::Result;
+use std::sync::Arc;
 
+use anyhow::Result;
 use plan::cost::memory_of_the_machine;
 
 use super::Data;
 use super::data_use::DataUse;
-use crate::stages::check::are_read;
+use crate::stages::check::{Samples, are_read};
 use crate::stages::context::Unfit;
 
 impl Data<'_> {
@@ -40,14 +41,12 @@ impl Data<'_> {
     /// How many samples are drawn for a purpose; none where they are read from files, or these are not there.
     fn drawn(&self, purpose: DataUse) -> usize {
         match purpose {
-            DataUse::CleanImages | DataUse::Test(_) => match self.list_images(purpose) {
-                Ok(images) if !are_read(&*images) => images.len(),
-                _ => 0,
-            },
-            _ => match self.list_pairs(purpose) {
-                Ok(pairs) if !are_read(&*pairs) => pairs.len(),
-                _ => 0,
-            },
+            DataUse::CleanImages | DataUse::Test(_) => drawn(self.list_images(purpose)),
+            _ => drawn(self.list_pairs(purpose)),
         }
     }
+}
+
+fn drawn<T: Samples + ?Sized>(listed: Result<Arc<T>>) -> usize {
+    listed.map_or(0, |samples| if are_read(&*samples) { 0 } else { samples.count() })
 }

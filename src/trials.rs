@@ -63,7 +63,7 @@ pub const OUTCOMES: [&str; 7] =
     ["measured", "reproduced", "not reproduced", "undecided", "not implanted", "failed", "skipped"];
 
 impl Trials {
-    /// The trials of a plan, over a store that exists or will be made; each runs with so many threads.
+    /// The trials of a plan, over a store that exists or will be made; each runs with `threads` threads.
     pub fn new(plan: Plan, metrics: Metrics, store: PathBuf, threads: usize) -> anyhow::Result<Self> {
         let (design, threads) = (plan.design()?, threads.max(1));
         Ok(Self { plan, design, metrics, store, threads, ran: Mutex::default(), ledger: Mutex::default() })

@@ -56,10 +56,11 @@ impl FilesChoice {
     fn open_as(&self, name: &str, own: &[(&str, Value)]) -> Result<Chosen> {
         let files = datasets::files();
         let Some((entry, open)) = files.iter().find(|(entry, _)| entry.card.name == name) else {
-            // Data sets that are drawn are known and hold no files.
+            // Generated data sets are known and have no files.
             let all = datasets::all();
             let name = find("data set", &all, name).map_err(user_error)?.card.name;
-            let message = format!("{name} is drawn and holds no files; `cleanbench data show` draws it");
+            let message =
+                format!("{name} is generated and has no files; `cleanbench data show` shows samples");
             return Err(user_error(message));
         };
         let presets = (entry.presets)();

@@ -7,7 +7,7 @@ use plan::cost::{Cost, available_memory};
 use crate::cli::RunOptions;
 use crate::user_error;
 
-/// One a core is fastest (results/speed/parallel.md), as far as memory goes; one GPU is not faster for several models at a
+/// One per core is fastest (results/speed/parallel.md), if memory suffices; a GPU is not faster with several models at a
 /// time, and their memory adds up.
 pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize) -> Result<usize> {
     let memory = options.memory.as_deref().map(parse_size).transpose()?;

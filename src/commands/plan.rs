@@ -55,7 +55,7 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
 /// Prints what is known of data that are read from files.
 fn print_data(SurveyedData { set, used_for, asked, state }: &SurveyedData) {
     let said = match state {
-        DataState::Drawn => return,
+        DataState::Generated => return,
         DataState::Checked(usable) => format!("{asked}, checked: {usable} can be used"),
         DataState::Unchecked => format!("{asked}, there, not checked yet: a run begins with that"),
         DataState::Absent(why) => format!("{asked}, not there: {why}{}", remedy(why)),

@@ -52,7 +52,7 @@ pub(crate) fn announced(options: &RunOptions, folder: &Path, run: impl FnOnce() 
 /// Cells above which a plan is not run without a yes.
 const MANY: usize = 1000;
 
-/// Asks whether so many cells are meant, where they are many; an error where the answer is not yes or nobody is asked.
+/// Asks for confirmation before a large number of cells; an error unless the answer is yes.
 fn confirm(cells: usize) -> Result<()> {
     if cells <= MANY {
         return Ok(());

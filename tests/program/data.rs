@@ -80,7 +80,7 @@ fn mistakes_are_told_with_what_there_is() {
     let bench = Bench::with("micro", &[]);
     let cases: [(&[&str], i32, &[&str]); 6] = [
         (&["inspect", "cc3mm"], 2, &["did you mean \"cc3m\"?"]),
-        (&["inspect", "emoji-scenes"], 2, &["is drawn", "data show"]),
+        (&["inspect", "emoji-scenes"], 2, &["is generated", "data show"]),
         (&["inspect", "cc3m", "--set", "trian=x"], 2, &["did you mean \"train\"?"]),
         (&["inspect", "cc3m", "--split", "tset"], 2, &["did you mean \"test\"?"]),
         (&["inspect", "cc3m", "--set", "train=nowhere"], 3, &["nowhere", "`train`"]),

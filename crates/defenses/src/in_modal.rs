@@ -187,7 +187,7 @@ mod tests {
 
     type Golden = HashMap<String, Tensor>;
 
-    /// The golden weights in a model with so many heads in its text tower, which stand in no shape.
+    /// The golden weights in a model with `heads` heads in its text tower, a number that no shape tells.
     fn golden_model(heads: usize) -> Clip {
         let weights = golden::tensors("rn_weights.safetensors").into_iter();
         let weights = weights.filter(|(name, _)| !name.ends_with("num_batches_tracked"));

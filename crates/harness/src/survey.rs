@@ -25,7 +25,7 @@ pub struct Surveyed {
     pub keys: Option<[Key; 3]>,
 }
 
-/// What is known of the data that a plan asks for, for one purpose.
+/// What is known of one use of the data that a plan names.
 pub struct SurveyedData {
     /// Label of the set in the plan.
     pub set: String,
@@ -40,9 +40,9 @@ pub struct SurveyedData {
 /// What is known of some data.
 #[derive(Debug, PartialEq)]
 pub enum DataState {
-    /// They are drawn when they are needed.
-    Drawn,
-    /// They were read and checked before: so many can be used.
+    /// They are generated when they are first needed.
+    Generated,
+    /// They were read and checked before; this many can be used.
     Checked(usize),
     /// They are there, and a run begins with checking them.
     Unchecked,
@@ -104,7 +104,7 @@ pub fn survey_with_problems(
 pub(crate) fn surveyed(stages: &Stages<'_>) -> Result<(Vec<Surveyed>, Vec<SurveyedData>)> {
     let (plan, store) = (stages.plan, stages.context.store);
     let data: Vec<SurveyedData> = stages.data_checks().into_iter().map(known).collect();
-    let known = data.iter().all(|data| matches!(data.state, DataState::Drawn | DataState::Checked(_)));
+    let known = data.iter().all(|data| matches!(data.state, DataState::Generated | DataState::Checked(_)));
     let mut cells = Vec::new();
     for seed in &plan.seeds {
         for attack in &plan.attacks {
@@ -129,7 +129,7 @@ pub(crate) fn surveyed(stages: &Stages<'_>) -> Result<(Vec<Surveyed>, Vec<Survey
 fn known(found: DataCheck) -> SurveyedData {
     let DataCheck { set, purpose, asked, checked } = found;
     let state = match checked {
-        Ok(None) => DataState::Drawn,
+        Ok(None) => DataState::Generated,
         Ok(Some(checked)) => DataState::Checked(checked.usable()),
         Err(error) if error.is::<NotStored>() => DataState::Unchecked,
         Err(error) => DataState::Absent(describe(&error)),

@@ -75,7 +75,7 @@ impl<'a> Cost<'a> {
         samples as f64 * CHECK * self.example()
     }
 
-    /// Bytes of memory with so many cells at a time: the program and the images in memory (of data that are drawn;
+    /// Bytes of memory with `jobs` cells at a time: the program and the images in memory (of generated data;
     /// others are not kept), and a training for each cell ([`clip::footprint`]).
     pub fn memory(&self, jobs: usize) -> f64 {
         let plan = self.plan;

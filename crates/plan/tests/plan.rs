@@ -14,7 +14,7 @@ use record::{Design, Metrics};
 /// An attack, a defense and the pairs of a data set that are only names.
 struct Toy;
 
-/// A data set of so many classes.
+/// A data set with this number of classes.
 struct Classes(usize);
 
 static CLASSES: std::sync::LazyLock<Vec<String>> =

@@ -22,6 +22,9 @@ struct Place {
 #[derive(Clone, Default)]
 pub(crate) struct Points(BTreeMap<String, BTreeMap<Place, [Option<f64>; 2]>>);
 
+/// A model by its clean accuracy and attack success rate on the set that models are chosen on.
+type Model<'a> = ([f64; 2], &'a Place);
+
 /// What a family of settings reaches at a success rate of at most so much.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reached {
@@ -51,14 +54,8 @@ impl Points {
         points
     }
 
-    /// By seed the models of `family` whose values on the set that models are chosen on are known: clean accuracy and
-    /// success rate there, and the model.
-    fn models(
-        &self,
-        design: &Design,
-        attack: &str,
-        family: &str,
-    ) -> Option<BTreeMap<u64, Vec<([f64; 2], &Place)>>> {
+    /// By seed the models of `family` whose values on the set that models are chosen on are known.
+    fn models(&self, design: &Design, attack: &str, family: &str) -> Option<BTreeMap<u64, Vec<Model<'_>>>> {
         let own = |place: &Place| {
             place.attack == attack && design.family(family).any(|defense| defense.label == place.defense)
         };
@@ -88,7 +85,7 @@ impl Points {
         cap: f64,
     ) -> Option<BTreeMap<u64, Option<[f64; 2]>>> {
         self.0.get(design.judged())?;
-        let best = |models: Vec<([f64; 2], &Place)>| {
+        let best = |models: Vec<Model<'_>>| {
             let below = models.into_iter().filter(|([_, success], _)| *success <= cap);
             // The first of equally good ones.
             let (_, place) = below.reduce(|best, other| if other.0[0] > best.0[0] { other } else { best })?;
@@ -103,7 +100,7 @@ impl Points {
     /// The front is that of the set where models are chosen; the values are those of its models on the set judged.
     pub(crate) fn hypervolume(&self, design: &Design, attack: &str, family: &str) -> Option<Mean> {
         self.0.get(design.judged())?;
-        let area = |models: Vec<([f64; 2], &Place)>| {
+        let area = |models: Vec<Model<'_>>| {
             let chosen = front(models).into_iter();
             let front =
                 front(chosen.filter_map(|(_, place)| Some((self.judged(design, place)?, ()))).collect());

@@ -92,7 +92,7 @@ fn print(chosen: &Chosen, found: &Inspection) {
     }
 }
 
-/// How many sides are at most so many pixels and over the class before.
+/// How many sides fall into each class of lengths.
 fn histogram(counts: &[usize; SIDES.len()]) -> String {
     let class = |(most, count): (&usize, &usize)| match most {
         &usize::MAX => format!("larger: {count}"),

@@ -29,7 +29,7 @@ impl Trial<'_> {
         self.folder.join("moments.safetensors")
     }
 
-    /// The model that a new defense leaves, with so many threads.
+    /// The model that a new defense leaves, with this number of threads.
     fn repaired(&self, seed: u64, threads: usize, watch: &mut Watch) -> Result<Model> {
         let defense = self.build()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;

@@ -17,7 +17,7 @@ pub(super) enum Operation {
     Equalize,
     /// 255 minus the level.
     Invert,
-    /// Keeps so many bits of each level, from 1 to 8.
+    /// The number of bits kept of each level, from 1 to 8.
     Posterize(u32),
     /// Turns counter-clockwise about the centre, in degrees.
     Rotate(f64),

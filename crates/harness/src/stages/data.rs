@@ -1,4 +1,4 @@
-//! The data of a run. What is drawn is drawn once, when a stage first needs it, and kept in memory; what is read from
+//! The data of a run. What is generated is rendered once, when a stage first needs it, and kept in memory; what is read from
 //! files is checked once and then read whenever it is needed, so that memory does not grow with it.
 
 mod capacity;
@@ -60,7 +60,7 @@ pub(crate) struct Data<'a> {
     images: Parts<dyn Labelled>,
 }
 
-/// The check of the samples for one purpose.
+/// The check of the samples of one use.
 pub(crate) struct DataCheck {
     /// Label of the data set.
     pub(crate) set: String,
@@ -326,7 +326,7 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// What decides class names and templates, for stage keys; null where the training set is drawn and has its own.
+    /// What decides class names and templates, for stage keys; null where the training set is generated and has its own.
     pub(crate) fn names_identity(&self) -> Result<Value> {
         match &self.plan.labelled {
             Some(labelled) if self.checked_images(DataUse::CleanImages)?.is_none() => Ok(labelled.identity()),

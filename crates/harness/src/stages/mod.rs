@@ -43,8 +43,8 @@ impl<'a> Stages<'a> {
         Ok(Self { plan, context, cost, data, device: Mutex::new(None) })
     }
 
-    /// What keeps the plan from being run, as far as files tell before any sample is looked at. Files that are not
-    /// there are left to [`Stages::data_checks`], but for those of initial weights.
+    /// What keeps the plan from being run, judged by files before any sample is read. Missing files are left
+    /// to [`Stages::data_checks`], except those of initial weights.
     pub(crate) fn problems(&self) -> Result<Vec<Unfit>> {
         let weights = self.initial_model().err();
         let first = weights.into_iter().chain(self.data.too_large()?);

@@ -59,7 +59,7 @@ pub fn page(page: &Page<'_>) -> Result<String> {
                         }
                     }
                 }
-                footer { p { "Made by cleanbench from the record alone, but for the pictures of triggers, which are drawn again." } }
+                footer { p { "Made by cleanbench from the record alone; only the pictures of triggers are rendered again." } }
             }
         }
     };

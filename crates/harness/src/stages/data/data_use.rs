@@ -5,7 +5,7 @@
 pub(crate) enum DataUse {
     /// To train on and to poison.
     Train,
-    /// Granted to a defender: of the training set or of one of the plan's clean sets, so many.
+    /// Granted to a defender: a number of samples of the training set or of one of the plan's clean sets.
     Clean(Option<usize>, usize),
     /// Labelled images granted to defenders.
     CleanImages,

@@ -13,7 +13,7 @@ pub(crate) fn add(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
 }
 
 fn add_of<T: Element>(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
-    same_count("add", a, b)?;
+    same_count(a, b)?;
     let (device, count) = (a.device()?, a.count());
     let mut y = room::<T>(device, count)?;
     calls::add::<T>(device, over(count), &a.view()?, &b.view()?, &mut y.as_view_mut(), count)?;
@@ -26,7 +26,7 @@ pub(crate) fn mask(y: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
 }
 
 fn mask_of<T: Element>(y: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
-    same_count("mask", y, dy)?;
+    same_count(y, dy)?;
     let (device, count) = (y.device()?, y.count());
     let mut dx = room::<T>(device, count)?;
     calls::mask::<T>(device, over(count), &y.view()?, &dy.view()?, &mut dx.as_view_mut(), count)?;
@@ -55,7 +55,7 @@ pub(crate) fn gelu_backward(x: &Input<'_>, dy: &Input<'_>, kind: Gelu) -> Result
 }
 
 fn gelu_backward_of<T: Element>(x: &Input<'_>, dy: &Input<'_>, kind: Gelu) -> Result<Made> {
-    same_count("gelu", x, dy)?;
+    same_count(x, dy)?;
     let (device, count) = (x.device()?, x.count());
     let mut dx = room::<T>(device, count)?;
     let (from, dy, mut to) = (x.view()?, dy.view()?, dx.as_view_mut());
@@ -68,7 +68,7 @@ fn gelu_backward_of<T: Element>(x: &Input<'_>, dy: &Input<'_>, kind: Gelu) -> Re
 
 /// `x` `[B, L, D]` plus the first L rows of `table`.
 pub(crate) fn add_table(x: &Input<'_>, table: &Input<'_>) -> Result<Made> {
-    expect_f32("add_table", &[table])?;
+    expect_f32(&[table])?;
     by_element!(x, add_table_of(x, table))
 }
 
@@ -115,7 +115,7 @@ fn average_pool_backward_of<T: Element>(dy: &Input<'_>, shape: &Shape, size: usi
 
 /// `[B, H, W, C]` to `[B, HW + 1, C]`: the mean, then all positions, plus learned positions.
 pub(crate) fn mean_token(x: &Input<'_>, positions: &Input<'_>) -> Result<Made> {
-    expect_f32("mean_token", &[positions])?;
+    expect_f32(&[positions])?;
     by_element!(x, mean_token_of(x, positions))
 }
 
@@ -145,7 +145,7 @@ fn mean_token_backward_of<T: Element>(dy: &Input<'_>, shape: &Shape) -> Result<M
 
 /// `[B, H, W, C]` to `[B, HW + 1, C]`: a learned token, then all positions, plus learned positions.
 pub(crate) fn prepend_token(x: &Input<'_>, token: &Input<'_>, positions: &Input<'_>) -> Result<Made> {
-    expect_f32("prepend_token", &[token, positions])?;
+    expect_f32(&[token, positions])?;
     by_element!(x, prepend_token_of(x, token, positions))
 }
 
@@ -177,7 +177,7 @@ fn drop_token_of<T: Element>(dy: &Input<'_>, shape: &Shape) -> Result<Made> {
 
 /// f32 `[C]` and `[C]` as `[2, C]`.
 pub(crate) fn stack(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
-    same_count("stack", a, b)?;
+    same_count(a, b)?;
     let (device, count) = (a.device()?, a.count());
     let mut both = room::<f32>(device, 2 * count)?;
     device.memcpy_dtod(&a.view::<f32>()?, &mut both.slice_mut(..count))?;
@@ -205,10 +205,11 @@ fn copy_of<T: Element>(x: &Input<'_>) -> Result<Made> {
 }
 
 /// An error where two arguments differ in size or type.
-pub(super) fn same_count(operation: &str, a: &Input<'_>, b: &Input<'_>) -> Result<()> {
+pub(super) fn same_count(a: &Input<'_>, b: &Input<'_>) -> Result<()> {
     if a.count() != b.count() || a.dtype() != b.dtype() {
         bail!(
-            "{operation}: expected equal shapes and types, found {:?} {:?} and {:?} {:?}",
+            "{}: expected equal shapes and types, found {:?} {:?} and {:?} {:?}",
+            a.operation(),
             a.dims(),
             a.dtype(),
             b.dims(),

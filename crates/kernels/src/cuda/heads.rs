@@ -135,7 +135,7 @@ fn through_keys_backward_of<T: Element>(
 
 /// `[B, heads, C]` weighted means to `[B, C]` values, plus the f32 bias.
 pub(crate) fn to_values(x: &Input<'_>, w: &Input<'_>, bias: &Input<'_>) -> Result<Made> {
-    expect_f32("to_values", &[bias])?;
+    expect_f32(&[bias])?;
     by_element!(x, to_values_of(x, w, bias))
 }
 

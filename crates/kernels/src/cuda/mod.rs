@@ -195,9 +195,11 @@ pub(crate) fn some(made: Made) -> Option<Tensor> {
 }
 
 /// An error where an argument is not of the expected type.
-fn expect_f32(operation: &str, inputs: &[&Input<'_>]) -> Result<()> {
+fn expect_f32(inputs: &[&Input<'_>]) -> Result<()> {
     match inputs.iter().find(|input| input.dtype() != DType::F32) {
-        Some(input) => bail!("{operation}: expected f32 parameters on CUDA, found {:?}", input.dtype()),
+        Some(input) => {
+            bail!("{}: expected f32 parameters on CUDA, found {:?}", input.operation(), input.dtype())
+        }
         None => Ok(()),
     }
 }

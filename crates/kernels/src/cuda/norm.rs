@@ -51,7 +51,7 @@ pub(crate) struct BatchNorm<'a> {
 
 impl BatchNorm<'_> {
     fn check(&self) -> Result<()> {
-        expect_f32("batch_norm", &[self.affine, &self.mean, &self.variance])
+        expect_f32(&[self.affine, &self.mean, &self.variance])
     }
 
     /// The result for `x` `[.., C]` and a residual of the same shape.
@@ -70,7 +70,7 @@ impl BatchNorm<'_> {
         wants_masked: bool,
     ) -> Result<(Made, Made, Option<Made>)> {
         self.check()?;
-        same_count("batch_norm", x, dy)?;
+        same_count(x, dy)?;
         let (dx, daffine) = by_element!(x, backward_of(self, x, y, dy))?;
         let masked = if wants_masked { Some(mask(y, dy)?) } else { None };
         Ok((dx, daffine, masked))
@@ -96,7 +96,7 @@ fn forward_of<T: Element>(forward: &BatchNormForward<'_>) -> Result<Made> {
             device, shape, &from, &affine, &mean, &variance, &mut to, epsilon, floor, count, columns,
         )?,
         Some(residual) => {
-            same_count("batch_norm", x, residual)?;
+            same_count(x, residual)?;
             let residual = residual.view()?;
             calls::batch_norm_residual_forward::<T>(
                 device, shape, &from, &affine, &mean, &variance, &residual, &mut to, epsilon, floor, count,
@@ -150,7 +150,7 @@ fn backward_of<T: Element>(
 
 /// Layer normalisation over the last dimension; gamma and beta are f32.
 pub(crate) fn layer_norm(x: &Input<'_>, gamma: &Input<'_>, beta: &Input<'_>, epsilon: f32) -> Result<Made> {
-    expect_f32("layer_norm", &[gamma, beta])?;
+    expect_f32(&[gamma, beta])?;
     by_element!(x, layer_norm_of(x, gamma, beta, epsilon))
 }
 
@@ -175,8 +175,8 @@ pub(crate) fn layer_norm_backward(
     dy: &Input<'_>,
     epsilon: f32,
 ) -> Result<(Made, Made)> {
-    expect_f32("layer_norm", &[gamma])?;
-    same_count("layer_norm", x, dy)?;
+    expect_f32(&[gamma])?;
+    same_count(x, dy)?;
     by_element!(x, layer_norm_backward_of(x, gamma, dy, epsilon))
 }
 

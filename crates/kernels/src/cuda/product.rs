@@ -129,7 +129,7 @@ pub(super) fn product<T: Element>(
 /// `x · wᵀ + b` on the last dimension of `x`; `w` is `[O, I]` of x's type, `bias` f32.
 pub(crate) fn linear(x: &Input<'_>, w: &Input<'_>, bias: Option<&Input<'_>>) -> Result<Made> {
     if let Some(bias) = bias {
-        expect_f32("linear", &[bias])?;
+        expect_f32(&[bias])?;
     }
     by_element!(x, linear_of(x, w, bias))
 }

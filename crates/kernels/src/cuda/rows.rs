@@ -57,7 +57,7 @@ pub(crate) fn cross_entropy_backward(
     targets: &Input<'_>,
     gradient: &Input<'_>,
 ) -> Result<Made> {
-    expect_f32("cross_entropy", &[gradient])?;
+    expect_f32(&[gradient])?;
     if targets.dtype() != DType::U32 || gradient.count() != 1 {
         bail!("cross_entropy: expected u32 targets and one gradient");
     }

@@ -64,11 +64,8 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Tensors by name and metadata.
-pub(crate) type Contents = (Vec<(String, Tensor)>, BTreeMap<String, String>);
-
 /// Reads what [`write`] wrote, or any safetensors file.
-pub(crate) fn read(path: &Path) -> Result<Contents> {
+pub(crate) fn read(path: &Path) -> Result<safetensors_file::Read> {
     let named = |error: &dyn std::fmt::Display| {
         candle_core::Error::Msg(format!("cannot read {}: {error}", path.display()))
     };

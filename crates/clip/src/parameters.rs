@@ -49,10 +49,7 @@ pub struct Parameters {
 impl Parameters {
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.vars.get(name) {
-            Some(var) => Ok(var.as_tensor()),
-            None => bail!("the model has no parameter {name:?}"),
-        }
+        self.var(name).map(Var::as_tensor)
     }
 
     pub(crate) fn var(&self, name: &str) -> Result<&Var> {

@@ -13,7 +13,7 @@ use base::Progress;
 
 use crate::hub::{Hub, RemoteFile, link};
 pub use catalogue::{Files, Source};
-pub use receipt::{RECEIPT, Receipt};
+pub use receipt::Receipt;
 
 /// What is wanted of a source.
 #[derive(Clone, Debug)]
@@ -112,7 +112,8 @@ pub fn fetch(
         let fetched = hub.download(repository, commit, file, &watch)?;
         progress.end(&file.path, fetched.cached, true);
         place(&fetched.path, &folder.join(path))?;
-        Ok(receipt::Line::new(file, path, fetched.sha256))
+        let (repository_path, sha256) = (file.path.clone(), fetched.sha256);
+        Ok(receipt::Line { path: path.clone(), repository_path, size: file.size, sha256 })
     };
     let work = || -> Result<()> {
         loop {

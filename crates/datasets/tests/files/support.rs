@@ -21,6 +21,17 @@ pub(crate) fn pairs_at(path: &Path) -> Dataset {
     built("pairs", json!({ "train": path, "validation": path, "manifest": null })).expect("settings")
 }
 
+/// ImageNet-1K with test and clean images at a path.
+pub(crate) fn imagenet(path: &Path) -> Dataset {
+    built("imagenet-1k", json!({ "test": path, "validation": null, "clean": path })).expect("settings")
+}
+
+/// A file of `tests/data`. (`hub.parquet` was written by pyarrow in the form of the Hub's `imagenet-1k`:
+/// `make_hub_parquet.py` says how.)
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
 /// The first `count` pairs of a split.
 pub(crate) fn pairs(set: &Dataset, split: Split, count: usize) -> anyhow::Result<Arc<dyn Pairs>> {
     set.pairs.as_ref().expect("pairs").pairs(split, count, 224, &Seed::new(0))

@@ -8,7 +8,7 @@ use clip::kernels::{self, AdamW, Optimizer};
 use clip::{Clip, Mode, ModelConfig, Parameter, Recipe, Seed, Tokenizer, loss, zero_shot};
 use rand::Rng;
 
-use crate::support::{GoldenModel, TOWERS, as_released, assert_close, close, values};
+use crate::support::{GoldenModel, TOWERS, as_released, assert_close, close, relative_distance, values};
 
 type Golden = HashMap<String, Tensor>;
 
@@ -67,16 +67,7 @@ fn check_gradients(model: &Clip, loss: &Tensor, golden: &Golden, prefix: &str) -
         let gradient = gradients.get(var.as_tensor()).expect("a gradient for every parameter");
         if unseen.remove(&name) {
             let expected = &golden[&format!("{prefix}.{name}")];
-            let found = as_released(gradient)?;
-            assert_eq!(found.dims(), expected.dims(), "{prefix}.{name}");
-            let (found, expected) = (values(&found), values(expected));
-            // What is 0 but for rounding, such as the gradient of the keys' bias, has no scale of its own.
-            let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
-            let distances = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
-            // `f64::max` would lose a lost number.
-            let distance =
-                distances.fold(0f64, |most, distance| if distance <= most { most } else { distance });
-            errors.push((distance / largest, name));
+            errors.push((relative_distance(&as_released(gradient)?, expected), name));
         }
     }
     errors.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -191,18 +182,6 @@ fn names(list: &str) -> HashSet<String> {
     let info = golden::json("info.json");
     let names = info[list].as_array().expect("a list of names");
     names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
-}
-
-#[test]
-fn decay_by_type_spares_the_named_parameters() -> Result<()> {
-    each(|tower, entry| {
-        let spared = names(&format!("{tower}_no_decay_by_type"));
-        let parameters = entry.load()?.all_parameters().into_iter();
-        let found: HashSet<String> =
-            parameters.filter(|parameter| !parameter.decays).map(|parameter| parameter.name).collect();
-        assert_eq!(found, spared);
-        Ok(())
-    })
 }
 
 /// A rule of which parameters decay.

@@ -49,6 +49,7 @@ fn reasons_are_told() {
     assert_eq!(reason(b"\0\0\0\0 nothing that is known"), BadSample::NotAnImage);
     assert_eq!(reason(b"BM and the rest of a bitmap"), BadSample::Unsupported);
     assert_eq!(reason(b"\x89PNG\r\n\x1a\n"), BadSample::Truncated);
+    assert_eq!(reason(b"\xff\xd8\xff\xe0 cut"), BadSample::Truncated);
     for (name, bytes) in files() {
         let half = &bytes[..bytes.len() / 2];
         // The first picture of a longer file may be whole.

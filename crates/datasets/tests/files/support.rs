@@ -10,7 +10,6 @@ use datasets::source::{append_member, end_tar};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 
-/// A data set by name, with these settings.
 pub(crate) fn built(name: &str, settings: Value) -> anyhow::Result<Dataset> {
     let entry = datasets::all().into_iter().find(|entry| entry.card.name == name).expect("an entry");
     (entry.build)(settings)
@@ -32,17 +31,14 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The first `count` pairs of a split.
 pub(crate) fn pairs(set: &Dataset, split: Split, count: usize) -> anyhow::Result<Arc<dyn Pairs>> {
     set.pairs.as_ref().expect("pairs").pairs(split, count, 224, &Seed::new(0))
 }
 
-/// The first `count` labelled images of a split.
 pub(crate) fn images(set: &Dataset, split: Split, count: usize) -> anyhow::Result<Arc<dyn Labelled>> {
     set.classes.as_ref().expect("classes").images(split, count, 224, &Seed::new(0))
 }
 
-/// What an error says.
 pub(crate) fn said<T>(result: anyhow::Result<T>) -> String {
     format!("{:#}", result.err().expect("an error"))
 }
@@ -54,12 +50,10 @@ pub(crate) fn png(level: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// The level of a PNG of [`png`].
 pub(crate) fn level(image: &Image) -> u8 {
     image.pixel(0, 0)[0]
 }
 
-/// The bytes of a tar of these members.
 pub(crate) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (name, bytes) in members {
@@ -80,12 +74,10 @@ pub(crate) fn tar_of(range: std::ops::Range<u8>) -> Vec<u8> {
     tar
 }
 
-/// The caption of a numbered pair.
 pub(crate) fn caption(number: u8) -> String {
     format!("caption {number}")
 }
 
-/// A folder that holds these files.
 pub(crate) fn folder(files: &[(&str, &[u8])]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, bytes) in files {

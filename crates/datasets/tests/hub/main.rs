@@ -12,7 +12,6 @@ use server::{Fault, Kept, Server, sha256};
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const DATA: Repository<'_> = Repository { kind: Kind::Dataset, name: "owner/data" };
 
-/// Bytes that differ from place to place.
 fn noise(count: usize) -> Vec<u8> {
     (0..count as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }

@@ -44,7 +44,6 @@ pub(crate) enum Fault {
     CutAfter(usize),
     /// Nothing more comes after so many bytes of the body, for half a minute.
     StallAfter(usize),
-    /// A web page in place of the file.
     WebPage,
     /// Nothing for so long, then the answer.
     Silence(Duration),
@@ -54,7 +53,6 @@ pub(crate) enum Fault {
     NoRanges,
 }
 
-/// What was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -79,7 +77,6 @@ struct Repository {
     inflated: u64,
 }
 
-/// A page outside repositories.
 #[derive(Clone)]
 pub(crate) struct Page {
     pub(crate) status: u16,
@@ -95,7 +92,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// SHA-256 of bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
@@ -109,7 +105,6 @@ pub(crate) fn git_blob(bytes: &[u8]) -> String {
 }
 
 impl Server {
-    /// Listens on a free port.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -139,7 +134,6 @@ impl Server {
         lock(&self.state).repositories.insert(name.to_owned(), repository);
     }
 
-    /// A file of a repository.
     pub(crate) fn add_file(&self, repository: &str, path: &str, bytes: impl Into<Vec<u8>>, kept: Kept) {
         let mut state = lock(&self.state);
         let repository = state.repositories.get_mut(repository).expect("a repository");
@@ -162,7 +156,6 @@ impl Server {
         lock(&self.state).faults.push((part.to_owned(), fault));
     }
 
-    /// What was asked so far.
     pub(crate) fn requests(&self) -> Vec<Asked> {
         lock(&self.state).asked.clone()
     }

@@ -134,7 +134,6 @@ impl Weights<'_> {
         kernels::linear(x, &self.get(name)?.t()?.contiguous()?, None)
     }
 
-    /// The layer norm called `name`.
     pub(crate) fn layer_norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
         let (gamma, beta) = self.pair(name)?;
         kernels::layer_norm(x, &gamma, &beta, LAYER_NORM_EPSILON)
@@ -157,7 +156,6 @@ pub(crate) struct Initialiser<'a> {
 }
 
 impl<'a> Initialiser<'a> {
-    /// Nothing drawn yet.
     pub(crate) fn new(seed: Option<&'a Seed>) -> Self {
         Self { seed, parameters: Parameters::default(), shapes: Shapes::default() }
     }
@@ -192,7 +190,6 @@ impl<'a> Initialiser<'a> {
         })
     }
 
-    /// Uniform within ± `bound`.
     pub(crate) fn uniform(&mut self, name: &str, shape: &[usize], bound: f64) -> Result<()> {
         self.parameter(name, shape, |seed, count| {
             let mut rng = seed.rng();
@@ -200,7 +197,6 @@ impl<'a> Initialiser<'a> {
         })
     }
 
-    /// One value everywhere.
     pub(crate) fn constant(&mut self, name: &str, shape: &[usize], value: f32) -> Result<()> {
         self.parameter(name, shape, |_, count| vec![value; count])
     }

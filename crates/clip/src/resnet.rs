@@ -85,7 +85,6 @@ pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ResNetConfig, embe
     Ok(())
 }
 
-/// The tower at work.
 pub(crate) struct ResNet<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) config: &'a ResNetConfig,

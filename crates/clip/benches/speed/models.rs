@@ -60,7 +60,6 @@ fn as_pytorch(tensor: &Tensor) -> Result<Tensor> {
     if tensor.rank() == 4 { tensor.permute((0, 3, 1, 2)) } else { Ok(tensor.clone()) }
 }
 
-/// A step of training.
 pub(crate) struct Step {
     pub(crate) model: Clip,
     pixels: Tensor,
@@ -132,14 +131,12 @@ impl Workload for Step {
     }
 }
 
-/// Encoding images.
 pub(crate) struct Encode {
     pub(crate) model: Clip,
     pixels: Tensor,
 }
 
 impl Encode {
-    /// Encoding of `batch` images.
     pub(crate) fn new(model: &str, batch: usize) -> Result<Self> {
         let model = build(model, UNMERGED)?;
         let pixels = pixels(&model, batch)?;

@@ -179,7 +179,6 @@ pub(crate) struct InfoNce {
 }
 
 impl InfoNce {
-    /// InfoNCE of `batch` pairs.
     pub(crate) fn new(batch: usize, width: usize) -> Result<Self> {
         let scale = clip::candle_core::Var::new(2.6593f32, &clip::candle_core::Device::Cpu)?.into_inner();
         Ok(Self { inputs: [variable(&[batch, width], 1, 1.0)?, variable(&[batch, width], 2, 1.0)?, scale] })
@@ -217,7 +216,6 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// Two square matrices of noise.
     pub(crate) fn new(size: usize) -> Result<Self> {
         Ok(Self { size, factors: [noise(&[size, size], 1)?, noise(&[size, size], 2)?] })
     }

@@ -13,7 +13,6 @@ pub(super) const MOST_VALUES: usize = 1 << 21;
 /// A value's place in the list of values.
 pub(super) type Id = usize;
 
-/// A value of a pickle.
 #[derive(Debug)]
 pub(super) enum Value {
     None,
@@ -24,7 +23,6 @@ pub(super) enum Value {
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// One of the names that may be said.
     Name(Name),
     /// Bytes outside the pickle.
     Storage(Storage),
@@ -33,7 +31,6 @@ pub(super) enum Value {
     Object(Option<Id>),
 }
 
-/// What may be named.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Name {
     Tensor,
@@ -120,7 +117,6 @@ impl Pickle {
         })
     }
 
-    /// The value of a key.
     pub(super) fn get(&self, id: Id, key: &str) -> Option<Id> {
         self.entries(id).filter(|(name, _)| *name == key).last().map(|(_, value)| value)
     }

@@ -94,7 +94,6 @@ fn walk<'a>(
     Ok(())
 }
 
-/// An open archive.
 struct Archive {
     zip: ZipArchive<BufReader<File>>,
     /// What the names of its files begin with.

@@ -21,12 +21,10 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// These files.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
         Self { paths, open: Mutex::default() }
     }
 
-    /// The paths, in order.
     pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
@@ -82,7 +80,6 @@ pub(crate) struct Window<'a> {
 const WINDOW: usize = 16 << 10;
 
 impl<'a> Window<'a> {
-    /// A window on an open file.
     pub(crate) fn new(file: &'a File) -> io::Result<Self> {
         Ok(Self { file, length: file.metadata()?.len(), start: 0, bytes: Vec::new() })
     }

@@ -19,9 +19,7 @@ const IMAGES: [&str; 10] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "
 
 /// Which label a folder's images have.
 pub(crate) struct Labels {
-    /// How many there are.
     pub(crate) classes: usize,
-    /// By the folder's name.
     pub(crate) folders: BTreeMap<String, usize>,
     /// Whether folders may be called by their labels instead.
     pub(crate) numbered: bool,
@@ -30,7 +28,6 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Labels in the order of these folders.
     pub(crate) fn in_order(folders: &[String]) -> Self {
         let by_name = folders.iter().cloned().enumerate().map(|(label, name)| (name, label)).collect();
         Self { classes: folders.len(), folders: by_name, numbered: false, ignored: &[] }

@@ -78,7 +78,6 @@ pub(crate) struct HubTable {
 }
 
 impl HubTable {
-    /// The bytes of a row's image.
     pub(crate) fn image(&self, file: Arc<File>, group: u16, row: u32) -> candle_core::Result<Vec<u8>> {
         let read = || -> ParquetResult<Option<Option<ByteArray>>> {
             let source = source(file)?;

@@ -13,7 +13,6 @@ use super::webdataset::stays_inside;
 /// Names of the columns of path and caption: CleanCLIP's and open_clip's.
 const COLUMNS: [(&str, &str); 2] = [("image", "caption"), ("filepath", "title")];
 
-/// A table that is read row by row.
 pub(crate) struct Table {
     reader: csv::Reader<std::fs::File>,
     headers: Vec<String>,
@@ -22,7 +21,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Opens a table and reads its header.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let named = || format!("cannot read {}", path.display());
         let tabs = first_line(path).with_context(named)?.contains(&b'\t');

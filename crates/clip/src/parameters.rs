@@ -230,13 +230,10 @@ impl<'a> Initialiser<'a> {
     pub(crate) fn batch_norm(&mut self, name: &str, width: usize, scale: f32) -> Result<()> {
         for (statistic, value) in [("running_mean", 0f32), ("running_var", 1.0)] {
             let name = format!("{name}.{statistic}");
-            match self.seed {
-                Some(_) => {
-                    self.parameters.insert_running(&name, Tensor::full(value, width, &Device::Cpu)?)?;
-                }
-                None => {
-                    self.shapes.running.insert(name, vec![width]);
-                }
+            if self.seed.is_some() {
+                self.parameters.insert_running(&name, Tensor::full(value, width, &Device::Cpu)?)?;
+            } else {
+                self.shapes.running.insert(name, vec![width]);
             }
         }
         self.norm(name, width, scale)

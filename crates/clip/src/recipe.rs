@@ -1,7 +1,7 @@
 //! How a model is trained.
 
 use candle_core::{Result, bail};
-use kernels::AdamW;
+use kernels::{AdamW, Optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::Parameter;
@@ -79,6 +79,12 @@ impl Decay {
             Self::Released => !holds(&["bn", "ln", "bias", "logit_scale"]),
             Self::AllButBiases => !holds(&["bias"]),
         }
+    }
+
+    /// An optimizer of parameters, to those of which it applies that decay.
+    pub fn optimizer(self, parameters: &[Parameter]) -> Result<Optimizer> {
+        let named = |one: &Parameter| (one.name.clone(), one.var.clone(), self.applies(one));
+        Optimizer::new(parameters.iter().map(named).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use clip::candle_core::backprop::GradStore;
 use clip::candle_core::{DType, Device, Result, Tensor, bail};
 use clip::kernels::{AdamW, Optimizer};
-use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, flop, kernels, loss};
+use clip::{Clip, Decay, Mode, ModelConfig, Parameter, Seed, Tokenizer, flop, kernels, loss};
 
 use crate::inputs::{noise, signature, tokens};
 use crate::work::{Check, Count, Workload};
@@ -42,12 +42,6 @@ fn pixels(model: &Clip, batch: usize) -> Result<Tensor> {
     (fine * 0.5)? + (squares.reshape((batch, side, side, 3))? * 1.5)?
 }
 
-/// AdamW with decay of everything that has two or more dimensions.
-fn optimizer(model: &Clip) -> Result<Optimizer> {
-    let parameters = model.all_parameters().into_iter();
-    Optimizer::new(parameters.map(|Parameter { name, var, decays }| (name, var, decays)).collect())
-}
-
 fn settings() -> AdamW {
     let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
     AdamW { learning_rate: 1e-4, beta1, beta2, epsilon, weight_decay: 0.1, largest_norm: None }
@@ -79,7 +73,7 @@ impl Step {
         let model = build(model, vocabulary, weights)?;
         let views = if in_modal { 2 } else { 1 };
         let (pixels, tokens) = (pixels(&model, views * batch)?, tokens(views * batch, length, vocabulary)?);
-        let optimizer = optimizer(&model)?;
+        let optimizer = Decay::ByType.optimizer(&model.all_parameters())?;
         Ok(Self { model, pixels, tokens, in_modal, optimizer })
     }
 
@@ -183,7 +177,7 @@ impl Update {
             values += gradient.elem_count();
             gradients.insert(&var, gradient);
         }
-        let optimizer = optimizer(&model)?;
+        let optimizer = Decay::ByType.optimizer(&model.all_parameters())?;
         Ok(Self { model, gradients, values, optimizer })
     }
 }

@@ -1,11 +1,11 @@
 //! Towers, losses, gradients and optimizer against the released code (`golden/README.md`). Shapes, which tensors
 //! there are, λ₂ and the number of steps are the files'.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use clip::candle_core::{DType, Result, Tensor, bail};
-use clip::kernels::{self, AdamW, Optimizer};
-use clip::{Clip, Mode, ModelConfig, Parameter, Recipe, Seed, Tokenizer, loss, zero_shot};
+use clip::kernels::{self, AdamW};
+use clip::{Clip, Decay, Mode, ModelConfig, Parameter, Recipe, Seed, Tokenizer, loss, zero_shot};
 use rand::Rng;
 
 use crate::support::{GoldenModel, TOWERS, as_released, assert_close, close, relative_distance, values};
@@ -178,23 +178,11 @@ fn check_cleanclip(entry: &GoldenModel, golden: &Golden, weight: u32) -> Result<
     Ok(())
 }
 
-fn names(list: &str) -> HashSet<String> {
-    let info = golden::json("info.json");
-    let names = info[list].as_array().expect("a list of names");
-    names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
-}
-
-/// A rule of which parameters decay.
-type Decays<'a> = &'a dyn Fn(&Parameter) -> bool;
-
 /// Steps as the golden files describe them, one for each of `attempts`, which say how its pixels are moved by
-/// rounding; `decays` says which parameters decay. The losses before each step, and after the last where there is one,
-/// are compared.
-fn train(model: Clip, golden: &Golden, rule: &str, decays: Decays<'_>, attempts: &[u64]) -> Result<Clip> {
+/// rounding. The losses before each step, and after the last where there is one, are compared.
+fn train(model: Clip, golden: &Golden, rule: &str, decay: Decay, attempts: &[u64]) -> Result<Clip> {
     let recipe = Recipe { learning_rate: 1e-3, warmup_steps: 2, ..Recipe::paper() };
-    let parameters = model.all_parameters();
-    let named = |parameter: &Parameter| (parameter.name.clone(), parameter.var.clone(), decays(parameter));
-    let mut optimizer = Optimizer::new(parameters.iter().map(named).collect())?;
+    let mut optimizer = decay.optimizer(&model.all_parameters())?;
     for step in 0..=attempts.len() {
         let name = format!("adamw_{rule}_loss_{step}");
         let Some(expected) = golden.get(&name) else { break };
@@ -218,11 +206,7 @@ fn train(model: Clip, golden: &Golden, rule: &str, decays: Decays<'_>, attempts:
 #[test]
 fn steps_of_adamw_agree() -> Result<()> {
     each(|tower, entry| {
-        let spared = names(&format!("{tower}_no_decay_released"));
-        let released = |parameter: &Parameter| !spared.contains(&parameter.name);
-        let by_type = |parameter: &Parameter| parameter.decays;
-        let rules: [(&str, Decays<'_>); 2] = [("released", &released), ("by_type", &by_type)];
-        for (rule, decays) in rules {
+        for (rule, decay) in [("released", Decay::Released), ("by_type", Decay::ByType)] {
             let golden = &entry.numbers;
             let steps = numbers_between(golden, &format!("adamw_{rule}_loss_"), "").len();
             let mut attempts = Vec::new();
@@ -230,7 +214,7 @@ fn steps_of_adamw_agree() -> Result<()> {
                 let (mut error, before) = (None, attempts.len());
                 for attempt in 0..TRIES {
                     let tried: Vec<u64> = attempts.iter().copied().chain([attempt]).collect();
-                    let trained = train(entry.load()?, golden, rule, decays, &tried);
+                    let trained = train(entry.load()?, golden, rule, decay, &tried);
                     let compared = trained.and_then(|model| match tried.len() == steps {
                         true => check_after(&model, golden, &format!("adamw_{rule}_after{steps}")),
                         false => Ok(()),

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use clip::candle_core::{Result, Tensor};
-use clip::kernels::{self, Optimizer};
+use clip::kernels;
 use clip::{
-    Clip, Contrastive, ImageConfig, Mode, ModelConfig, Objective, Parameter, Recipe, ResNetConfig, Seed,
-    Stopped, TextConfig, Tokenizer, loss, train,
+    Clip, Contrastive, Decay, ImageConfig, Mode, ModelConfig, Objective, Parameter, Recipe, ResNetConfig,
+    Seed, Stopped, TextConfig, Tokenizer, loss, train,
 };
 
 use crate::support::{Folder, nano, pairs, recipe, values};
@@ -45,11 +45,7 @@ fn step(config: &ModelConfig) -> Result<Vec<(String, Vec<u32>)>> {
         let gradient = gradients.get(var).expect("a gradient for every parameter");
         found.push((format!("gradient of {name}"), bits(gradient)?));
     }
-    let named = parameters.iter().map(|parameter| {
-        let Parameter { name, var, decays } = parameter.clone();
-        (name, var, decays)
-    });
-    Optimizer::new(named.collect())?.step(&gradients, &Recipe::paper().adamw(1e-3))?;
+    Decay::ByType.optimizer(&parameters)?.step(&gradients, &Recipe::paper().adamw(1e-3))?;
     for Parameter { name, var, .. } in &parameters {
         found.push((name.clone(), bits(var)?));
     }

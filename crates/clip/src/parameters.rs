@@ -79,7 +79,6 @@ impl Parameters {
         self.running.iter().map(|(name, value)| (name.clone(), value.as_detached_tensor())).collect()
     }
 
-    /// The running statistic called `name`.
     pub(crate) fn running(&self, name: &str) -> Result<&Var> {
         match self.running.get(name) {
             Some(value) => Ok(value),
@@ -112,7 +111,6 @@ pub(crate) struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    /// The parameter called `name`.
     pub(crate) fn get(&self, name: &str) -> Result<Tensor> {
         let tensor = self.parameters.get(name)?;
         Ok(if self.tracked { tensor.clone() } else { tensor.detach() })

@@ -31,7 +31,6 @@ pub static ENTRY: Entry<Dataset> = Entry {
 
 /// OpenAI's names of the 1 000 classes, in the order of the synsets.
 const CLASSES: &str = include_str!("../assets/imagenet/classes.json");
-/// OpenAI's 80 templates.
 const TEMPLATES: &str = include_str!("../assets/imagenet/templates.json");
 /// The synsets, in the order of the labels.
 const SYNSETS: &str = include_str!("../assets/imagenet/synsets.json");
@@ -83,7 +82,6 @@ pub(crate) fn variant(name: &'static str, path: PathBuf, subset: Option<&str>) -
     Collection { name, parts, names: Some(names(subset)), manifest: None }
 }
 
-/// Settings of test sets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct TestSettings {

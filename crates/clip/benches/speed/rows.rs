@@ -16,18 +16,9 @@ pub(crate) struct Row {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub(crate) enum Work {
     /// A step of training: zeroed gradients, forward, backward, AdamW.
-    Step {
-        model: String,
-        batch: usize,
-        length: usize,
-        vocabulary: usize,
-        in_modal: bool,
-    },
+    Step { model: String, batch: usize, length: usize, vocabulary: usize, in_modal: bool },
     /// Image features with the running statistics, forward only.
-    Encode {
-        model: String,
-        batch: usize,
-    },
+    Encode { model: String, batch: usize },
     /// A convolution without bias; `first` where the input needs no gradient.
     Convolution {
         input: [usize; 4],
@@ -38,62 +29,27 @@ pub(crate) enum Work {
         first: bool,
     },
     /// Batch norm by the batch's statistics, plus another map where `residual`, then ReLU.
-    BatchNorm {
-        input: [usize; 4],
-        residual: bool,
-    },
-    AveragePool {
-        input: [usize; 4],
-        size: usize,
-    },
+    BatchNorm { input: [usize; 4], residual: bool },
+    /// Average pool.
+    AveragePool { input: [usize; 4], size: usize },
     /// Attention of the mean over positions, up to the output projection.
-    AttentionPool {
-        input: [usize; 4],
-        heads: usize,
-    },
-    LayerNorm {
-        rows: usize,
-        width: usize,
-    },
-    QuickGelu {
-        rows: usize,
-        width: usize,
-    },
+    AttentionPool { input: [usize; 4], heads: usize },
+    /// Layer norm.
+    LayerNorm { rows: usize, width: usize },
+    /// QuickGELU.
+    QuickGelu { rows: usize, width: usize },
     /// A fully connected layer with bias.
-    Linear {
-        rows: usize,
-        inputs: usize,
-        outputs: usize,
-    },
+    Linear { rows: usize, inputs: usize, outputs: usize },
     /// Self-attention without projections.
-    Attention {
-        batch: usize,
-        tokens: usize,
-        width: usize,
-        heads: usize,
-        causal: bool,
-    },
+    Attention { batch: usize, tokens: usize, width: usize, heads: usize, causal: bool },
     /// Rows of a table.
-    Embedding {
-        vocabulary: usize,
-        width: usize,
-        batch: usize,
-        length: usize,
-    },
+    Embedding { vocabulary: usize, width: usize, batch: usize, length: usize },
     /// Symmetric InfoNCE of features that are not yet normalised, with the logit scale.
-    InfoNce {
-        batch: usize,
-        width: usize,
-    },
+    InfoNce { batch: usize, width: usize },
     /// One step of AdamW over a model's parameters, gradients given.
-    AdamW {
-        model: String,
-        vocabulary: usize,
-    },
+    AdamW { model: String, vocabulary: usize },
     /// A square matrix product, forward only: the machine's peak.
-    Product {
-        size: usize,
-    },
+    Product { size: usize },
 }
 
 pub(crate) fn rows() -> Result<Vec<Row>> {

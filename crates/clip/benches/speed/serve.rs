@@ -12,7 +12,6 @@ use crate::prepare::prepare;
 use crate::rows::Work;
 use crate::work::Workload;
 
-/// What a driver may ask for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 enum Request {

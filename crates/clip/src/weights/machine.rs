@@ -6,9 +6,7 @@ use candle_core::{Error, Result, bail};
 
 use super::pickle::{Id, MOST_VALUES, Name, Pickle, Storage, Value, View, name};
 
-/// The longest module or class name.
 const LONGEST_NAME: usize = 512;
-/// The most dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 8;
 
 pub(super) struct Machine<'a> {

@@ -94,7 +94,6 @@ pub(super) fn name(module: &str, class: &str) -> Result<Name> {
     })
 }
 
-/// A pickle that was read.
 #[derive(Debug)]
 pub(super) struct Pickle {
     pub(super) values: Vec<Value>,

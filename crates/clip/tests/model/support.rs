@@ -9,7 +9,6 @@ use clip::{Clip, Image, MemoryPairs, ModelConfig, Pair, Recipe, Seed, Tokenizer}
 /// Towers whose numbers the golden files hold: what the files' names begin with.
 pub(crate) const TOWERS: [&str; 2] = ["rn", "vit"];
 
-/// A tower's golden weights and numbers.
 pub(crate) struct GoldenModel {
     weights: HashMap<String, Tensor>,
     /// Inputs and what they give.

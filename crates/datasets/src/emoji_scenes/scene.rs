@@ -59,7 +59,6 @@ pub(super) struct Object {
     pub(super) center: [f32; 2],
     /// Cosine and sine of the turn.
     pub(super) turn: [f32; 2],
-    /// Whether left and right are exchanged.
     pub(super) flipped: bool,
 }
 

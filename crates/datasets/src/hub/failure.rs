@@ -9,7 +9,6 @@ use reqwest::header::HeaderMap;
 
 use super::repository::Repository;
 
-/// A request that failed.
 pub(super) enum Failure {
     /// May go well another time.
     Passing {

@@ -54,15 +54,13 @@ impl Files {
     /// The `length` bytes at `offset` of a file. `length` is bounded by whoever made the index.
     pub(crate) fn read(&self, file: u16, offset: u64, length: usize) -> candle_core::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
+        let path = self.path(file).display();
         match self.handle(file)?.read_exact_at(&mut bytes, offset) {
             Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let path = self.path(file).display();
                 Err(clip::BadSample::Truncated.because(format!("{path} has become shorter")))
             }
-            Err(error) => {
-                Err(Error::from(error).context(format!("cannot read {}", self.path(file).display())))
-            }
+            Err(error) => Err(Error::from(error).context(format!("cannot read {path}"))),
         }
     }
 }

@@ -70,7 +70,6 @@ impl<'a> Walk<'a> {
         self.window.read(offset, length.min(most) as usize)
     }
 
-    /// The next ordinary file.
     pub(crate) fn next(&mut self) -> io::Result<Option<Member>> {
         let mut ahead = Ahead::default();
         while self.end == End::Open {

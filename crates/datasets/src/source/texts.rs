@@ -52,7 +52,6 @@ impl Texts {
         self.places.len()
     }
 
-    /// Bytes of memory that they take.
     pub(crate) fn memory(&self) -> usize {
         self.blocks.iter().map(String::capacity).sum::<usize>() + self.places.capacity() * size_of::<u64>()
     }

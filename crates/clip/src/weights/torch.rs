@@ -38,22 +38,18 @@ pub(super) fn read(file: File, bytes: u64) -> Result<Contents> {
 
 /// What a pickle is, what it says of itself, and the value that holds the tensors.
 fn state(pickle: &Pickle) -> Result<(Format, BTreeMap<String, String>, Id)> {
-    let mut metadata = BTreeMap::new();
-    match pickle.value(pickle.root) {
-        Value::Object(_) => Ok((Format::TorchScript, metadata, pickle.root)),
-        Value::Dict(_) => match pickle.get(pickle.root, "state_dict") {
-            Some(state) => {
-                for key in ["epoch", "name"] {
-                    match pickle.get(pickle.root, key).map(|id| pickle.value(id)) {
-                        Some(Value::Text(text)) => metadata.insert(key.to_owned(), text.clone()),
-                        Some(Value::Number(number)) => metadata.insert(key.to_owned(), number.to_string()),
-                        _ => None,
-                    };
-                }
-                Ok((Format::TrainingRun, metadata, state))
-            }
-            None => Ok((Format::StateDict, metadata, pickle.root)),
-        },
+    let root = pickle.root;
+    let said = |key: &str| match pickle.value(pickle.get(root, key)?) {
+        Value::Text(text) => Some((key.to_owned(), text.clone())),
+        Value::Number(number) => Some((key.to_owned(), number.to_string())),
+        _ => None,
+    };
+    match (pickle.value(root), pickle.get(root, "state_dict")) {
+        (Value::Object(_), _) => Ok((Format::TorchScript, BTreeMap::new(), root)),
+        (Value::Dict(_), Some(state)) => {
+            Ok((Format::TrainingRun, ["epoch", "name"].into_iter().filter_map(said).collect(), state))
+        }
+        (Value::Dict(_), None) => Ok((Format::StateDict, BTreeMap::new(), root)),
         _ => bail!("holds neither a model nor a dictionary of tensors"),
     }
 }

@@ -29,13 +29,10 @@ pub(crate) fn write_with(
     tensors: &[(String, Tensor)],
     (key, value): (&str, &str),
 ) -> Result<()> {
-    let mut data = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        data.push((name, tensor.dims().to_vec(), bytes(tensor)?));
-    }
+    let data = tensors.iter().map(|(_, tensor)| bytes(tensor)).collect::<Result<Vec<_>>>()?;
     let mut views = Vec::with_capacity(data.len());
-    for (name, shape, data) in &data {
-        match TensorView::new(Dtype::F32, shape.clone(), data) {
+    for ((name, tensor), data) in tensors.iter().zip(&data) {
+        match TensorView::new(Dtype::F32, tensor.dims().to_vec(), data) {
             Ok(view) => views.push((name.as_str(), view)),
             Err(error) => bail!("{name}: {error}"),
         }
@@ -64,11 +61,8 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Tensors by name and metadata.
-pub(crate) type Contents = (Vec<(String, Tensor)>, BTreeMap<String, String>);
-
 /// Reads what [`write`] wrote, or any safetensors file.
-pub(crate) fn read(path: &Path) -> Result<Contents> {
+pub(crate) fn read(path: &Path) -> Result<safetensors_file::Read> {
     let named = |error: &dyn std::fmt::Display| {
         candle_core::Error::Msg(format!("cannot read {}: {error}", path.display()))
     };

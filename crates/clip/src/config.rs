@@ -74,26 +74,6 @@ impl ModelConfig {
         Self::resnet(224, [3, 4, 6, 3], 64, 1024, 512)
     }
 
-    /// OpenAI's RN101.
-    pub fn rn101() -> Self {
-        Self::resnet(224, [3, 4, 23, 3], 64, 512, 512)
-    }
-
-    /// OpenAI's RN50x4.
-    pub fn rn50x4() -> Self {
-        Self::resnet(288, [4, 6, 10, 6], 80, 640, 640)
-    }
-
-    /// OpenAI's RN50x16.
-    pub fn rn50x16() -> Self {
-        Self::resnet(384, [6, 8, 18, 8], 96, 768, 768)
-    }
-
-    /// OpenAI's RN50x64.
-    pub fn rn50x64() -> Self {
-        Self::resnet(448, [3, 15, 36, 10], 128, 1024, 1024)
-    }
-
     fn resnet(
         resolution: usize,
         layers: [usize; 4],
@@ -107,28 +87,9 @@ impl ModelConfig {
         Self { embed_dim, image: ImageConfig::ResNet(image), text }
     }
 
-    /// OpenAI's ViT-B/32.
-    pub fn vit_b_32() -> Self {
-        Self::vit(VitConfig { resolution: 224, patch: 32, width: 768, layers: 12 }, 512)
-    }
-
-    /// OpenAI's ViT-B/16.
-    pub fn vit_b_16() -> Self {
-        Self::vit(VitConfig { resolution: 224, patch: 16, width: 768, layers: 12 }, 512)
-    }
-
-    /// OpenAI's ViT-L/14.
-    pub fn vit_l_14() -> Self {
-        Self::vit(VitConfig { resolution: 224, patch: 14, width: 1024, layers: 24 }, 768)
-    }
-
-    /// OpenAI's ViT-L/14 at 336 pixels.
-    pub fn vit_l_14_336() -> Self {
-        Self::vit(VitConfig { resolution: 336, patch: 14, width: 1024, layers: 24 }, 768)
-    }
-
     /// OpenAI's text towers are as wide as the embedding beside a ViT.
-    fn vit(image: VitConfig, embed_dim: usize) -> Self {
+    fn vit(resolution: usize, patch: usize, width: usize, layers: usize, embed_dim: usize) -> Self {
+        let image = VitConfig { resolution, patch, width, layers };
         let text = TextConfig { context_length: 77, width: embed_dim, heads: heads(embed_dim), layers: 12 };
         Self { embed_dim, image: ImageConfig::Vit(image), text }
     }
@@ -165,20 +126,20 @@ impl ModelConfig {
         Ok(shapes.parameters.values().map(|shape| shape.iter().product::<usize>()).sum())
     }
 
-    /// A configuration by name.
+    /// A configuration by name; but for the first two, OpenAI's.
     pub fn preset(name: &str) -> Option<Self> {
         match name {
             "tiny" => Some(Self::tiny()),
             "nano" => Some(Self::nano()),
             "rn50" => Some(Self::rn50()),
-            "rn101" => Some(Self::rn101()),
-            "rn50x4" => Some(Self::rn50x4()),
-            "rn50x16" => Some(Self::rn50x16()),
-            "rn50x64" => Some(Self::rn50x64()),
-            "vit-b-32" => Some(Self::vit_b_32()),
-            "vit-b-16" => Some(Self::vit_b_16()),
-            "vit-l-14" => Some(Self::vit_l_14()),
-            "vit-l-14-336" => Some(Self::vit_l_14_336()),
+            "rn101" => Some(Self::resnet(224, [3, 4, 23, 3], 64, 512, 512)),
+            "rn50x4" => Some(Self::resnet(288, [4, 6, 10, 6], 80, 640, 640)),
+            "rn50x16" => Some(Self::resnet(384, [6, 8, 18, 8], 96, 768, 768)),
+            "rn50x64" => Some(Self::resnet(448, [3, 15, 36, 10], 128, 1024, 1024)),
+            "vit-b-32" => Some(Self::vit(224, 32, 768, 12, 512)),
+            "vit-b-16" => Some(Self::vit(224, 16, 768, 12, 512)),
+            "vit-l-14" => Some(Self::vit(224, 14, 1024, 24, 768)),
+            "vit-l-14-336" => Some(Self::vit(336, 14, 1024, 24, 768)),
             _ => None,
         }
     }

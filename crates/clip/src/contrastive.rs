@@ -41,7 +41,7 @@ impl<'a> Contrastive<'a> {
         let tokens = |index: &usize| self.tokens[self.starts[*index]..self.starts[index + 1]].iter();
         let rows: Vec<Vec<u32>> =
             indices.iter().map(|index| tokens(index).map(|token| u32::from(*token)).collect()).collect();
-        pad(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), self.context_length)
+        pad(&rows, self.context_length)
     }
 }
 

@@ -2,6 +2,7 @@
 //! addition, as OpenAI writes the models. Where a side finds a cheaper way to the same numbers (our attention pool
 //! projects one query instead of every position, Winograd's convolutions), its share of the peak counts the saving.
 
+use crate::resnet::{Block, blocks};
 use crate::{ImageConfig, ModelConfig, ResNetConfig};
 
 /// FLOP of `[rows, inputs] · [inputs, outputs]`.
@@ -38,23 +39,19 @@ fn resnet(config: &ResNetConfig, embed_dim: usize) -> [f64; 2] {
     let first = product(side * side, 27, half);
     let mut rest = product(side * side, 9 * half, half) + product(side * side, 9 * half, config.width);
     let mut side = if config.stem_pool { side / 2 } else { side };
-    let mut inputs = config.width;
-    for (stage, count) in config.layers.iter().enumerate() {
-        let planes = config.width << stage;
-        for block in 0..*count {
-            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            let before = side * side;
-            side /= stride;
-            let after = side * side;
-            rest += product(before, inputs, planes) + product(before, 9 * planes, planes);
-            rest += product(after, planes, 4 * planes);
-            if stride > 1 || inputs != 4 * planes {
-                rest += product(after, inputs, 4 * planes);
-            }
-            inputs = 4 * planes;
+    for block in blocks(config) {
+        let Block { inputs, planes, stride, .. } = block;
+        let before = side * side;
+        side /= stride;
+        let after = side * side;
+        rest += product(before, inputs, planes) + product(before, 9 * planes, planes);
+        rest += product(after, planes, 4 * planes);
+        if block.has_downsample() {
+            rest += product(after, inputs, 4 * planes);
         }
     }
-    [first, rest + attention_pool(side * side, inputs) + product(1, inputs, embed_dim)]
+    let width = config.feature_width();
+    [first, rest + attention_pool(side * side, width) + product(1, width, embed_dim)]
 }
 
 /// Forward FLOP of the attention pool without output projection: one query, keys and values of every token.

@@ -1,5 +1,6 @@
 //! Memory that training a model takes, counted from its sizes.
 
+use crate::resnet::{Block, blocks};
 use crate::{ImageConfig, ModelConfig, ResNetConfig};
 
 /// Copies of every weight: itself, its gradient and two moments.
@@ -40,19 +41,15 @@ fn resnet(config: &ResNetConfig, embed_dim: usize) -> [f64; 2] {
     if config.stem_pool {
         side /= 2;
     }
-    let mut inputs = config.width;
-    for (stage, count) in config.layers.iter().enumerate() {
-        let planes = config.width << stage;
-        for block in 0..*count {
-            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            kept += 2 * planes * side * side;
-            side /= stride;
-            let shortcut = if stride > 1 || inputs != 4 * planes { 4 * planes } else { 0 };
-            kept += (4 * planes + shortcut) * side * side;
-            weights += inputs * planes + 13 * planes * planes + inputs * shortcut;
-            inputs = 4 * planes;
-        }
+    for block in blocks(config) {
+        let Block { inputs, planes, stride, .. } = block;
+        kept += 2 * planes * side * side;
+        side /= stride;
+        let shortcut = if block.has_downsample() { 4 * planes } else { 0 };
+        kept += (4 * planes + shortcut) * side * side;
+        weights += inputs * planes + 13 * planes * planes + inputs * shortcut;
     }
-    weights += 3 * inputs * inputs + inputs * embed_dim;
+    let width = config.feature_width();
+    weights += 3 * width * width + width * embed_dim;
     [weights as f64, PER_CONVOLUTION * kept as f64]
 }

@@ -26,15 +26,9 @@ pub struct Clip {
 impl Clip {
     /// A model with OpenAI's initialisation, each parameter drawn from the seed below `seed` with its name.
     pub fn new(config: &ModelConfig, tokenizer: Tokenizer, seed: &Seed) -> Result<Self> {
-        let parameters = Self::initial(config, tokenizer.vocabulary_size(), seed)?;
-        Ok(Self { config: config.clone(), tokenizer, parameters })
-    }
-
-    /// Initial values for a vocabulary of this size.
-    fn initial(config: &ModelConfig, vocabulary_size: usize, seed: &Seed) -> Result<Parameters> {
         let mut init = Initialiser::new(Some(seed));
-        Self::initialise(config, vocabulary_size, &mut init)?;
-        Ok(init.parameters)
+        Self::initialise(config, tokenizer.vocabulary_size(), &mut init)?;
+        Ok(Self { config: config.clone(), tokenizer, parameters: init.parameters })
     }
 
     /// Shapes of a model of these sizes with a vocabulary of this size.

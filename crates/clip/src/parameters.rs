@@ -49,10 +49,7 @@ pub struct Parameters {
 impl Parameters {
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.vars.get(name) {
-            Some(var) => Ok(var.as_tensor()),
-            None => bail!("the model has no parameter {name:?}"),
-        }
+        self.var(name).map(Var::as_tensor)
     }
 
     pub(crate) fn var(&self, name: &str) -> Result<&Var> {
@@ -82,7 +79,6 @@ impl Parameters {
         self.running.iter().map(|(name, value)| (name.clone(), value.as_detached_tensor())).collect()
     }
 
-    /// The running statistic called `name`.
     pub(crate) fn running(&self, name: &str) -> Result<&Var> {
         match self.running.get(name) {
             Some(value) => Ok(value),
@@ -115,7 +111,6 @@ pub(crate) struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    /// The parameter called `name`.
     pub(crate) fn get(&self, name: &str) -> Result<Tensor> {
         let tensor = self.parameters.get(name)?;
         Ok(if self.tracked { tensor.clone() } else { tensor.detach() })
@@ -137,7 +132,6 @@ impl Weights<'_> {
         kernels::linear(x, &self.get(name)?.t()?.contiguous()?, None)
     }
 
-    /// The layer norm called `name`.
     pub(crate) fn layer_norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
         let (gamma, beta) = self.pair(name)?;
         kernels::layer_norm(x, &gamma, &beta, LAYER_NORM_EPSILON)
@@ -160,7 +154,6 @@ pub(crate) struct Initialiser<'a> {
 }
 
 impl<'a> Initialiser<'a> {
-    /// Nothing drawn yet.
     pub(crate) fn new(seed: Option<&'a Seed>) -> Self {
         Self { seed, parameters: Parameters::default(), shapes: Shapes::default() }
     }
@@ -195,7 +188,6 @@ impl<'a> Initialiser<'a> {
         })
     }
 
-    /// Uniform within ± `bound`.
     pub(crate) fn uniform(&mut self, name: &str, shape: &[usize], bound: f64) -> Result<()> {
         self.parameter(name, shape, |seed, count| {
             let mut rng = seed.rng();
@@ -203,7 +195,6 @@ impl<'a> Initialiser<'a> {
         })
     }
 
-    /// One value everywhere.
     pub(crate) fn constant(&mut self, name: &str, shape: &[usize], value: f32) -> Result<()> {
         self.parameter(name, shape, |_, count| vec![value; count])
     }
@@ -237,13 +228,10 @@ impl<'a> Initialiser<'a> {
     pub(crate) fn batch_norm(&mut self, name: &str, width: usize, scale: f32) -> Result<()> {
         for (statistic, value) in [("running_mean", 0f32), ("running_var", 1.0)] {
             let name = format!("{name}.{statistic}");
-            match self.seed {
-                Some(_) => {
-                    self.parameters.insert_running(&name, Tensor::full(value, width, &Device::Cpu)?)?;
-                }
-                None => {
-                    self.shapes.running.insert(name, vec![width]);
-                }
+            if self.seed.is_some() {
+                self.parameters.insert_running(&name, Tensor::full(value, width, &Device::Cpu)?)?;
+            } else {
+                self.shapes.running.insert(name, vec![width]);
             }
         }
         self.norm(name, width, scale)

@@ -1,7 +1,7 @@
 //! How a model is trained.
 
 use candle_core::{Result, bail};
-use kernels::AdamW;
+use kernels::{AdamW, Optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::Parameter;
@@ -30,10 +30,10 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_clip: Option<f64>,
     /// From where the learning rate's schedule is counted.
-    #[serde(default, skip_serializing_if = "Schedule::is_usual")]
+    #[serde(default, skip_serializing_if = "is_usual")]
     pub schedule: Schedule,
     /// Which parameters decay.
-    #[serde(default, skip_serializing_if = "Decay::is_usual")]
+    #[serde(default, skip_serializing_if = "is_usual")]
     pub decay: Decay,
 }
 
@@ -50,11 +50,9 @@ pub enum Schedule {
     Released,
 }
 
-impl Schedule {
-    /// Whether it need not be written down.
-    fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
+/// Whether a setting need not be written down.
+fn is_usual<T: Default + PartialEq>(setting: &T) -> bool {
+    *setting == T::default()
 }
 
 /// Which parameters weight decay applies to.
@@ -73,11 +71,6 @@ pub enum Decay {
 }
 
 impl Decay {
-    /// Whether it need not be written down.
-    fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Whether weight decay applies to a parameter.
     pub fn applies(self, parameter: &Parameter) -> bool {
         let holds = |parts: &[&str]| parts.iter().any(|part| parameter.name.contains(part));
@@ -86,6 +79,12 @@ impl Decay {
             Self::Released => !holds(&["bn", "ln", "bias", "logit_scale"]),
             Self::AllButBiases => !holds(&["bias"]),
         }
+    }
+
+    /// An optimizer of parameters, to those of which it applies that decay.
+    pub fn optimizer(self, parameters: &[Parameter]) -> Result<Optimizer> {
+        let named = |one: &Parameter| (one.name.clone(), one.var.clone(), self.applies(one));
+        Optimizer::new(parameters.iter().map(named).collect())
     }
 }
 

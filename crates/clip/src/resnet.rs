@@ -3,7 +3,7 @@
 //! Follows `clip/model.py` of openai/CLIP: a stem of three 3×3 convolutions, anti-aliasing average pools before
 //! strided 1×1 convolutions, and attention pooling with the mean as query.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, Var};
 use kernels::Activation;
 
 use crate::image_config::ResNetConfig;
@@ -24,14 +24,14 @@ fn stem(config: &ResNetConfig) -> [(&'static str, &'static str, usize, usize, us
 }
 
 /// A bottleneck's name and sizes.
-struct Block {
+pub(crate) struct Block {
     name: String,
-    inputs: usize,
-    planes: usize,
-    stride: usize,
+    pub(crate) inputs: usize,
+    pub(crate) planes: usize,
+    pub(crate) stride: usize,
 }
 
-fn blocks(config: &ResNetConfig) -> Vec<Block> {
+pub(crate) fn blocks(config: &ResNetConfig) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut inputs = config.width;
     for (stage, count) in config.layers.iter().enumerate() {
@@ -46,7 +46,7 @@ fn blocks(config: &ResNetConfig) -> Vec<Block> {
 }
 
 impl Block {
-    fn has_downsample(&self) -> bool {
+    pub(crate) fn has_downsample(&self) -> bool {
         self.stride > 1 || self.inputs != self.planes * 4
     }
 }
@@ -57,9 +57,9 @@ pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ResNetConfig, embe
         init.convolution(convolution, inputs, outputs, 3)?;
         init.batch_norm(norm, outputs, 1.0)?;
     }
-    for Block { name, inputs, planes, stride } in blocks(config) {
-        let block = Block { name, inputs, planes, stride };
-        let name = &block.name;
+    for block in blocks(config) {
+        let Block { name, inputs, planes, .. } = &block;
+        let (inputs, planes) = (*inputs, *planes);
         init.convolution(&format!("{name}.conv1"), inputs, planes, 1)?;
         init.batch_norm(&format!("{name}.bn1"), planes, 1.0)?;
         init.convolution(&format!("{name}.conv2"), planes, planes, 3)?;
@@ -85,7 +85,6 @@ pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &ResNetConfig, embe
     Ok(())
 }
 
-/// The tower at work.
 pub(crate) struct ResNet<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) config: &'a ResNetConfig,
@@ -106,8 +105,7 @@ impl ResNet<'_> {
         residual: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let (gamma, beta) =
-            (self.weights.get(&format!("{name}.weight"))?, self.weights.get(&format!("{name}.bias"))?);
+        let (gamma, beta) = self.weights.pair(name)?;
         let (mean, variance) = (format!("{name}.running_mean"), format!("{name}.running_var"));
         match self.mode {
             Mode::Train => {
@@ -117,18 +115,9 @@ impl ResNet<'_> {
                 Ok(y)
             }
             Mode::Eval => {
-                let statistics = [mean, variance]
-                    .map(|name| Ok(self.weights.parameters.running(&name)?.as_detached_tensor()));
-                let [mean, variance]: [Result<Tensor>; 2] = statistics;
-                kernels::batch_norm_eval(
-                    x,
-                    &gamma,
-                    &beta,
-                    (&mean?, &variance?),
-                    residual,
-                    EPSILON,
-                    activation,
-                )
+                let running = |name: &str| self.weights.parameters.running(name).map(Var::as_detached_tensor);
+                let statistics = (&running(&mean)?, &running(&variance)?);
+                kernels::batch_norm_eval(x, &gamma, &beta, statistics, residual, EPSILON, activation)
             }
         }
     }
@@ -168,10 +157,7 @@ impl ResNet<'_> {
 
     /// Attention of the mean token over itself and all positions.
     fn attention_pool(&self, x: &Tensor) -> Result<Tensor> {
-        let pair = |name: &str| -> Result<(Tensor, Tensor)> {
-            let part = |kind: &str| self.weights.get(&format!("visual.attnpool.{name}.{kind}"));
-            Ok((part("weight")?, part("bias")?))
-        };
+        let pair = |name: &str| self.weights.pair(&format!("visual.attnpool.{name}"));
         let (query, key, value) = (pair("q_proj")?, pair("k_proj")?, pair("v_proj")?);
         let pooled = kernels::attention_pool(
             x,

@@ -26,7 +26,6 @@ pub(crate) fn initialise(
     init.normal("text_projection", &[width, embed_dim], (width as f64).powf(-0.5))
 }
 
-/// The tower at work.
 pub(crate) struct TextTower<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) config: &'a TextConfig,

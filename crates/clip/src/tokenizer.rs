@@ -14,6 +14,8 @@ const OFFICIAL_MERGES: usize = 49152 - 256 - 2;
 const BYTE_TOKENS: u32 = 512;
 /// The start token and the end token as a text may spell them, which CLIP's pattern keeps whole.
 const SPECIALS: [&str; 2] = ["<start_of_text>", "<end_of_text>"];
+/// Endings that CLIP's pattern keeps apart from the word before.
+const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 
 /// Text to tokens. Lower-cased, white space collapsed, HTML entities unescaped; `ftfy`, which the official code
 /// applies first, is not ported.
@@ -103,13 +105,13 @@ impl Tokenizer {
     /// tokens are cut but keep the end token (the released code loses it, and pools elsewhere).
     pub fn encode_batch(&self, texts: &[&str], context_length: usize) -> Result<Tensor> {
         let tokens: Vec<Vec<u32>> = texts.iter().map(|text| self.encode(text)).collect();
-        pad(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>(), context_length)
+        pad(&tokens, context_length)
     }
 }
 
 /// Token lists as u32 `[B, L]`, cut to `context_length` with their end token kept and padded with 0.
-pub(crate) fn pad(tokens: &[&[u32]], context_length: usize) -> Result<Tensor> {
-    let longest = tokens.iter().map(|tokens| tokens.len()).max().unwrap_or(0).min(context_length);
+pub(crate) fn pad(tokens: &[Vec<u32>], context_length: usize) -> Result<Tensor> {
+    let longest = tokens.iter().map(Vec::len).max().unwrap_or(0).min(context_length);
     let mut values = vec![0u32; tokens.len() * longest];
     for (row, tokens) in values.chunks_exact_mut(longest.max(1)).zip(tokens) {
         let kept = tokens.len().min(longest);
@@ -197,8 +199,8 @@ fn words(text: &str) -> Vec<String> {
         let rest = &characters[at..];
         let length = match rest[0] {
             first if first.is_whitespace() => 0,
-            '<' => special(rest).unwrap_or_else(|| run(rest, is_other)),
-            '\'' => contraction(rest).unwrap_or_else(|| run(rest, is_other)),
+            '<' => prefix(rest, &SPECIALS).unwrap_or_else(|| run(rest, is_other)),
+            '\'' => prefix(rest, &CONTRACTIONS).unwrap_or_else(|| run(rest, is_other)),
             first if first.is_alphabetic() => run(rest, char::is_alphabetic),
             first if first.is_numeric() => 1,
             _ => run(rest, is_other),
@@ -219,15 +221,10 @@ fn run(characters: &[char], belongs: fn(char) -> bool) -> usize {
     characters.iter().take_while(|character| belongs(**character)).count()
 }
 
-fn special(characters: &[char]) -> Option<usize> {
-    let starts = |special: &&&str| special.chars().eq(characters.iter().take(special.len()).copied());
-    SPECIALS.iter().find(starts).map(|special| special.len())
-}
-
-fn contraction(characters: &[char]) -> Option<usize> {
-    let endings = ["s", "t", "re", "ve", "m", "ll", "d"];
-    let matches = |ending: &&&str| ending.chars().eq(characters.iter().skip(1).take(ending.len()).copied());
-    endings.iter().find(matches).map(|ending| ending.len() + 1)
+/// The length of the first of some words, all of them ASCII, with which a text begins.
+fn prefix(characters: &[char], words: &[&str]) -> Option<usize> {
+    let begins = |word: &&&str| word.chars().eq(characters.iter().take(word.len()).copied());
+    words.iter().find(begins).map(|word| word.len())
 }
 
 /// Replaces the HTML entities that captions from the web hold.

@@ -201,10 +201,7 @@ fn begin(
     carried: Option<&OptimizerState>,
     snapshot: Option<PathBuf>,
 ) -> Result<(Optimizer, usize)> {
-    let grouped = |parameter: &Parameter| {
-        (parameter.name.clone(), parameter.var.clone(), recipe.decay.applies(parameter))
-    };
-    let mut optimizer = Optimizer::new(parameters.iter().map(grouped).collect())?;
+    let mut optimizer = recipe.decay.optimizer(parameters)?;
     let mut done = 0;
     match (snapshot, carried) {
         (Some(path), _) => done = restore(&path, model, parameters, &mut optimizer)?,

@@ -14,23 +14,19 @@ pub(crate) enum Scheme {
     PyTorch,
 }
 
-/// Sizes of a transformer.
 #[derive(Clone, Copy)]
 pub(crate) struct Transformer {
     /// The name above `.resblocks`.
     pub(crate) name: &'static str,
     /// Width of the residual stream.
     pub(crate) width: usize,
-    /// Attention heads.
     pub(crate) heads: usize,
-    /// Blocks.
     pub(crate) layers: usize,
     /// Whether a token sees only itself and what is before it.
     pub(crate) causal: bool,
 }
 
 impl Transformer {
-    /// Draws the initial values of every block.
     pub(crate) fn initialise(&self, init: &mut Initialiser<'_>, scheme: Scheme) -> Result<()> {
         let Self { name, width, layers, .. } = *self;
         let attention = (width as f64).powf(-0.5);

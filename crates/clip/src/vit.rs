@@ -27,7 +27,6 @@ pub(crate) fn initialise(init: &mut Initialiser<'_>, config: &VitConfig, embed_d
     init.normal("visual.proj", &[width, embed_dim], deviation)
 }
 
-/// The tower at work.
 pub(crate) struct Vit<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) config: &'a VitConfig,

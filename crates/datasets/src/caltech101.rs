@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,8 +26,8 @@ pub static ENTRY: Entry<Dataset> = Entry {
                   more than there are. Never run on the data set itself",
         version: 1,
     },
-    presets,
-    build,
+    presets: || vec![preset("paper", Settings { folder: "data/caltech101".into() })],
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,15 +37,6 @@ struct Settings {
     folder: PathBuf,
 }
 
-fn presets() -> Vec<Preset> {
-    vec![preset("paper", Settings { folder: PathBuf::from("data/caltech101") })]
-}
-
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     let Settings { mut folder } = settings(resolved)?;
     let mut names: Names = embedded(include_str!("../assets/prompts/caltech101.json"));

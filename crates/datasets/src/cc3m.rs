@@ -24,8 +24,8 @@ pub static ENTRY: Entry<Dataset> = Entry {
                   which a run refuses. With a manifest its pairs are given in its order. Never run on CC3M itself",
         version: 2,
     },
-    presets,
-    build,
+    presets: || presets("paper", "data/CC3M"),
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
 /// Settings of data sets of pairs.
@@ -33,25 +33,19 @@ pub static ENTRY: Entry<Dataset> = Entry {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Settings {
     /// Where the training and the clean pairs are: a folder, a file, or a pattern such as `{00000..00331}.tar`.
-    pub(crate) train: PathBuf,
+    train: PathBuf,
     /// Where the validation and the test pairs are.
-    pub(crate) validation: PathBuf,
+    validation: PathBuf,
     /// A list of the training pairs that there are to be, as `cleanbench data subset` writes it; `null` for all.
-    pub(crate) manifest: Option<PathBuf>,
+    manifest: Option<PathBuf>,
 }
 
-fn presets() -> Vec<Preset> {
-    let folder = Path::new("data/CC3M");
-    let settings =
-        Settings { train: folder.join("train"), validation: folder.join("validation"), manifest: None };
-    vec![preset("paper", settings)]
+/// One preset, with the two sides in folders of their own.
+pub(crate) fn presets(name: &'static str, folder: &str) -> Vec<Preset> {
+    let [train, validation] = ["train", "validation"].map(|side| Path::new(folder).join(side));
+    vec![preset(name, Settings { train, validation, manifest: None })]
 }
 
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     Ok(of_pairs("cc3m", settings(resolved)?))
 }
@@ -69,65 +63,4 @@ pub(crate) fn of_pairs(name: &'static str, settings: Settings) -> Collection {
         Ok(Part::back(&validation, "validation")),
     ];
     Collection { name, parts, names: None, manifest }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use clip::{Pairs, Seed};
-    use contract::Split;
-
-    use super::*;
-
-    fn written(text: &str, images: usize) -> (tempfile::TempDir, Dataset) {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("train.csv"), text).unwrap();
-        std::fs::create_dir(folder.path().join("images")).unwrap();
-        for index in 0..images {
-            let image = image::RgbImage::from_pixel(4, 3, image::Rgb([index as u8, 0, 0]));
-            image.save(folder.path().join(format!("images/{index}.png"))).unwrap();
-        }
-        let file = folder.path().join("train.csv");
-        let settings = Settings { validation: file.clone(), train: file, manifest: None };
-        let built = build(serde_json::to_value(settings).unwrap()).unwrap();
-        (folder, built)
-    }
-
-    fn pairs(set: &Dataset, split: Split, count: usize) -> Result<Arc<dyn Pairs>> {
-        set.pairs.as_ref().unwrap().pairs(split, count, 224, &Seed::new(0))
-    }
-
-    #[test]
-    fn pairs_are_read_and_clean_ones_are_others() {
-        let rows: String =
-            (0..10).map(|index| format!("images/{index}.png,\"caption, {index}\"\n")).collect();
-        let (_folder, set) = written(&format!("image,caption\n{rows},lost\n"), 10);
-        let named = |split| -> Vec<String> {
-            let pairs = pairs(&set, split, 5).unwrap();
-            (0..5).map(|index| pairs.pair(index).unwrap().caption).collect()
-        };
-        let (train, clean) = (named(Split::Train), named(Split::Clean));
-        assert!(train.iter().all(|caption| !clean.contains(caption)), "{train:?} {clean:?}");
-        let first = pairs(&set, Split::Train, 5).unwrap().pair(0).unwrap();
-        let index: u8 = first.caption.trim_start_matches("caption, ").parse().unwrap();
-        assert_eq!((first.image.width(), first.image.pixel(0, 0)), (4, [index, 0, 0]));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let error = |set: &Dataset, count| match pairs(set, Split::Train, count) {
-            Ok(pairs) => pairs.pair(0).unwrap_err().to_string(),
-            Err(error) => format!("{error:#}"),
-        };
-        let (_folder, set) = written("image,title\nimages/0.png,x\n", 0);
-        assert!(error(&set, 1).contains("no column \"caption\"; there are: image, title"));
-        let (_folder, set) = written("image,caption\nimages/0.png,x\n", 0);
-        assert!(error(&set, 2).contains("1 pairs, but 2 are asked for"));
-        assert!(error(&set, 1).contains("images/0.png"));
-        let path = PathBuf::from("nowhere.csv");
-        let nowhere = Settings { train: path.clone(), validation: path, manifest: None };
-        let set = build(serde_json::to_value(nowhere).unwrap()).unwrap();
-        assert!(error(&set, 1).contains("nowhere.csv") && error(&set, 1).contains("`train`"));
-    }
 }

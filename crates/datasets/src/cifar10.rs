@@ -24,41 +24,36 @@ pub static ENTRY: Entry<Dataset> = Entry {
                   pickles is not read, as pickles are programs. Never run on the data set itself",
         version: 1,
     },
-    presets,
-    build,
+    presets: || presets("data/cifar10"),
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
 /// Settings of both sets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Settings {
+struct Settings {
     /// The folder of the binary version or of the Hub's Parquet files.
-    pub(crate) folder: PathBuf,
+    folder: PathBuf,
 }
 
-fn presets() -> Vec<Preset> {
-    vec![preset("paper", Settings { folder: PathBuf::from("data/cifar10") })]
+pub(crate) fn presets(folder: &str) -> Vec<Preset> {
+    vec![preset("paper", Settings { folder: folder.into() })]
 }
 
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
-    let names = embedded(include_str!("../assets/prompts/cifar10.json"));
-    Ok(of_cifar("cifar10", settings(resolved)?, CIFAR_10, names))
+    of_cifar("cifar10", resolved, CIFAR_10, include_str!("../assets/prompts/cifar10.json"))
 }
 
-/// CIFAR-10 or CIFAR-100.
+/// CIFAR-10 or CIFAR-100; `names` are class names and templates as embedded JSON.
 pub(crate) fn of_cifar(
     name: &'static str,
-    settings: Settings,
+    resolved: Value,
     layout: CifarLayout,
-    names: Names,
-) -> Collection {
+    names: &str,
+) -> Result<Collection> {
+    let (Settings { folder }, names): (_, Names) = (settings(resolved)?, embedded(names));
     let side = |test: bool| {
-        let (folder, labels) = (settings.folder.clone(), Labels::in_order(&names.classes));
+        let (folder, labels) = (folder.clone(), Labels::in_order(&names.classes));
         Side::new(move |_| read(&folder, test, &layout, &labels))
     };
     let (train, test) = (side(false), side(true));
@@ -68,7 +63,7 @@ pub(crate) fn of_cifar(
         Ok(Part::back(&test, "test")),
         Ok(Part::front(&test, "test")),
     ];
-    Collection { name, parts, names: Some(names), manifest: None }
+    Ok(Collection { name, parts, names: Some(names), manifest: None })
 }
 
 fn read(folder: &Path, test: bool, layout: &CifarLayout, labels: &Labels) -> Result<crate::source::Samples> {

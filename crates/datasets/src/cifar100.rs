@@ -1,13 +1,11 @@
 //! CIFAR-100: 60 000 images of 32 pixels a side in 100 classes, with the fine labels.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry};
 use serde_json::Value;
 
-use crate::cifar10::{Settings, of_cifar};
-use crate::source::{CIFAR_100, Collection, embedded};
+use crate::cifar10::{of_cifar, presets};
+use crate::source::{CIFAR_100, Collection};
 
 /// The data set.
 pub static ENTRY: Entry<Dataset> = Entry {
@@ -21,20 +19,10 @@ pub static ENTRY: Entry<Dataset> = Entry {
         departs: "as `cifar10`",
         version: 1,
     },
-    presets,
-    build,
+    presets: || presets("data/cifar100"),
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
-fn presets() -> Vec<Preset> {
-    vec![preset("paper", Settings { folder: PathBuf::from("data/cifar100") })]
-}
-
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
-    let names = embedded(include_str!("../assets/prompts/cifar100.json"));
-    Ok(of_cifar("cifar100", settings(resolved)?, CIFAR_100, names))
+    of_cifar("cifar100", resolved, CIFAR_100, include_str!("../assets/prompts/cifar100.json"))
 }

@@ -1,10 +1,10 @@
 //! COCO captions with Karpathy's splits.
 
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, Preset, settings};
+use contract::{Card, Dataset, Entry, settings};
 use serde_json::Value;
 
-use crate::flickr30k::{karpathy_presets, of_karpathy};
+use crate::flickr30k::{of_karpathy, presets};
 use crate::source::Collection;
 
 /// The data set.
@@ -20,19 +20,10 @@ pub static ENTRY: Entry<Dataset> = Entry {
                   image's own caption alone. Never run on the data set itself",
         version: 1,
     },
-    presets,
-    build,
+    presets: || presets("data/COCO/dataset_coco.json", "data/COCO"),
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
-fn presets() -> Vec<Preset> {
-    karpathy_presets("data/COCO/dataset_coco.json", "data/COCO")
-}
-
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     Ok(of_karpathy("coco-captions", settings(resolved)?))
 }

@@ -5,15 +5,15 @@ mod receipt;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use base::Progress;
+use rayon::prelude::*;
 
 use crate::hub::{Hub, RemoteFile, link};
 pub use catalogue::{Files, Source};
-pub use receipt::{RECEIPT, Receipt};
+pub use receipt::Receipt;
 
 /// What is wanted of a source.
 #[derive(Clone, Debug)]
@@ -96,8 +96,6 @@ pub fn fetch(
     let (source, commit) = (choice.source, choice.commit.as_str());
     check_space(hub.cache(), choice.missing)?;
     let repository = source.repository();
-    let waiting = Mutex::new(choice.files.iter().enumerate());
-    let done = Mutex::new(Vec::new());
     let fetch_one = |Chosen { file, path }: &Chosen| -> Result<receipt::Line> {
         let missing = hub.missing(repository, commit, file);
         let there = file.size - missing.min(file.size);
@@ -112,40 +110,21 @@ pub fn fetch(
         let fetched = hub.download(repository, commit, file, &watch)?;
         progress.end(&file.path, fetched.cached, true);
         place(&fetched.path, &folder.join(path))?;
-        Ok(receipt::Line::new(file, path, fetched.sha256))
+        let (repository_path, sha256) = (file.path.clone(), fetched.sha256);
+        Ok(receipt::Line { path: path.clone(), repository_path, size: file.size, sha256 })
     };
-    let work = || -> Result<()> {
-        loop {
-            let next = lock(&waiting).next();
-            let Some((index, chosen)) = next else { return Ok(()) };
-            match fetch_one(chosen) {
-                Ok(line) => lock(&done).push((index, line)),
-                Err(error) => {
-                    lock(&waiting).by_ref().for_each(drop); // the others end after their file
-                    return Err(error);
-                }
-            }
-        }
-    };
-    let failed = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        let ended = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
-        ended.fold(None, |failed, ended| failed.or(ended.err()))
-    });
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.max(1)).build()?;
+    // A queue: files are begun in their order, and after a failure the others end with the file that they are at.
+    let queue = choice.files.iter().enumerate().par_bridge();
+    let lines: Result<Vec<_>> =
+        pool.install(|| queue.map(|(index, chosen)| Ok((index, fetch_one(chosen)?))).collect());
     progress.clear();
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    let mut lines = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut lines = lines?;
     lines.sort_by_key(|(index, _)| *index);
     let files = lines.into_iter().map(|(_, line)| line).collect();
     let receipt = Receipt::new(source, commit, hub.endpoint(), files);
     receipt.write(folder)?;
     Ok(receipt)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// An error where less than `needed` bytes are free where `folder` is or will be.

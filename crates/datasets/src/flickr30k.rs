@@ -22,8 +22,8 @@ pub static ENTRY: Entry<Dataset> = Entry {
                   image's own caption alone. Never run on the data set itself",
         version: 1,
     },
-    presets,
-    build,
+    presets: || presets("data/Flickr30k/dataset_flickr30k.json", "data/Flickr30k/flickr30k-images"),
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
 /// Settings of data sets with Karpathy's splits.
@@ -31,28 +31,19 @@ pub static ENTRY: Entry<Dataset> = Entry {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Settings {
     /// Karpathy's JSON.
-    pub(crate) file: PathBuf,
+    file: PathBuf,
     /// The folder that its paths are relative to.
-    pub(crate) images: PathBuf,
+    images: PathBuf,
     /// Of which captions of an image there are pairs: `first` or `all`.
-    pub(crate) captions: CaptionChoice,
-}
-
-fn presets() -> Vec<Preset> {
-    karpathy_presets("data/Flickr30k/dataset_flickr30k.json", "data/Flickr30k/flickr30k-images")
+    captions: CaptionChoice,
 }
 
 /// One caption of each image, and all of them.
-pub(crate) fn karpathy_presets(file: &str, images: &str) -> Vec<Preset> {
+pub(crate) fn presets(file: &str, images: &str) -> Vec<Preset> {
     let of = |captions| Settings { file: file.into(), images: images.into(), captions };
     vec![preset("first", of(CaptionChoice::First)), preset("all", of(CaptionChoice::All))]
 }
 
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     Ok(of_karpathy("flickr30k", settings(resolved)?))
 }

@@ -23,7 +23,7 @@ pub static ENTRY: Entry<Dataset> = Entry {
         version: 1,
     },
     presets,
-    build,
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,11 +53,6 @@ fn presets() -> Vec<Preset> {
     vec![preset("own", settings)]
 }
 
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     let settings: Settings = settings(resolved)?;
     let templates = templates(&settings)?;

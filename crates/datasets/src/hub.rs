@@ -28,16 +28,6 @@ use failure::Failure;
 pub use repository::{Kind, Repository};
 pub use transfer::Fetched;
 
-impl Kind {
-    /// As in the Hub's paths and in the names of the cache's folders.
-    pub fn plural(self) -> &'static str {
-        match self {
-            Self::Dataset => "datasets",
-            Self::Model => "models",
-        }
-    }
-}
-
 /// What the program calls itself before servers.
 const USER_AGENT: &str =
     concat!("cleanbench/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ")");
@@ -262,31 +252,31 @@ impl Hub {
     fn patiently<T, F: Future<Output = Result<T, Failure>>>(&self, ask: impl Fn() -> F) -> Result<T> {
         let mut failures = 0;
         loop {
-            let failure = match self.runtime.block_on(ask()) {
+            match self.runtime.block_on(ask()) {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            failures += 1;
-            match failure {
-                Failure::Final(error) => return Err(error),
-                Failure::Passing { reason, .. } if failures >= self.patience.attempts => {
-                    return Err(self.gave_up(failures, &reason));
-                }
-                Failure::Passing { after, .. } => {
-                    std::thread::sleep(after.unwrap_or_else(|| self.patience.wait(failures)));
+                Err(failure) => {
+                    failures += 1;
+                    self.wait_after(failure, failures)?;
                 }
             }
         }
     }
 
-    /// The error after the last attempt.
-    fn gave_up(&self, failures: u32, reason: &str) -> anyhow::Error {
-        anyhow::anyhow!(
-            "gave up after {failures} attempts at {}: {reason}; the same command goes on from here, and with \
-             HF_HUB_OFFLINE=1 uses what is in {}",
-            self.endpoint(),
-            self.cache().display()
-        )
+    /// Waits after the latest of `failures` in a row; an error where it is final, or patience is at its end.
+    fn wait_after(&self, failure: Failure, failures: u32) -> Result<()> {
+        match failure {
+            Failure::Final(error) => return Err(error),
+            Failure::Passing { reason, .. } if failures >= self.patience.attempts => bail!(
+                "gave up after {failures} attempts at {}: {reason}; the same command goes on from here, and with \
+                 HF_HUB_OFFLINE=1 uses what is in {}",
+                self.endpoint(),
+                self.cache().display()
+            ),
+            Failure::Passing { after, .. } => {
+                std::thread::sleep(after.unwrap_or_else(|| self.patience.wait(failures)));
+            }
+        }
+        Ok(())
     }
 }
 

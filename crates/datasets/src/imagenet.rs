@@ -26,12 +26,11 @@ pub static ENTRY: Entry<Dataset> = Entry {
         version: 2,
     },
     presets,
-    build,
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
 /// OpenAI's names of the 1 000 classes, in the order of the synsets.
 const CLASSES: &str = include_str!("../assets/imagenet/classes.json");
-/// OpenAI's 80 templates.
 const TEMPLATES: &str = include_str!("../assets/imagenet/templates.json");
 /// The synsets, in the order of the labels.
 const SYNSETS: &str = include_str!("../assets/imagenet/synsets.json");
@@ -48,17 +47,10 @@ struct Settings {
 }
 
 fn presets() -> Vec<Preset> {
-    let folder = Path::new("data/ImageNet1K");
-    let settings =
-        Settings { test: folder.join("validation"), validation: None, clean: folder.join("train50000") };
-    vec![preset("paper", settings)]
+    let [test, clean] = ["validation", "train50000"].map(|side| Path::new("data/ImageNet1K").join(side));
+    vec![preset("paper", Settings { test, validation: None, clean })]
 }
 
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     let Settings { test, validation, clean } = settings(resolved)?;
     let (names, labels) = (names(None), Arc::new(labels(None)));
@@ -90,7 +82,6 @@ pub(crate) fn variant(name: &'static str, path: PathBuf, subset: Option<&str>) -
     Collection { name, parts, names: Some(names(subset)), manifest: None }
 }
 
-/// Settings of test sets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct TestSettings {
@@ -120,20 +111,7 @@ fn names(subset: Option<&str>) -> Names {
 
 #[cfg(test)]
 mod tests {
-    use clip::{BadSample, Seed};
-    use contract::{ClassSource, Labelled, Split};
-
     use super::*;
-
-    fn draw(folder: &Path, split: Split, count: usize) -> Result<Arc<dyn Labelled>> {
-        let settings = Settings { test: folder.to_owned(), validation: None, clean: folder.to_owned() };
-        collection(serde_json::to_value(settings).unwrap())?.images(split, count, 224, &Seed::new(0))
-    }
-
-    fn save(path: &Path, level: u8) {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        image::RgbImage::from_pixel(2, 5, image::Rgb([level; 3])).save(path).unwrap();
-    }
 
     #[test]
     fn names_and_templates_are_openais() {
@@ -152,48 +130,5 @@ mod tests {
         ] {
             assert_eq!((synsets[label].as_str(), names.classes[label].as_str()), (synset, class));
         }
-    }
-
-    #[test]
-    fn folders_and_lists_give_the_same_labels() {
-        let folder = tempfile::tempdir().unwrap();
-        save(&folder.path().join("n07753592/a.png"), 1);
-        save(&folder.path().join("n01443537/b.JPEG.png"), 2);
-        std::fs::write(folder.path().join("n01443537/Thumbs.db"), "no image").unwrap();
-        let labels = |folder: &Path| -> Vec<(u8, usize)> {
-            let images = draw(folder, Split::Test, 2).unwrap();
-            let mut all: Vec<(u8, usize)> = (0..2)
-                .map(|index| (images.image(index).unwrap().pixel(0, 0)[0], images.label(index).unwrap()))
-                .collect();
-            all.sort_unstable();
-            all
-        };
-        assert_eq!(labels(folder.path()), [(1, 954), (2, 1)]);
-        let text = "image,label\nn07753592/a.png,954\nn01443537/b.JPEG.png,1\n";
-        std::fs::write(folder.path().join("labels.csv"), text).unwrap();
-        assert_eq!(labels(folder.path()), [(1, 954), (2, 1)]);
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = |split, count| format!("{:#}", draw(folder.path(), split, count).err().unwrap());
-        assert!(error(Split::Test, 1).contains("found 0 folders"), "{}", error(Split::Test, 1));
-        assert!(error(Split::Validation, 1).contains("`validation`"));
-        std::fs::create_dir(folder.path().join("n99999999")).unwrap();
-        assert!(
-            error(Split::Test, 1).contains("n99999999") && error(Split::Test, 1).contains("1000 classes")
-        );
-        let table = |text: &str| std::fs::write(folder.path().join("labels.csv"), text).unwrap();
-        table("image,label\na.png,1000\nb.png,banana\nc.png,-1\n");
-        let images = draw(folder.path(), Split::Test, 3).unwrap();
-        for index in 0..3 {
-            assert_eq!(BadSample::of(&images.label(index).unwrap_err()), Some(BadSample::LabelOutOfRange));
-        }
-        table("image,label\na.png,1\n");
-        assert!(error(Split::Clean, 2).contains("1 images, but 2 are asked for"));
-        // As CleanCLIP's own lists name their author's machine.
-        table("image,label\n/data0/ImageNet1K/validation/ILSVRC2012_val_00000001.JPEG,65\n");
-        assert!(error(Split::Test, 1).contains("make them relative"), "{}", error(Split::Test, 1));
     }
 }

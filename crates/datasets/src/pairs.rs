@@ -1,12 +1,10 @@
 //! Image-caption pairs of a user's own, in any form in which `cc3m` is read.
 
-use std::path::Path;
-
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, settings};
 use serde_json::Value;
 
-use crate::cc3m::{Settings, of_pairs};
+use crate::cc3m::{of_pairs, presets};
 use crate::source::Collection;
 
 /// The data set.
@@ -20,22 +18,10 @@ pub static ENTRY: Entry<Dataset> = Entry {
         departs: "nothing",
         version: 1,
     },
-    presets,
-    build,
+    presets: || presets("own", "data/pairs"),
+    build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
-fn presets() -> Vec<Preset> {
-    let folder = Path::new("data/pairs");
-    let settings =
-        Settings { train: folder.join("train"), validation: folder.join("validation"), manifest: None };
-    vec![preset("own", settings)]
-}
-
-fn build(resolved: Value) -> Result<Dataset> {
-    Ok(collection(resolved)?.dataset())
-}
-
-/// The data set's files.
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
     Ok(of_pairs("pairs", settings(resolved)?))
 }

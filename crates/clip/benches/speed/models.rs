@@ -6,16 +6,16 @@ use std::path::Path;
 use clip::candle_core::backprop::GradStore;
 use clip::candle_core::{DType, Device, Result, Tensor, bail};
 use clip::kernels::{AdamW, Optimizer};
-use clip::{Clip, Mode, ModelConfig, Parameter, Seed, Tokenizer, kernels, loss};
+use clip::{Clip, Decay, Mode, ModelConfig, Parameter, Seed, Tokenizer, flop, kernels, loss};
 
 use crate::inputs::{noise, signature, tokens};
 use crate::work::{Check, Count, Workload};
-use clip::flop;
 
 /// Tokens that are no merges: 512 bytes, start and end.
 const UNMERGED: usize = 514;
 
-fn build(name: &str, vocabulary: usize) -> Result<Clip> {
+/// A model, whose weights are written to `weights`, if given, where PyTorch's side reads them.
+fn build(name: &str, vocabulary: usize, weights: Option<&str>) -> Result<Clip> {
     let Some(config) = ModelConfig::preset(name) else { bail!("no model is called {name:?}") };
     let merges: Vec<u32> = (0..vocabulary.saturating_sub(UNMERGED) as u32).collect();
     let model = Clip::new(&config, Tokenizer::kept(&merges)?, &Seed::new(0))?;
@@ -25,12 +25,10 @@ fn build(name: &str, vocabulary: usize) -> Result<Clip> {
             parameter.var.set(&parameter.var.ones_like()?.affine(0.5, 0.0)?)?;
         }
     }
+    if let Some(path) = weights {
+        model.save(Path::new(path), &BTreeMap::new())?;
+    }
     Ok(model)
-}
-
-/// Writes a model's weights where PyTorch's side reads them.
-pub(crate) fn save(model: &Clip, path: Option<&str>) -> Result<()> {
-    path.map_or(Ok(()), |path| model.save(Path::new(path), &BTreeMap::new()))
 }
 
 /// Images that differ in more than noise, about as wide as normalised ones: 4×4 coloured squares under noise. Images
@@ -44,12 +42,6 @@ fn pixels(model: &Clip, batch: usize) -> Result<Tensor> {
     (fine * 0.5)? + (squares.reshape((batch, side, side, 3))? * 1.5)?
 }
 
-/// AdamW with decay of everything that has two or more dimensions.
-fn optimizer(model: &Clip) -> Result<Optimizer> {
-    let parameters = model.all_parameters().into_iter();
-    Optimizer::new(parameters.map(|Parameter { name, var, decays }| (name, var, decays)).collect())
-}
-
 fn settings() -> AdamW {
     let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
     AdamW { learning_rate: 1e-4, beta1, beta2, epsilon, weight_decay: 0.1, largest_norm: None }
@@ -60,9 +52,8 @@ fn as_pytorch(tensor: &Tensor) -> Result<Tensor> {
     if tensor.rank() == 4 { tensor.permute((0, 3, 1, 2)) } else { Ok(tensor.clone()) }
 }
 
-/// A step of training.
 pub(crate) struct Step {
-    pub(crate) model: Clip,
+    model: Clip,
     pixels: Tensor,
     tokens: Tensor,
     in_modal: bool,
@@ -77,11 +68,12 @@ impl Step {
         length: usize,
         vocabulary: usize,
         in_modal: bool,
+        weights: Option<&str>,
     ) -> Result<Self> {
-        let model = build(model, vocabulary)?;
+        let model = build(model, vocabulary, weights)?;
         let views = if in_modal { 2 } else { 1 };
         let (pixels, tokens) = (pixels(&model, views * batch)?, tokens(views * batch, length, vocabulary)?);
-        let optimizer = optimizer(&model)?;
+        let optimizer = Decay::ByType.optimizer(&model.all_parameters())?;
         Ok(Self { model, pixels, tokens, in_modal, optimizer })
     }
 
@@ -132,16 +124,14 @@ impl Workload for Step {
     }
 }
 
-/// Encoding images.
 pub(crate) struct Encode {
-    pub(crate) model: Clip,
+    model: Clip,
     pixels: Tensor,
 }
 
 impl Encode {
-    /// Encoding of `batch` images.
-    pub(crate) fn new(model: &str, batch: usize) -> Result<Self> {
-        let model = build(model, UNMERGED)?;
+    pub(crate) fn new(model: &str, batch: usize, weights: Option<&str>) -> Result<Self> {
+        let model = build(model, UNMERGED, weights)?;
         let pixels = pixels(&model, batch)?;
         Ok(Self { model, pixels })
     }
@@ -156,9 +146,7 @@ impl Workload for Encode {
 
     fn check(&mut self) -> Result<Check> {
         let features = self.model.image_features(&self.pixels)?;
-        let mut check = Check::default();
-        check.signatures.insert("features".to_owned(), signature(&features)?);
-        Ok(check)
+        Ok(Check { signatures: [("features".to_owned(), signature(&features)?)].into(), ..Check::default() })
     }
 
     fn run(&mut self) -> Result<()> {
@@ -168,7 +156,7 @@ impl Workload for Encode {
 
 /// A step of AdamW over all parameters of a model.
 pub(crate) struct Update {
-    pub(crate) model: Clip,
+    model: Clip,
     gradients: GradStore,
     values: usize,
     optimizer: Optimizer,
@@ -176,8 +164,8 @@ pub(crate) struct Update {
 
 impl Update {
     /// AdamW with noise as gradients.
-    pub(crate) fn new(model: &str, vocabulary: usize) -> Result<Self> {
-        let model = build(model, vocabulary)?;
+    pub(crate) fn new(model: &str, vocabulary: usize, weights: Option<&str>) -> Result<Self> {
+        let model = build(model, vocabulary, weights)?;
         // The one way to an empty store.
         let mut gradients = Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?;
         let mut values = 0;
@@ -189,7 +177,7 @@ impl Update {
             values += gradient.elem_count();
             gradients.insert(&var, gradient);
         }
-        let optimizer = optimizer(&model)?;
+        let optimizer = Decay::ByType.optimizer(&model.all_parameters())?;
         Ok(Self { model, gradients, values, optimizer })
     }
 }

@@ -1,22 +1,19 @@
 //! Single operations, forward and backward, at the shapes that the models use.
 
-use clip::candle_core::{Result, Tensor, bail};
-use clip::{kernels, loss};
+use clip::candle_core::{Device, Result, Tensor, Var, bail};
+use clip::{flop, kernels, loss};
 
 use crate::inputs::{noise, signature, tokens, variable};
 use crate::rows::Work;
 use crate::work::{Check, Count, Workload};
-use clip::flop;
 
 /// PyTorch's default of both norms.
 const EPSILON: f64 = 1e-5;
 
-/// An operation on its inputs.
-type Forward = fn(&Work, &[Tensor]) -> Result<Tensor>;
+type Forward = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
 
 /// An operation of `kernels` with its inputs and the gradient of its result.
 pub(crate) struct Operation {
-    work: Work,
     forward: Forward,
     inputs: Vec<Tensor>,
     gradient: Tensor,
@@ -27,67 +24,79 @@ impl Operation {
     /// The operation with noise as inputs.
     pub(crate) fn new(work: &Work) -> Result<Self> {
         let (inputs, forward) = parts(work)?;
-        let result = forward(work, &inputs)?;
+        let result = forward(&inputs)?;
         let gradient = noise(result.dims(), 50)?;
         let count = count(work, &inputs, &result);
-        Ok(Self { work: work.clone(), forward, inputs, gradient, count })
+        Ok(Self { forward, inputs, gradient, count })
     }
 
     fn pull_back(&self) -> Result<(Tensor, Vec<Option<Tensor>>)> {
         let inputs: Vec<&Tensor> = self.inputs.iter().filter(|input| input.is_variable()).collect();
-        kernels::pull_back(|| (self.forward)(&self.work, &self.inputs), &inputs, &self.gradient)
+        kernels::pull_back(|| (self.forward)(&self.inputs), &inputs, &self.gradient)
     }
 }
 
 /// Inputs and operation; what needs no gradient is no variable.
 fn parts(work: &Work) -> Result<(Vec<Tensor>, Forward)> {
     Ok(match *work {
-        Work::Convolution { input, outputs, kernel, first, .. } => {
+        Work::Convolution { input, outputs, kernel, stride, padding, first } => {
             let x = if first { noise(&input, 1)? } else { variable(&input, 1, 1.0)? };
-            (vec![x, variable(&[outputs, kernel, kernel, input[3]], 2, 0.1)?], convolution)
+            let w = variable(&[outputs, kernel, kernel, input[3]], 2, 0.1)?;
+            (vec![x, w], Box::new(move |of| kernels::conv2d(&of[0], &of[1], stride, padding)))
         }
         Work::BatchNorm { input, residual } => {
-            let channels = [input[3]];
-            let (gamma, beta) = (variable(&channels, 2, 1.0)?, variable(&channels, 3, 1.0)?);
-            let mut inputs = vec![variable(&input, 1, 1.0)?, gamma, beta];
+            let mut inputs = normed(&input, input[3])?;
             if residual {
                 inputs.push(variable(&input, 4, 1.0)?);
             }
-            (inputs, batch_norm)
+            let relu = kernels::Activation::Relu;
+            let forward = move |of: &[Tensor]| {
+                Ok(kernels::batch_norm_train(&of[0], &of[1], &of[2], of.get(3), EPSILON, relu)?.0)
+            };
+            (inputs, Box::new(forward))
         }
-        Work::AveragePool { input, .. } => (vec![variable(&input, 1, 1.0)?], average_pool),
-        Work::AttentionPool { input, .. } => attention_pool_parts(input)?,
+        Work::AveragePool { input, size } => {
+            (vec![variable(&input, 1, 1.0)?], Box::new(move |of| kernels::average_pool2d(&of[0], size)))
+        }
+        Work::AttentionPool { input, heads } => {
+            let forward = move |of: &[Tensor]| {
+                let pair = |at: usize| (&of[at], &of[at + 1]);
+                kernels::attention_pool(&of[0], &of[1], pair(2), pair(4), pair(6), heads)
+            };
+            (attention_pool_inputs(input)?, Box::new(forward))
+        }
         Work::LayerNorm { rows, width } => {
-            let (gamma, beta) = (variable(&[width], 2, 1.0)?, variable(&[width], 3, 1.0)?);
-            (vec![variable(&[rows, width], 1, 1.0)?, gamma, beta], |_, inputs| {
-                kernels::layer_norm(&inputs[0], &inputs[1], &inputs[2], EPSILON)
-            })
+            let forward = |of: &[Tensor]| kernels::layer_norm(&of[0], &of[1], &of[2], EPSILON);
+            (normed(&[rows, width], width)?, Box::new(forward))
         }
         Work::QuickGelu { rows, width } => {
-            (vec![variable(&[rows, width], 1, 3.0)?], |_, inputs| kernels::quick_gelu(&inputs[0]))
+            (vec![variable(&[rows, width], 1, 3.0)?], Box::new(|of| kernels::quick_gelu(&of[0])))
         }
         Work::Linear { rows, inputs, outputs } => {
             let (w, b) = (variable(&[outputs, inputs], 2, 0.1)?, variable(&[outputs], 3, 0.1)?);
-            (vec![variable(&[rows, inputs], 1, 1.0)?, w, b], |_, inputs| {
-                kernels::linear(&inputs[0], &inputs[1], Some(&inputs[2]))
-            })
+            let forward = |of: &[Tensor]| kernels::linear(&of[0], &of[1], Some(&of[2]));
+            (vec![variable(&[rows, inputs], 1, 1.0)?, w, b], Box::new(forward))
         }
-        Work::Attention { batch, tokens, width, .. } => {
+        Work::Attention { batch, tokens, width, heads, causal } => {
             let inputs: Result<_> = (1..4).map(|seed| variable(&[batch, tokens, width], seed, 1.0)).collect();
-            (inputs?, attention)
+            (inputs?, Box::new(move |of| kernels::attention(&of[0], &of[1], &of[2], heads, causal)))
         }
         Work::Embedding { vocabulary, width, batch, length } => {
             let table = variable(&[vocabulary, width], 1, 1.0)?;
-            (vec![table, tokens(batch, length, vocabulary)?], |_, inputs| {
-                kernels::embedding(&inputs[0], &inputs[1])
-            })
+            let inputs = vec![table, tokens(batch, length, vocabulary)?];
+            (inputs, Box::new(|of| kernels::embedding(&of[0], &of[1])))
         }
         _ => bail!("no single operation: {work:?}"),
     })
 }
 
+/// What a norm takes: an input, and scale and shift of each of its channels.
+fn normed(input: &[usize], channels: usize) -> Result<Vec<Tensor>> {
+    Ok(vec![variable(input, 1, 1.0)?, variable(&[channels], 2, 1.0)?, variable(&[channels], 3, 1.0)?])
+}
+
 /// Input, positions, and weights and biases of query, keys and values.
-fn attention_pool_parts(input: [usize; 4]) -> Result<(Vec<Tensor>, Forward)> {
+fn attention_pool_inputs(input: [usize; 4]) -> Result<Vec<Tensor>> {
     let [_, height, width, channels] = input;
     let mut inputs = vec![variable(&input, 1, 1.0)?, variable(&[height * width + 1, channels], 2, 1.0)?];
     for projection in 0..3 {
@@ -97,34 +106,7 @@ fn attention_pool_parts(input: [usize; 4]) -> Result<(Vec<Tensor>, Forward)> {
         // The keys' bias changes nothing.
         inputs.push(if projection == 1 { noise(&bias, seed)? } else { variable(&bias, seed, 0.1)? });
     }
-    Ok((inputs, attention_pool))
-}
-
-fn convolution(work: &Work, inputs: &[Tensor]) -> Result<Tensor> {
-    let Work::Convolution { stride, padding, .. } = *work else { bail!("no convolution") };
-    kernels::conv2d(&inputs[0], &inputs[1], stride, padding)
-}
-
-fn batch_norm(_: &Work, inputs: &[Tensor]) -> Result<Tensor> {
-    let activation = kernels::Activation::Relu;
-    let [x, gamma, beta] = [0, 1, 2].map(|index| &inputs[index]);
-    Ok(kernels::batch_norm_train(x, gamma, beta, inputs.get(3), EPSILON, activation)?.0)
-}
-
-fn average_pool(work: &Work, inputs: &[Tensor]) -> Result<Tensor> {
-    let Work::AveragePool { size, .. } = *work else { bail!("no average pool") };
-    kernels::average_pool2d(&inputs[0], size)
-}
-
-fn attention_pool(work: &Work, inputs: &[Tensor]) -> Result<Tensor> {
-    let Work::AttentionPool { heads, .. } = *work else { bail!("no attention pool") };
-    let pair = |at: usize| (&inputs[at], &inputs[at + 1]);
-    kernels::attention_pool(&inputs[0], &inputs[1], pair(2), pair(4), pair(6), heads)
-}
-
-fn attention(work: &Work, inputs: &[Tensor]) -> Result<Tensor> {
-    let Work::Attention { heads, causal, .. } = *work else { bail!("no attention") };
-    kernels::attention(&inputs[0], &inputs[1], &inputs[2], heads, causal)
+    Ok(inputs)
 }
 
 /// What a repetition counts: arithmetic where matrix products bound it, otherwise bytes.
@@ -179,9 +161,8 @@ pub(crate) struct InfoNce {
 }
 
 impl InfoNce {
-    /// InfoNCE of `batch` pairs.
     pub(crate) fn new(batch: usize, width: usize) -> Result<Self> {
-        let scale = clip::candle_core::Var::new(2.6593f32, &clip::candle_core::Device::Cpu)?.into_inner();
+        let scale = Var::new(2.6593f32, &Device::Cpu)?.into_inner();
         Ok(Self { inputs: [variable(&[batch, width], 1, 1.0)?, variable(&[batch, width], 2, 1.0)?, scale] })
     }
 }
@@ -212,27 +193,24 @@ impl Workload for InfoNce {
 
 /// A matrix product by the library below everything here.
 pub(crate) struct Product {
-    size: usize,
     factors: [Tensor; 2],
 }
 
 impl Product {
-    /// Two square matrices of noise.
     pub(crate) fn new(size: usize) -> Result<Self> {
-        Ok(Self { size, factors: [noise(&[size, size], 1)?, noise(&[size, size], 2)?] })
+        Ok(Self { factors: [noise(&[size, size], 1)?, noise(&[size, size], 2)?] })
     }
 }
 
 impl Workload for Product {
     fn count(&self) -> Count {
-        Count { flop: flop::product(self.size, self.size, self.size), bytes: 0.0 }
+        let size = self.factors[0].dims()[0];
+        Count { flop: flop::product(size, size, size), bytes: 0.0 }
     }
 
     fn check(&mut self) -> Result<Check> {
-        let mut check = Check::default();
         let result = self.factors[0].matmul(&self.factors[1])?;
-        check.signatures.insert("result".to_owned(), signature(&result)?);
-        Ok(check)
+        Ok(Check { signatures: [("result".to_owned(), signature(&result)?)].into(), ..Check::default() })
     }
 
     fn run(&mut self) -> Result<()> {

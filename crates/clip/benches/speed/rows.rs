@@ -3,7 +3,6 @@
 use clip::candle_core::{Error, Result};
 use serde::Deserialize;
 
-/// A row of the table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Row {
@@ -53,7 +52,6 @@ pub(crate) enum Work {
     Product { size: usize },
 }
 
-/// All rows.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     serde_json::from_str(include_str!("../../../../benches/versus_pytorch/rows.json")).map_err(Error::wrap)
 }

@@ -12,7 +12,6 @@ use crate::prepare::prepare;
 use crate::rows::Work;
 use crate::work::Workload;
 
-/// What a driver may ask for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 enum Request {
@@ -87,10 +86,8 @@ pub(crate) fn seconds(work: &mut dyn Workload, repetitions: usize, inner: usize)
 /// Bytes of a line of `/proc/self/status`.
 fn status(name: &str) -> Result<usize> {
     let text = std::fs::read_to_string("/proc/self/status").map_err(Error::wrap)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kibibytes =
-        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse::<usize>().ok());
-    match kibibytes {
+    let number = |line: &str| line.strip_prefix(name)?.split_whitespace().nth(1)?.parse::<usize>().ok();
+    match text.lines().find_map(number) {
         Some(kibibytes) => Ok(kibibytes << 10),
         None => bail!("/proc/self/status has no {name}"),
     }

@@ -26,11 +26,9 @@ pub(crate) struct Check {
     pub(crate) signatures: BTreeMap<String, Signature>,
 }
 
-/// A piece of work, ready to run.
 pub(crate) trait Workload {
     fn count(&self) -> Count;
     /// Runs it and says what came out; a warm-up.
     fn check(&mut self) -> Result<Check>;
-    /// Runs it once.
     fn run(&mut self) -> Result<()>;
 }

@@ -8,7 +8,6 @@ use crate::BadSample;
 /// `MAX_IMAGE_PIXELS`.
 const MOST_PIXELS: usize = 2 * (1024 * 1024 * 1024 / 4 / 3);
 
-/// An error where there are more pixels than are read.
 pub(super) fn check_size(width: usize, height: usize) -> Result<()> {
     if width.saturating_mul(height) > MOST_PIXELS {
         return Err(BadSample::TooLarge

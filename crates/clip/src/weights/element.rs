@@ -14,7 +14,6 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// Bytes of a number.
     pub(super) fn size(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,

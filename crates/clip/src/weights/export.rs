@@ -95,8 +95,7 @@ impl Weights {
 }
 
 fn write_safetensors(path: &Path, tensors: &Named) -> Result<()> {
-    let tensors: Vec<(String, Tensor)> =
-        tensors.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let tensors: Vec<(String, Tensor)> = tensors.clone().into_iter().collect();
     // Hugging Face's loader refuses files that do not say so.
     checkpoint::write_with(path, &tensors, ("format", "pt"))
 }
@@ -126,10 +125,6 @@ fn archive(tensors: &Named, name: &str, epoch: i32) -> Result<Vec<u8>> {
 struct Pickler(Vec<u8>);
 
 impl Pickler {
-    fn instruction(&mut self, instruction: u8) {
-        self.0.push(instruction);
-    }
-
     fn text(&mut self, text: &str) {
         self.0.push(b'X');
         self.0.extend((text.len() as u32).to_le_bytes());
@@ -144,9 +139,9 @@ impl Pickler {
     }
 
     fn numbers(&mut self, numbers: &[usize]) -> Result<()> {
-        self.instruction(b'(');
+        self.0.push(b'(');
         numbers.iter().try_for_each(|number| self.number(*number))?;
-        self.instruction(b't');
+        self.0.push(b't');
         Ok(())
     }
 
@@ -191,7 +186,7 @@ fn pickle(tensors: &Named, name: &str, epoch: i32) -> Result<Vec<u8>> {
     pickler.text(name);
     pickler.text("state_dict");
     pickler.ordered_dict();
-    pickler.instruction(b'(');
+    pickler.0.push(b'(');
     for (index, (name, value)) in tensors.iter().enumerate() {
         pickler.text(&format!("module.{name}"));
         pickler.tensor(value, &index.to_string())?;

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use candle_core::{Result, bail};
+use candle_core::{Error, Result, bail};
 
-use super::pickle_value::{Id, MOST_VALUES, Name, Storage, Value, View, name};
+use super::pickle::{Id, MOST_VALUES, Name, Pickle, Storage, Value, View, name};
 
-/// The longest module or class name.
 const LONGEST_NAME: usize = 512;
-/// The most dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 8;
 
 pub(super) struct Machine<'a> {
@@ -22,21 +20,26 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Every value of a pickle, and which of them it is.
-    pub(super) fn run(bytes: &'a [u8]) -> Result<(Vec<Value>, Id)> {
+    /// Reads a pickle. An error where it names, calls or holds anything but the data that weights are saved as.
+    pub(super) fn run(bytes: &'a [u8]) -> Result<Pickle> {
         let (values, stack, marks, memo) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
         let mut machine = Self { bytes, at: 0, values, stack, marks, memo };
         loop {
             let instruction = machine.take::<1>()?[0];
             if instruction == b'.' {
                 let root = machine.pop()?;
-                return Ok((machine.values, root));
+                return Ok(Pickle { values: machine.values, root });
             }
             machine.step(instruction)?;
             if machine.values.len() > MOST_VALUES {
                 bail!("the pickle holds more than {MOST_VALUES} values, which no checkpoint does");
             }
         }
+    }
+
+    /// What is wrong with the pickle, and where.
+    fn fault(&self, what: &str) -> Error {
+        Error::Msg(format!("the pickle {what}, at byte {}", self.at)).bt()
     }
 
     fn slice(&mut self, length: usize) -> Result<&[u8]> {
@@ -79,16 +82,14 @@ impl<'a> Machine<'a> {
 
     fn pop(&mut self) -> Result<Id> {
         // What lies below a mark is not taken before the mark.
-        match self.stack.pop().filter(|_| self.marks.last().is_none_or(|mark| self.stack.len() >= *mark)) {
-            Some(id) => Ok(id),
-            None => bail!("the pickle takes more than it has, at byte {}", self.at),
-        }
+        let id = self.stack.pop().filter(|_| self.marks.last().is_none_or(|mark| self.stack.len() >= *mark));
+        id.ok_or_else(|| self.fault("takes more than it has"))
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Id>> {
         match self.marks.pop() {
             Some(mark) if mark <= self.stack.len() => Ok(self.stack.split_off(mark)),
-            _ => bail!("the pickle lacks a mark, at byte {}", self.at),
+            _ => Err(self.fault("lacks a mark")),
         }
     }
 
@@ -96,7 +97,7 @@ impl<'a> Machine<'a> {
     fn top(&mut self) -> Result<&mut Value> {
         match self.stack.last() {
             Some(id) => Ok(&mut self.values[*id]),
-            None => bail!("the pickle takes more than it has, at byte {}", self.at),
+            None => Err(self.fault("takes more than it has")),
         }
     }
 
@@ -110,7 +111,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Id>) -> Result<()> {
         match self.top()? {
             Value::List(list) => list.extend(items),
-            _ => bail!("the pickle appends to what is no list, at byte {}", self.at),
+            _ => return Err(self.fault("appends to what is no list")),
         }
         Ok(())
     }
@@ -121,7 +122,7 @@ impl<'a> Machine<'a> {
             Value::Dict(entries) if odd.is_empty() => {
                 entries.extend(pairs.iter().map(|[key, value]| (*key, *value)))
             }
-            _ => bail!("the pickle sets keys of what is no dictionary, at byte {}", self.at),
+            _ => return Err(self.fault("sets keys of what is no dictionary")),
         }
         Ok(())
     }
@@ -162,12 +163,8 @@ impl<'a> Machine<'a> {
             0x86 => self.tuple(2)?,
             0x87 => self.tuple(3)?,
             b']' => self.push(Value::List(Vec::new())),
-            b'a' => {
-                let item = self.pop()?;
-                self.append(vec![item])?;
-            }
-            b'e' => {
-                let items = self.pop_to_mark()?;
+            b'a' | b'e' => {
+                let items = if instruction == b'a' { vec![self.pop()?] } else { self.pop_to_mark()? };
                 self.append(items)?;
             }
             b'}' => self.push(Value::Dict(Vec::new())),
@@ -243,25 +240,22 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `('storage', type, key, place, count)`.
     fn persistent(&mut self) -> Result<()> {
         let id = self.pop()?;
-        let [kind, element, key, _, count] = self.items(id) else {
-            bail!("the pickle refers to something outside that is no storage of numbers, at byte {}", self.at)
-        };
-        let value = |id: &Id| &self.values[*id];
-        match (value(kind), value(element), value(key), self.size(*count)) {
-            (Value::Text(kind), Value::Name(Name::Storage(element)), Value::Text(_), Some(count))
-                if kind == "storage" =>
-            {
-                let storage = Storage { element: *element, key: *key, count };
-                self.push(Value::Storage(storage));
-                Ok(())
+        let fault = || self.fault("refers to something outside that is no storage of numbers");
+        let storage = self.storage(id).ok_or_else(fault)?;
+        self.push(Value::Storage(storage));
+        Ok(())
+    }
+
+    /// `('storage', type, key, place, count)`.
+    fn storage(&self, id: Id) -> Option<Storage> {
+        let [kind, element, key, _, count] = *self.items(id) else { return None };
+        match (&self.values[kind], &self.values[element], &self.values[key]) {
+            (Value::Text(kind), Value::Name(Name::Storage(element)), Value::Text(_)) if kind == "storage" => {
+                Some(Storage { element: *element, key, count: self.size(count)? })
             }
-            _ => bail!(
-                "the pickle refers to something outside that is no storage of numbers, at byte {}",
-                self.at
-            ),
+            _ => None,
         }
     }
 
@@ -295,7 +289,7 @@ impl<'a> Machine<'a> {
             (Value::Name(name), _) => {
                 bail!("the pickle calls a {name:?} in a way that saved weights do not, at byte {}", self.at)
             }
-            _ => bail!("the pickle calls what is no name, at byte {}", self.at),
+            _ => return Err(self.fault("calls what is no name")),
         }
         Ok(())
     }
@@ -303,7 +297,7 @@ impl<'a> Machine<'a> {
     /// `(storage, offset, shape, strides, …)`.
     fn view(&self, arguments: Id) -> Result<View> {
         let [storage, offset, shape, strides, ..] = self.items(arguments) else {
-            bail!("the pickle makes a tensor of too little, at byte {}", self.at)
+            return Err(self.fault("makes a tensor of too little"));
         };
         match (&self.values[*storage], self.size(*offset), self.sizes(*shape), self.sizes(*strides)) {
             (Value::Storage(storage), Some(offset), Some(shape), Some(strides))
@@ -311,10 +305,7 @@ impl<'a> Machine<'a> {
             {
                 Ok(View { storage: *storage, offset, shape, strides })
             }
-            _ => bail!(
-                "the pickle makes a tensor of something else than a storage and sizes, at byte {}",
-                self.at
-            ),
+            _ => Err(self.fault("makes a tensor of something else than a storage and sizes")),
         }
     }
 
@@ -324,7 +315,7 @@ impl<'a> Machine<'a> {
         match self.top()? {
             Value::Object(attributes) => *attributes = Some(state),
             Value::Dict(_) => {}
-            _ => bail!("the pickle gives attributes to what has none, at byte {}", self.at),
+            _ => return Err(self.fault("gives attributes to what has none")),
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ mod export;
 mod machine;
 mod names;
 mod pickle;
-mod pickle_value;
 pub(crate) mod safetensors_file;
 mod torch;
 
@@ -128,11 +127,8 @@ impl Weights {
     /// An error that lists by name what is missing, too much or of another shape than in a model of the weights' own
     /// sizes.
     pub fn check(&self) -> Result<()> {
-        Clip::from_tensors(&self.model()?, self.vocabulary_size(), self.named()).map(|_| ())
-    }
-
-    fn named(&self) -> Vec<(String, Tensor)> {
-        self.tensors.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        let tensors = self.tensors.clone().into_iter().collect();
+        Clip::from_tensors(&self.model()?, self.vocabulary_size(), tensors).map(|_| ())
     }
 
     /// An error that says both sizes where the weights are not of these.
@@ -151,7 +147,7 @@ impl Weights {
     pub fn into_clip(self, expected: Option<&ModelConfig>) -> Result<Clip> {
         expected.map_or(Ok(()), |expected| self.fits(expected))?;
         let config = expected.map_or_else(|| self.model(), |expected| Ok(expected.clone()))?;
-        let (tensors, rows) = (self.named(), self.vocabulary_size());
+        let rows = self.vocabulary_size();
         let tokenizer = match self.stated {
             Some((_, tokenizer)) => tokenizer,
             None => Tokenizer::official()?,
@@ -160,7 +156,7 @@ impl Weights {
         if rows != size {
             bail!("token_embedding.weight is for {rows} tokens, the vocabulary has {size}");
         }
-        let parameters = Clip::from_tensors(&config, tokenizer.vocabulary_size(), tensors)?;
+        let parameters = Clip::from_tensors(&config, size, self.tensors.into_iter().collect())?;
         Ok(Clip { config, tokenizer, parameters })
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, bail};
 
-/// Tensors by name.
 pub(super) type Named = BTreeMap<String, Tensor>;
 
 /// What wrappers put before every name: DistributedDataParallel and `torch.compile`.

@@ -8,8 +8,8 @@ use std::io::{BufReader, Read};
 use candle_core::{Device, Result, Tensor, bail};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::pickle::Pickle;
-use super::pickle_value::{Id, MOST_BYTES, Value, View};
+use super::machine::Machine;
+use super::pickle::{Id, MOST_BYTES, Pickle, Value, View};
 use super::{Contents, Format};
 
 /// The deepest nesting of modules in a TorchScript archive, and the most attributes that are looked at.
@@ -19,16 +19,15 @@ const MOST_ATTRIBUTES: usize = 1 << 18;
 /// Reads an archive of this many bytes.
 pub(super) fn read(file: File, bytes: u64) -> Result<Contents> {
     let mut archive = Archive::open(file, bytes)?;
-    let pickle = Pickle::read(&archive.file("data.pkl", MOST_BYTES)?)?;
+    let pickle = Machine::run(&archive.file("data.pkl", MOST_BYTES)?)?;
     let (format, metadata, state) = state(&pickle)?;
     let mut views = Vec::new();
     match format {
         Format::TorchScript => walk(&pickle, state, &mut String::new(), 0, &mut 0, &mut views)?,
-        _ => views.extend(
-            pickle
-                .entries(state)
-                .filter_map(|(name, value)| Some((name.to_owned(), tensor(&pickle, value)?))),
-        ),
+        _ => {
+            let named = |(name, value): (&str, Id)| Some((name.to_owned(), tensor(&pickle, value)?));
+            views.extend(pickle.entries(state).filter_map(named));
+        }
     }
     if views.is_empty() {
         let keys: Vec<&str> = pickle.entries(state).map(|(name, _)| name).take(12).collect();
@@ -39,22 +38,18 @@ pub(super) fn read(file: File, bytes: u64) -> Result<Contents> {
 
 /// What a pickle is, what it says of itself, and the value that holds the tensors.
 fn state(pickle: &Pickle) -> Result<(Format, BTreeMap<String, String>, Id)> {
-    let mut metadata = BTreeMap::new();
-    match pickle.value(pickle.root()) {
-        Value::Object(_) => Ok((Format::TorchScript, metadata, pickle.root())),
-        Value::Dict(_) => match pickle.get(pickle.root(), "state_dict") {
-            Some(state) => {
-                for key in ["epoch", "name"] {
-                    match pickle.get(pickle.root(), key).map(|id| pickle.value(id)) {
-                        Some(Value::Text(text)) => metadata.insert(key.to_owned(), text.clone()),
-                        Some(Value::Number(number)) => metadata.insert(key.to_owned(), number.to_string()),
-                        _ => None,
-                    };
-                }
-                Ok((Format::TrainingRun, metadata, state))
-            }
-            None => Ok((Format::StateDict, metadata, pickle.root())),
-        },
+    let root = pickle.root;
+    let said = |key: &str| match pickle.value(pickle.get(root, key)?) {
+        Value::Text(text) => Some((key.to_owned(), text.clone())),
+        Value::Number(number) => Some((key.to_owned(), number.to_string())),
+        _ => None,
+    };
+    match (pickle.value(root), pickle.get(root, "state_dict")) {
+        (Value::Object(_), _) => Ok((Format::TorchScript, BTreeMap::new(), root)),
+        (Value::Dict(_), Some(state)) => {
+            Ok((Format::TrainingRun, ["epoch", "name"].into_iter().filter_map(said).collect(), state))
+        }
+        (Value::Dict(_), None) => Ok((Format::StateDict, BTreeMap::new(), root)),
         _ => bail!("holds neither a model nor a dictionary of tensors"),
     }
 }
@@ -95,7 +90,6 @@ fn walk<'a>(
     Ok(())
 }
 
-/// An open archive.
 struct Archive {
     zip: ZipArchive<BufReader<File>>,
     /// What the names of its files begin with.

@@ -7,23 +7,11 @@ use clip::candle_core::{DType, Device, Result, Tensor, bail, safetensors};
 use clip::weights::Weights;
 use clip::{Mode, ModelConfig, Parameter, kernels, loss};
 
-use crate::support::{as_released, values};
+use crate::support::{as_released, distance, largest, relative_distance, values};
 
 const FOLDER: &str = "CLEANBENCH_FULL_SIZE_GOLDEN";
 /// Features agree to this distance, gradients to this share of their tensor's largest entry.
 const TOLERANCE: f64 = 1e-4;
-
-fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |largest, value| value.abs().max(largest))
-}
-
-/// The largest distance of any value; infinite where one is lost.
-fn distance(found: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(found.dims(), expected.dims());
-    let pairs = values(found).into_iter().zip(values(expected));
-    let distances = pairs.map(|(found, expected)| (found - expected).abs());
-    distances.map(|far| if far.is_nan() { f64::INFINITY } else { far }).fold(0.0, f64::max)
-}
 
 fn check(folder: &Path, name: &str) -> Result<()> {
     let weights = Weights::read(&folder.join(format!("{name}_weights.safetensors")))?;
@@ -36,7 +24,7 @@ fn check(folder: &Path, name: &str) -> Result<()> {
         [("image_features", model.image_features(&pixels)?), ("text_features", model.text_features(&tokens)?)]
     {
         let far = distance(&found, &golden[what]);
-        println!("{name}: {what} max abs {far:.2e} of {:.2}", largest(&values(&golden[what])));
+        println!("{name}: {what} max abs {far:.2e} of {:.2}", largest(&golden[what]));
         if far > TOLERANCE {
             bail!("{name}: {what} are {far} away");
         }
@@ -50,8 +38,7 @@ fn check(folder: &Path, name: &str) -> Result<()> {
     for Parameter { name, var, .. } in model.all_parameters() {
         let expected = &golden[&format!("grad.{name}")];
         let found = as_released(gradients.get(var.as_tensor()).expect("a gradient for every parameter"))?;
-        // What is 0 but for rounding has no scale of its own.
-        far.push((distance(&found, expected) / largest(&values(expected)).max(1e-3), name));
+        far.push((relative_distance(&found, expected), name));
     }
     far.sort_by(|a, b| b.0.total_cmp(&a.0));
     println!("{name}: {} gradients, the worst {:?}", far.len(), &far[..3]);

@@ -4,17 +4,17 @@ use clip::{BadSample, Image};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+fn bytes_of(name: &str) -> Vec<u8> {
+    std::fs::read(golden::path(&format!("decode/{name}"))).expect("a file")
+}
+
 /// Files of many kinds, as `golden/make_images.py` wrote them, with the bytes of each.
 fn files() -> Vec<(String, Vec<u8>)> {
     let listed = std::fs::read_dir(golden::path("decode")).expect("golden/data/decode");
     let names = listed.map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| !name.ends_with(".rgb.png")).collect();
     names.sort();
-    let read = |name: String| {
-        let bytes = std::fs::read(golden::path(&format!("decode/{name}"))).expect("a file");
-        (name, bytes)
-    };
-    names.into_iter().map(read).collect()
+    names.into_iter().map(|name| (name.clone(), bytes_of(&name))).collect()
 }
 
 fn reason(bytes: &[u8]) -> BadSample {
@@ -49,6 +49,7 @@ fn reasons_are_told() {
     assert_eq!(reason(b"\0\0\0\0 nothing that is known"), BadSample::NotAnImage);
     assert_eq!(reason(b"BM and the rest of a bitmap"), BadSample::Unsupported);
     assert_eq!(reason(b"\x89PNG\r\n\x1a\n"), BadSample::Truncated);
+    assert_eq!(reason(b"\xff\xd8\xff\xe0 cut"), BadSample::Truncated);
     for (name, bytes) in files() {
         let half = &bytes[..bytes.len() / 2];
         // The first picture of a longer file may be whole.
@@ -60,7 +61,7 @@ fn reasons_are_told() {
 
 /// The size that a file states, `bytes` being where it stands.
 fn resized(name: &str, places: [usize; 2], size: &[[u8; 2]; 2]) -> Vec<u8> {
-    let mut bytes = std::fs::read(golden::path(&format!("decode/{name}"))).expect("a file");
+    let mut bytes = bytes_of(name);
     for (at, side) in places.into_iter().zip(size) {
         bytes[at..at + 2].copy_from_slice(side);
     }
@@ -71,7 +72,7 @@ fn resized(name: &str, places: [usize; 2], size: &[[u8; 2]; 2]) -> Vec<u8> {
 fn images_with_too_many_pixels_are_refused_before_memory_is_taken() {
     let large = 20_000u16;
     let frame = |name: &str, marker: u8| {
-        let bytes = std::fs::read(golden::path(&format!("decode/{name}"))).expect("a file");
+        let bytes = bytes_of(name);
         let at = bytes.windows(2).position(|window| window == [0xff, marker]).expect("a frame");
         [at + 5, at + 7]
     };

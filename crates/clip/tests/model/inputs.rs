@@ -1,9 +1,9 @@
-//! Tokenizer, pixels and schedule against the released code.
+//! Tokenizer and pixels against the released code.
 
 use std::collections::BTreeMap;
 
 use clip::candle_core::{DType, Result, Tensor};
-use clip::{Image, Recipe, Tokenizer, pixels};
+use clip::{Image, Tokenizer, pixels};
 use serde_json::Value;
 
 use crate::support::values;
@@ -113,25 +113,6 @@ fn a_cut_vocabulary_splits_its_texts_alike() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn schedules_agree() {
-    let cases = golden::json("schedule.json");
-    assert!(!list(&cases).is_empty());
-    for case in list(&cases) {
-        let number = |key: &str| case[key].as_f64().expect("a number");
-        let recipe = Recipe {
-            learning_rate: number("base"),
-            warmup_steps: number("warmup_steps") as usize,
-            ..Recipe::paper()
-        };
-        for (step, expected) in case["learning_rate"].as_array().expect("a list").iter().enumerate() {
-            let found = recipe.learning_rate_at(step, number("total_steps") as usize);
-            let expected = expected.as_f64().expect("a number");
-            assert!((found - expected).abs() <= 1e-12, "step {step}: {found}, expected {expected}");
-        }
-    }
-}
-
 /// Normalised pixels as levels, with the mean and deviation that OpenAI's `clip.py` states.
 fn levels(normalised: &Tensor) -> Result<Vec<f64>> {
     let normalised = normalised.to_dtype(DType::F64)?;
@@ -188,13 +169,7 @@ fn preprocessing_agrees() -> Result<()> {
 fn files_that_are_no_images_are_refused() {
     let error = Image::open(std::path::Path::new("/nowhere/photo.jpg")).expect_err("no such file");
     assert!(error.to_string().contains("/nowhere/photo.jpg"), "{error}");
-    for bytes in [&b""[..], b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 cut", b"<html>"] {
-        assert!(Image::decode(bytes).is_err(), "{bytes:?}");
-    }
-    let photo = std::fs::read(golden::path("image_photo.jpg")).expect("a photo");
-    let error = Image::decode(&photo[..photo.len() / 2]).expect_err("half a photo").to_string();
-    assert!(error.contains("cut off"), "{error}");
-    let mut broken = photo;
+    let mut broken = std::fs::read(golden::path("image_photo.jpg")).expect("a photo");
     broken[20..200].fill(0);
     assert!(Image::decode(&broken).is_err(), "tables of zeros");
     let file = golden::path("rn_weights.safetensors");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clip::candle_core::{DType, Result, Tensor};
-use clip::kernels::{self, Optimizer};
+use clip::kernels;
 use clip::{
     Clip, Contrastive, Decay, Mode, Objective, OptimizerState, Parameter, Recipe, Schedule, Seed, Stopped,
     loss, train, train_on,
@@ -147,8 +147,7 @@ fn a_run_with_carried_moments_is_the_same_optimizer_going_on() -> Result<()> {
 
     // One optimizer, taken twice through the schedule.
     let expected = nano(1)?;
-    let named = |Parameter { name, var, decays }: Parameter| (name, var, decays);
-    let mut optimizer = Optimizer::new(expected.all_parameters().into_iter().map(named).collect())?;
+    let mut optimizer = Decay::ByType.optimizer(&expected.all_parameters())?;
     for step in [0, 1, 0, 1] {
         let gradients = kernels::backward(&fixed.loss(&expected, &())?)?;
         optimizer.step(&gradients, &recipe.adamw(recipe.learning_rate_at(step, 2)))?;

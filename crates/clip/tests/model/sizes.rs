@@ -7,11 +7,15 @@ use clip::{Clip, ImageConfig, ModelConfig, Pairs, Seed, Tokenizer, VitConfig};
 
 use crate::support::{Folder, pairs, values};
 
+fn vit_b_32() -> ModelConfig {
+    ModelConfig::preset("vit-b-32").expect("a preset")
+}
+
 #[test]
 fn the_form_in_files_is_fixed() -> Result<()> {
     let tiny = r#"{"embed-dim":128,"image":{"resolution":32,"layers":[1,1,1],"width":16,"stem-stride":1,"stem-pool":true},"text":{"context-length":32,"width":64,"heads":2,"layers":2}}"#;
     let vit = r#"{"embed-dim":512,"image":{"resolution":224,"width":768,"patch":32,"blocks":12},"text":{"context-length":77,"width":512,"heads":8,"layers":12}}"#;
-    for (text, config) in [(tiny, ModelConfig::tiny()), (vit, ModelConfig::vit_b_32())] {
+    for (text, config) in [(tiny, ModelConfig::tiny()), (vit, vit_b_32())] {
         assert_eq!(serde_json::to_string(&config).expect("JSON"), text);
         assert_eq!(serde_json::from_str::<ModelConfig>(text).expect("a model"), config);
     }
@@ -87,7 +91,7 @@ fn mixed_and_incomplete_towers_are_refused() {
         assert!(serde_json::from_str::<ModelConfig>(&text).is_err(), "{image}");
     }
     let check = |change: fn(&mut VitConfig)| {
-        let mut config = ModelConfig::vit_b_32();
+        let mut config = vit_b_32();
         let ImageConfig::Vit(image) = &mut config.image else { unreachable!("a VisionTransformer") };
         change(image);
         config.check()

@@ -1,17 +1,17 @@
 //! One step of training gives the same bytes with any number of threads; a step that cannot be taken leaves the last
 //! snapshot as it was.
 
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clip::candle_core::{Result, Tensor};
-use clip::kernels::{self, Optimizer};
+use clip::kernels;
 use clip::{
-    Clip, Contrastive, ImageConfig, Mode, ModelConfig, Monitor, Objective, Parameter, Recipe, ResNetConfig,
-    Seed, Snapshot, Step, Stopped, TextConfig, Tokenizer, loss, train,
+    Clip, Contrastive, Decay, ImageConfig, Mode, ModelConfig, Objective, Parameter, Recipe, ResNetConfig,
+    Seed, Stopped, TextConfig, Tokenizer, loss, train,
 };
 
 use crate::support::{Folder, nano, pairs, recipe, values};
+use crate::training::Saver;
 
 /// Channels of 64 to 256 beside widths that are no multiple of 16, and heads of 24.
 fn wide() -> ModelConfig {
@@ -45,11 +45,7 @@ fn step(config: &ModelConfig) -> Result<Vec<(String, Vec<u32>)>> {
         let gradient = gradients.get(var).expect("a gradient for every parameter");
         found.push((format!("gradient of {name}"), bits(gradient)?));
     }
-    let named = parameters.iter().map(|parameter| {
-        let Parameter { name, var, decays } = parameter.clone();
-        (name, var, decays)
-    });
-    Optimizer::new(named.collect())?.step(&gradients, &Recipe::paper().adamw(1e-3))?;
+    Decay::ByType.optimizer(&parameters)?.step(&gradients, &Recipe::paper().adamw(1e-3))?;
     for Parameter { name, var, .. } in &parameters {
         found.push((name.clone(), bits(var)?));
     }
@@ -119,31 +115,11 @@ impl Objective for Hostile<'_> {
     }
 }
 
-/// Saves each epoch to one file and resumes from it.
-struct Saver(PathBuf);
-
-impl Monitor for Saver {
-    fn resume(&mut self) -> Option<PathBuf> {
-        self.0.exists().then(|| self.0.clone())
-    }
-
-    fn step(&mut self, _step: &Step) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    fn stops(&mut self) -> bool {
-        false
-    }
-
-    fn epoch_end(&mut self, _epoch: usize, snapshot: &Snapshot<'_>) -> Result<()> {
-        snapshot.save(&self.0)
-    }
-}
-
 fn run(model: &Clip, fault: Fault, recipe: &Recipe, path: &Path) -> Result<std::result::Result<(), Stopped>> {
     let pairs = pairs(20, 16);
     let objective = Hostile { inner: Contrastive::new(model, &pairs)?, fault };
-    train(model, &objective, recipe, &Seed::new(7), &mut Saver(path.to_owned()))
+    let mut saver = Saver { resume: path.exists(), ..Saver::saving(path.to_owned()) };
+    train(model, &objective, recipe, &Seed::new(7), &mut saver)
 }
 
 #[test]

@@ -9,7 +9,6 @@ use clip::{Clip, Image, MemoryPairs, ModelConfig, Pair, Recipe, Seed, Tokenizer}
 /// Towers whose numbers the golden files hold: what the files' names begin with.
 pub(crate) const TOWERS: [&str; 2] = ["rn", "vit"];
 
-/// A tower's golden weights and numbers.
 pub(crate) struct GoldenModel {
     weights: HashMap<String, Tensor>,
     /// Inputs and what they give.
@@ -76,19 +75,29 @@ pub(crate) fn as_released(gradient: &Tensor) -> Result<Tensor> {
     if gradient.rank() == 4 { gradient.permute((0, 3, 1, 2)) } else { Ok(gradient.clone()) }
 }
 
+/// The largest absolute value.
+pub(crate) fn largest(tensor: &Tensor) -> f64 {
+    values(tensor).into_iter().fold(0.0, |largest, value| value.abs().max(largest))
+}
+
+/// The largest distance of any value; infinite where one is lost.
+pub(crate) fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.dims(), expected.dims());
+    let distances = values(found).into_iter().zip(values(expected)).map(|(a, b)| (a - b).abs());
+    distances.map(|far| if far.is_nan() { f64::INFINITY } else { far }).fold(0.0, f64::max)
+}
+
+/// The same as a share of the largest expected value. What is 0 but for rounding, such as the gradient of the keys'
+/// bias, has no scale of its own.
+pub(crate) fn relative_distance(found: &Tensor, expected: &Tensor) -> f64 {
+    distance(found, expected) / largest(expected).max(1e-3)
+}
+
 /// An error where a value is further from the expected one than `tolerance` times the largest expected one.
 pub(crate) fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
-    if found.dims() != expected.dims() {
-        bail!("{what} is {:?}, expected {:?}", found.dims(), expected.dims());
-    }
-    let (found, expected) = (values(found), values(expected));
-    // What is 0 but for rounding, such as the gradient of the keys' bias, has no scale of its own.
-    let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let is_close = (found - expected).abs() <= tolerance * largest; // false of a lost number
-        if !is_close {
-            bail!("{what}, value {index}: {found}, expected {expected}, largest {largest}");
-        }
+    let far = relative_distance(found, expected);
+    if far > tolerance {
+        bail!("{what} is {far:e} of its largest value away, more than {tolerance:e}");
     }
     Ok(())
 }

@@ -26,10 +26,6 @@ fn assert_same(found: &Weights, expected: &Weights, tolerance: f64) {
     assert!(found.check().is_ok());
 }
 
-fn message(error: clip::candle_core::Error) -> String {
-    error.to_string()
-}
-
 #[test]
 fn the_released_trainers_checkpoint_is_read() -> Result<()> {
     let found = Weights::read(&golden::path("rn_checkpoint.pt"))?;
@@ -65,7 +61,7 @@ fn every_layout_comes_back() -> Result<()> {
             let path = folder.file(&format!("{tower}-{layout:?}"));
             let written = golden_weights(tower)?.write(&path, layout);
             if (tower, layout) == ("rn", Layout::Hf) {
-                let error = message(written.expect_err("no such model"));
+                let error = written.expect_err("no such model").to_string();
                 assert!(error.contains("ModifiedResNet") && !path.exists(), "{error}");
                 continue;
             }
@@ -140,7 +136,7 @@ fn what_is_missing_or_too_much_is_listed() -> Result<()> {
     let path = folder.file("weights");
     let rename = |name: &str| name.replace("visual.ln_post.bias", "visual.ln_past.bias");
     rewritten(&path, &expected, DType::F32, rename, &[])?;
-    let error = message(Weights::read(&path)?.check().expect_err("a wrong name"));
+    let error = Weights::read(&path)?.check().expect_err("a wrong name").to_string();
     assert!(error.contains("visual.ln_past.bias is not wanted"), "{error}");
     assert!(error.contains("visual.ln_post.bias is missing"), "{error}");
     // Hugging Face's projections are three tensors each.
@@ -148,7 +144,7 @@ fn what_is_missing_or_too_much_is_listed() -> Result<()> {
     let mut tensors = safetensors::load(&path, &Device::Cpu)?;
     tensors.remove("text_model.encoder.layers.1.self_attn.k_proj.bias");
     safetensors::save(&tensors, &path)?;
-    let error = message(Weights::read(&path).err().expect("a missing projection"));
+    let error = Weights::read(&path).err().expect("a missing projection").to_string();
     assert!(
         error.contains("transformer.resblocks.1.attn.in_proj_bias") && error.contains("k_proj"),
         "{error}"
@@ -182,10 +178,10 @@ fn models_are_made_of_them() -> Result<()> {
     let mut other = model.config.clone();
     other.text.heads = 2;
     assert_eq!(read()?.into_clip(Some(&other))?.config, other);
-    let error = message(read()?.into_clip(Some(&ModelConfig::rn50())).err().expect("other sizes"));
+    let error = read()?.into_clip(Some(&ModelConfig::rn50())).err().expect("other sizes").to_string();
     assert!(error.contains("rn50 (") && error.contains("\"embed-dim\":8"), "{error}");
     // Golden weights have 160 tokens.
-    let error = message(golden_weights("rn")?.into_clip(None).err().expect("another vocabulary"));
+    let error = golden_weights("rn")?.into_clip(None).err().expect("another vocabulary").to_string();
     assert!(error.contains("token_embedding.weight"), "{error}");
     let copied = folder.file("copied");
     Weights::read(&ours)?.write(&copied, Layout::Ours)?;
@@ -200,12 +196,12 @@ fn what_others_cannot_read_is_not_written() -> Result<()> {
     let mut model = whole()?;
     model.config.text.heads = 2;
     model.save(&ours, &BTreeMap::new())?;
-    let error = message(Weights::read(&ours)?.write(&theirs, Layout::OpenAi).expect_err("two heads"));
+    let error = Weights::read(&ours)?.write(&theirs, Layout::OpenAi).expect_err("two heads").to_string();
     assert!(error.contains("heads"), "{error}");
     let model = Clip::new(&whole()?.config, Tokenizer::kept(&[])?, &Seed::new(0))?;
     model.save(&ours, &BTreeMap::new())?;
     let error =
-        message(Weights::read(&ours)?.write(&theirs, Layout::CleanClip).expect_err("a cut vocabulary"));
+        Weights::read(&ours)?.write(&theirs, Layout::CleanClip).expect_err("a cut vocabulary").to_string();
     assert!(error.contains("514 tokens of CLIP's 49408") && !theirs.exists(), "{error}");
     Ok(())
 }

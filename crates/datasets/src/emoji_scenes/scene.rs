@@ -25,26 +25,18 @@ pub(super) const COLORS: [(&str, [u8; 3]); 12] = [
 /// What is on a background; the setting `textures` takes the first few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Texture {
-    /// One colour.
     Plain,
-    /// Parallel bands.
     Striped,
-    /// A chessboard.
     Checkered,
-    /// Discs on a square lattice.
     Dotted,
-    /// From dark to light.
     Shaded,
-    /// Small squares of random lightness.
     Speckled,
 }
 
 impl Texture {
-    /// Every texture, in the order in which `textures` takes them.
     pub(super) const ALL: [Self; 6] =
         [Self::Plain, Self::Striped, Self::Checkered, Self::Dotted, Self::Shaded, Self::Speckled];
 
-    /// The word for it in captions.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -57,29 +49,23 @@ impl Texture {
     }
 }
 
-/// A drawn object.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Object {
-    /// Which noun.
     pub(super) noun: usize,
     /// Which of the chosen sprite sets.
     pub(super) set: usize,
-    /// Width.
     pub(super) size: f32,
     /// Centre, from the top left corner.
     pub(super) center: [f32; 2],
     /// Cosine and sine of the turn.
     pub(super) turn: [f32; 2],
-    /// Whether left and right are exchanged.
     pub(super) flipped: bool,
 }
 
-/// What is behind the objects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Background {
     /// Index into [`COLORS`].
     pub(super) color: usize,
-    /// Its texture.
     pub(super) texture: Texture,
     /// Cosine and sine of the texture's direction.
     pub(super) direction: [f32; 2],
@@ -104,21 +90,18 @@ pub(super) struct Light {
     pub(super) gains: [f32; 3],
 }
 
-/// A scene.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scene {
     /// What a label names.
     pub(super) main: Object,
     /// A smaller object in a corner, in front.
     pub(super) second: Option<Object>,
-    /// What is behind them.
     pub(super) background: Background,
     /// How it is lit; `None` where light does not vary.
     pub(super) light: Option<Light>,
 }
 
 impl Scene {
-    /// Whether it is in black and white.
     pub(super) fn is_black_and_white(&self) -> bool {
         self.light.is_some_and(|light| light.saturation == 0.0)
     }
@@ -138,7 +121,6 @@ impl Frequencies {
         Self(running.collect())
     }
 
-    /// One noun.
     pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> usize {
         let total = self.0.last().copied().unwrap_or(0.0);
         let point = rng.random::<f64>() * total;
@@ -151,7 +133,6 @@ pub(super) fn between(rng: &mut ChaCha8Rng, low: f32, high: f32) -> f32 {
     low + (high - low) * rng.random::<f32>()
 }
 
-/// Whether an event of this probability happens.
 pub(super) fn chance(rng: &mut ChaCha8Rng, probability: f64) -> bool {
     rng.random::<f64>() < probability
 }

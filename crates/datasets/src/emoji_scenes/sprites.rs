@@ -15,7 +15,6 @@ const SETS: [(&str, &[u8]); 4] = [
     ("twemoji", include_bytes!("../../assets/emoji/twemoji.sprites")),
 ];
 
-/// Something to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Noun {
     /// "a", "an", or "" for plurals and materials.
@@ -33,7 +32,6 @@ pub(super) fn nouns() -> Vec<Noun> {
     NOUNS.lines().map(read).collect()
 }
 
-/// Names of the sprite sets.
 pub(super) fn set_names() -> Vec<&'static str> {
     SETS.iter().map(|(name, _)| *name).collect()
 }

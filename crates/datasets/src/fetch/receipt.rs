@@ -1,15 +1,14 @@
 //! `source.yaml`: what was fetched, from where and when, beside the data.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
-use crate::hub::RemoteFile;
 
-/// The receipt's name in a folder of data.
-pub const RECEIPT: &str = "source.yaml";
+const RECEIPT: &str = "source.yaml";
 
 /// What was fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,12 +44,6 @@ pub struct Line {
     pub sha256: String,
 }
 
-impl Line {
-    pub(super) fn new(file: &RemoteFile, path: &str, sha256: String) -> Self {
-        Self { path: path.to_owned(), repository_path: file.path.clone(), size: file.size, sha256 }
-    }
-}
-
 impl Receipt {
     pub(super) fn new(source: &Source, commit: &str, endpoint: &str, files: Vec<Line>) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -74,18 +67,14 @@ impl Receipt {
             .with_context(|| format!("{}: not what `data fetch` writes", path.display()))
     }
 
+    /// Writes a file that is there whole or not at all.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        write_whole(&folder.join(RECEIPT), serde_yaml::to_string(self)?.as_bytes())
+        let (path, text) = (folder.join(RECEIPT), serde_yaml::to_string(self)?);
+        let named = || format!("cannot write {}", path.display());
+        std::fs::create_dir_all(folder).with_context(named)?;
+        let mut aside = tempfile::Builder::new().prefix(".fetch").tempfile_in(folder).with_context(named)?;
+        aside.write_all(text.as_bytes()).with_context(named)?;
+        aside.persist(&path).with_context(named)?;
+        Ok(())
     }
-}
-
-/// Writes a file that is there whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let named = || format!("cannot write {}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(named)?;
-    let mut aside = tempfile::Builder::new().prefix(".fetch").tempfile_in(folder).with_context(named)?;
-    std::io::Write::write_all(&mut aside, bytes).with_context(named)?;
-    aside.persist(path).with_context(named)?;
-    Ok(())
 }

@@ -81,21 +81,11 @@ pub(crate) fn link(target: &Path, file: &Path, path: &Path) -> Result<()> {
     aside.push(format!(".{}.new", std::process::id()));
     let aside = PathBuf::from(aside);
     let _ = fs::remove_file(&aside);
-    symbolic_link(target, &aside)
+    std::os::unix::fs::symlink(target, &aside)
         .or_else(|_| fs::hard_link(file, &aside))
         .or_else(|_| fs::copy(file, &aside).map(|_| ()))
         .and_then(|()| fs::rename(&aside, path))
         .with_context(|| format!("cannot link {} to {}", path.display(), file.display()))
-}
-
-#[cfg(unix)]
-fn symbolic_link(target: &Path, path: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(target, path)
-}
-
-#[cfg(not(unix))]
-fn symbolic_link(_target: &Path, _path: &Path) -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// The file that holds what a branch stood for.

@@ -9,11 +9,9 @@ use reqwest::header::HeaderMap;
 
 use super::repository::Repository;
 
-/// A request that failed.
 pub(super) enum Failure {
     /// May go well another time.
     Passing {
-        /// What happened.
         reason: String,
         /// The wait that the server asks for.
         after: Option<Duration>,
@@ -27,7 +25,6 @@ impl Failure {
         Self::Passing { reason: reason.into(), after: None }
     }
 
-    /// What `hf-hub` says.
     pub(super) fn of(error: HFError, repository: Repository<'_>, endpoint: &str) -> Self {
         let (context, after) = match error {
             HFError::Http { context }
@@ -48,7 +45,6 @@ impl Failure {
         Self::of_answer(context.status, code, after, &context.url, repository)
     }
 
-    /// What the HTTP client says.
     pub(super) fn of_request(error: reqwest::Error, endpoint: &str) -> Self {
         if error.is_builder() || error.is_redirect() {
             return Self::Final(error.into());

@@ -9,6 +9,16 @@ pub enum Kind {
     Model,
 }
 
+impl Kind {
+    /// As in the Hub's paths and in the names of the cache's folders.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Dataset => "datasets",
+            Self::Model => "models",
+        }
+    }
+}
+
 /// A repository on the Hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repository<'a> {

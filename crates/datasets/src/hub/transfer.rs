@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::StreamExt;
+use hf_hub::RepoTypeAny;
 use sha2::{Digest, Sha256};
 
 use super::cache::Place;
@@ -65,105 +66,70 @@ impl Hub {
         let _lock = place.lock()?;
         let cached = place.sha256(file);
         if cached.is_err() {
-            self.complete(repository, commit, file, &place, watch)?;
+            Transfer { hub: self, repository, commit, file, watch }.complete(&place)?;
             std::fs::rename(&place.incomplete, &place.blob)
                 .with_context(|| format!("cannot write {}", place.blob.display()))?;
         }
         place.point()?;
         fetched(place.sha256(file)?, cached.is_ok())
     }
+}
 
+/// A file that is being downloaded.
+struct Transfer<'a> {
+    hub: &'a Hub,
+    repository: Repository<'a>,
+    commit: &'a str,
+    file: &'a RemoteFile,
+    watch: &'a dyn Fn(u64),
+}
+
+impl Transfer<'_> {
     /// Makes the incomplete file complete and right.
-    fn complete(
-        &self,
-        repository: Repository<'_>,
-        commit: &str,
-        file: &RemoteFile,
-        place: &Place,
-        watch: &dyn Fn(u64),
-    ) -> Result<()> {
-        let mut partial = Partial::open(&place.incomplete, file)?;
+    fn complete(&self, place: &Place) -> Result<()> {
+        let mut partial = Partial::open(&place.incomplete, self.file)?;
         // What an earlier run left may be bad, so one more try is due to it.
         let resumed = partial.length > 0;
-        self.receive(repository, commit, file, &mut partial, watch)?;
-        let mut checked = partial.check(file);
+        self.receive(&mut partial)?;
+        let mut checked = partial.check(self.file);
         if checked.is_err() && resumed {
             partial.restart()?;
-            self.receive(repository, commit, file, &mut partial, watch)?;
-            checked = partial.check(file);
+            self.receive(&mut partial)?;
+            checked = partial.check(self.file);
         }
         checked.or_else(|wrong| {
             std::fs::remove_file(&place.incomplete)?;
-            Err(wrong.context(format!("{} came wrong and was deleted", file.path)))
+            Err(wrong.context(format!("{} came wrong and was deleted", self.file.path)))
         })
     }
 
     /// Receives bytes until all are there; failures in a row count, and each new byte sets the count back.
-    fn receive(
-        &self,
-        repository: Repository<'_>,
-        commit: &str,
-        file: &RemoteFile,
-        partial: &mut Partial,
-        watch: &dyn Fn(u64),
-    ) -> Result<()> {
+    fn receive(&self, partial: &mut Partial) -> Result<()> {
         let mut failures = 0;
-        while partial.length < file.size {
+        while partial.length < self.file.size {
             let before = partial.length;
-            let Err(failure) =
-                self.runtime.block_on(self.receive_once(repository, commit, file, partial, watch))
-            else {
-                continue;
-            };
-            let (reason, after) = match failure {
-                Failure::Final(error) => return Err(error.context(format!("cannot fetch {}", file.path))),
-                Failure::Passing { reason, after } => (reason, after),
-            };
+            let Err(failure) = self.hub.runtime.block_on(self.receive_once(partial)) else { continue };
             failures = if partial.length > before { 1 } else { failures + 1 };
-            if failures >= self.patience.attempts {
-                return Err(self.gave_up(failures, &reason).context(format!("cannot fetch {}", file.path)));
-            }
-            std::thread::sleep(after.unwrap_or_else(|| self.patience.wait(failures)));
+            let waited = self.hub.wait_after(failure, failures);
+            waited.with_context(|| format!("cannot fetch {}", self.file.path))?;
         }
         Ok(())
     }
 
     /// Receives what one answer gives.
-    async fn receive_once(
-        &self,
-        repository: Repository<'_>,
-        commit: &str,
-        file: &RemoteFile,
-        partial: &mut Partial,
-        watch: &dyn Fn(u64),
-    ) -> Result<(), Failure> {
+    async fn receive_once(&self, partial: &mut Partial) -> Result<(), Failure> {
+        let Self { hub, repository, file, .. } = *self;
         let (owner, name) = hf_hub::split_id(repository.name);
-        let range = (partial.length > 0).then_some(partial.length..file.size);
-        let (path, timeout) = (file.path.as_str(), self.patience.timeout);
-        let failed = |error| Failure::of(error, repository, self.endpoint());
-        let answer = match repository.kind {
-            Kind::Dataset => {
-                let repository = self.client.dataset(owner, name);
-                repository
-                    .download_file_stream()
-                    .filename(path)
-                    .revision(commit)
-                    .maybe_range(range)
-                    .send()
-                    .await
-            }
-            Kind::Model => {
-                let repository = self.client.model(owner, name);
-                repository
-                    .download_file_stream()
-                    .filename(path)
-                    .revision(commit)
-                    .maybe_range(range)
-                    .send()
-                    .await
-            }
+        let kind = match repository.kind {
+            Kind::Dataset => RepoTypeAny::Dataset,
+            Kind::Model => RepoTypeAny::Model,
         };
-        let (_, mut stream) = answer.map_err(failed)?;
+        let remote = hub.client.repository(kind, owner, name);
+        let range = (partial.length > 0).then_some(partial.length..file.size);
+        let request = remote.download_file_stream().filename(&file.path).revision(self.commit);
+        let answer = request.maybe_range(range).send().await;
+        let (_, mut stream) = answer.map_err(|error| Failure::of(error, repository, hub.endpoint()))?;
+        let timeout = hub.patience.timeout;
         loop {
             let chunk = match tokio::time::timeout(timeout, stream.next()).await {
                 Err(_) => {
@@ -173,10 +139,10 @@ impl Hub {
                 // In the middle of a file every failure is a cut.
                 Ok(Some(chunk)) => chunk.map_err(|error| Failure::passing(base::describe(&error.into())))?,
             };
-            if partial.length == 0 && is_page(&chunk) && !path.ends_with(".html") {
+            if partial.length == 0 && is_page(&chunk) && !file.path.ends_with(".html") {
                 return Err(Failure::Final(anyhow!(
                     "{} answers with a web page in place of the file: is a login page or a proxy in between?",
-                    self.endpoint()
+                    hub.endpoint()
                 )));
             }
             // A server that does not know ranges begins again.
@@ -185,7 +151,7 @@ impl Hub {
                 return Err(Failure::passing(format!("more than the {} bytes of the file", file.size)));
             }
             partial.write(&chunk).map_err(Failure::Final)?;
-            watch(partial.length);
+            (self.watch)(partial.length);
         }
         if partial.length < file.size {
             return Err(Failure::passing(format!("cut off after {} of {} bytes", partial.length, file.size)));

@@ -39,8 +39,8 @@ pub(crate) fn read_cifar(path: &Path, test: bool, layout: &CifarLayout) -> Resul
 
 fn read_file(path: &Path, file: u16, layout: &CifarLayout, samples: &mut Samples) -> Result<()> {
     let opened = std::fs::File::open(path)?;
-    let records = opened.metadata()?.len() / layout.record() as u64;
-    let left = opened.metadata()?.len() % layout.record() as u64;
+    let (length, record) = (opened.metadata()?.len(), layout.record() as u64);
+    let (records, left) = (length / record, length % record);
     let mut reader = BufReader::new(opened);
     let mut bytes = vec![0; layout.record()];
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();

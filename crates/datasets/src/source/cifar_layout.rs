@@ -26,7 +26,6 @@ pub(crate) struct CifarLayout {
     pub(super) download: &'static str,
 }
 
-/// CIFAR-10.
 pub(crate) const CIFAR_10: CifarLayout = CifarLayout {
     label_bytes: 1,
     label: 0,
@@ -61,7 +60,6 @@ impl CifarLayout {
         self.label_bytes + 3 * PIXELS
     }
 
-    /// The image of a record.
     pub(crate) fn image(&self, files: &Files, file: u16, record: u32) -> candle_core::Result<Image> {
         let offset = u64::from(record) * self.record() as u64 + self.label_bytes as u64;
         let planes = files.read(file, offset, 3 * PIXELS)?;

@@ -23,7 +23,6 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// A side that is read so.
     pub(crate) fn new(read: impl Fn(bool) -> Result<Samples> + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { read: Box::new(read), samples: OnceLock::new() })
     }
@@ -36,23 +35,22 @@ impl Side {
 
 /// What a split is of a side.
 pub(crate) struct Part {
-    pub(crate) side: Arc<Side>,
+    side: Arc<Side>,
     /// The name below which the seed of the order is.
-    pub(crate) order: &'static str,
+    order: &'static str,
     /// Taken from the back of the order, so that two splits of one side overlap only where together they are more than
     /// it has.
-    pub(crate) from_back: bool,
+    from_back: bool,
     /// Whether the manifest says which samples there are, and their order.
-    pub(crate) by_manifest: bool,
+    by_manifest: bool,
 }
 
 impl Part {
-    /// The front of a side in the order of the seed's child `order`.
+    /// The front of a side in the order of the seed's child `order`; `back` is the back of it.
     pub(crate) fn front(side: &Arc<Side>, order: &'static str) -> Self {
         Self { side: side.clone(), order, from_back: false, by_manifest: false }
     }
 
-    /// The back of it.
     pub(crate) fn back(side: &Arc<Side>, order: &'static str) -> Self {
         Self { from_back: true, ..Self::front(side, order) }
     }
@@ -67,7 +65,7 @@ impl Part {
 pub struct Collection {
     /// The entry's name.
     pub(crate) name: &'static str,
-    /// Of the splits train, clean, validation and test; what is missing says so.
+    /// By `Split`: of train, clean, validation and test; what is missing says so.
     pub(crate) parts: [Result<Part, String>; 4],
     /// Class names and templates, where samples are labelled.
     pub(crate) names: Option<Names>,
@@ -76,7 +74,6 @@ pub struct Collection {
 }
 
 impl Collection {
-    /// The data set of pairs or of labelled images.
     pub(crate) fn dataset(self) -> Dataset {
         match self.names {
             None => Dataset { pairs: Some(Box::new(self)), classes: None },
@@ -85,13 +82,7 @@ impl Collection {
     }
 
     fn part(&self, split: Split) -> Result<&Part> {
-        let index = match split {
-            Split::Train => 0,
-            Split::Clean => 1,
-            Split::Validation => 2,
-            Split::Test => 3,
-        };
-        self.parts[index].as_ref().map_err(|missing| anyhow::anyhow!("{}: {missing}", self.name))
+        self.parts[split as usize].as_ref().map_err(|missing| anyhow::anyhow!("{}: {missing}", self.name))
     }
 
     /// All samples of the side that a split is of, as they were found.
@@ -141,19 +132,10 @@ impl Collection {
         let manifest = Manifest::read(path)?;
         let listed = manifest.len();
         ensure!(listed >= count, "{}: lists {listed} pairs, but {count} are asked for", path.display());
-        let mut rows: Vec<usize> = (0..listed).collect();
-        if part.from_back {
-            rows.reverse();
-        }
-        rows.truncate(count);
+        let rows = (0..count).map(|at| if part.from_back { listed - 1 - at } else { at });
         let places = manifest.locate(&samples);
-        let (mut order, mut expected) = (Vec::new(), Vec::new());
-        for row in rows {
-            if let Some(place) = places[row] {
-                order.push(place);
-                expected.push(manifest.fingerprint(row));
-            }
-        }
+        let found = rows.filter_map(|row| Some((places[row]?, manifest.fingerprint(row))));
+        let (order, expected): (Vec<u32>, Vec<Fingerprint>) = found.unzip();
         ensure!(!order.is_empty(), "{}: lists no pair that is in {}", path.display(), samples.name);
         Ok(Selected { samples, order, expected })
     }
@@ -217,7 +199,7 @@ impl Pairs for Selected {
     fn image(&self, index: usize) -> candle_core::Result<Image> {
         let image = self.samples.image(self.at(index)?)?;
         match self.expected.get(index) {
-            Some(expected) if !expected.is_image(&image) => Err(self.changed(index, "image")),
+            Some(expected) if !expected.is_image_hash(&image.hash()) => Err(self.changed(index, "image")),
             _ => Ok(image),
         }
     }

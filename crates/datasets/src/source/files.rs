@@ -21,12 +21,10 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// These files.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
         Self { paths, open: Mutex::default() }
     }
 
-    /// The paths, in order.
     pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
@@ -56,15 +54,13 @@ impl Files {
     /// The `length` bytes at `offset` of a file. `length` is bounded by whoever made the index.
     pub(crate) fn read(&self, file: u16, offset: u64, length: usize) -> candle_core::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
+        let path = self.path(file).display();
         match self.handle(file)?.read_exact_at(&mut bytes, offset) {
             Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let path = self.path(file).display();
                 Err(clip::BadSample::Truncated.because(format!("{path} has become shorter")))
             }
-            Err(error) => {
-                Err(Error::from(error).context(format!("cannot read {}", self.path(file).display())))
-            }
+            Err(error) => Err(Error::from(error).context(format!("cannot read {path}"))),
         }
     }
 }
@@ -82,7 +78,6 @@ pub(crate) struct Window<'a> {
 const WINDOW: usize = 16 << 10;
 
 impl<'a> Window<'a> {
-    /// A window on an open file.
     pub(crate) fn new(file: &'a File) -> io::Result<Self> {
         Ok(Self { file, length: file.metadata()?.len(), start: 0, bytes: Vec::new() })
     }

@@ -19,18 +19,14 @@ const IMAGES: [&str; 10] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "
 
 /// Which label a folder's images have.
 pub(crate) struct Labels {
-    /// How many there are.
     pub(crate) classes: usize,
-    /// By the folder's name.
     pub(crate) folders: BTreeMap<String, usize>,
     /// Whether folders may be called by their labels instead.
     pub(crate) numbered: bool,
-    /// Folders that are passed over.
     pub(crate) ignored: &'static [&'static str],
 }
 
 impl Labels {
-    /// Labels in the order of these folders.
     pub(crate) fn in_order(folders: &[String]) -> Self {
         let by_name = folders.iter().cloned().enumerate().map(|(label, name)| (name, label)).collect();
         Self { classes: folders.len(), folders: by_name, numbered: false, ignored: &[] }
@@ -77,15 +73,13 @@ fn from_table(path: &Path, classes: usize) -> Result<Samples> {
     let (image, label) = (table.column(path, "image")?, table.column(path, "label")?);
     let mut samples = Samples::new(path.display().to_string(), "CSV of image and label");
     samples.root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut outside = 0;
     table.rows(path, |record| {
         let text = |column: usize| String::from_utf8_lossy(record.get(column).unwrap_or_default());
-        let place = loose(&text(image));
-        outside += usize::from(place != Place::Loose);
-        samples.push_labelled(&text(image), text(label).trim().parse().ok(), classes, place);
+        let (image, label) = (text(image), text(label));
+        samples.push_labelled(&image, label.trim().parse().ok(), classes, loose(&image));
     })?;
     ensure!(!samples.is_empty(), "{}: no images", path.display());
-    refuse_outside(path, outside, &samples)?;
+    refuse_outside(path, &samples)?;
     samples.finish();
     Ok(samples)
 }

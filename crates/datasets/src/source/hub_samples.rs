@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clip::BadSample;
 
 use super::files::Files;
-use super::hub_table::{CAPTIONS, HubTable, LABELS, guarded, labels, open, texts};
+use super::hub_table::{CAPTIONS, HubTable, LABELS, guarded, labels, leaf, open, texts};
 use super::samples::{Place, Samples};
 use super::webdataset::Kind;
 
@@ -39,7 +39,7 @@ fn read_file(
     samples: &mut Samples,
 ) -> Result<()> {
     let names = if let Kind::Pairs = kind { CAPTIONS } else { LABELS };
-    let leaf = table.leaf(&names).with_context(|| format!("no column {}", names.join(" or ")))?;
+    let leaf = leaf(&table.metadata, &names).with_context(|| format!("no column {}", names.join(" or ")))?;
     for group in 0..table.metadata.num_row_groups() {
         let short = u16::try_from(group).context("over 65 536 row groups")?;
         let at = |row: usize| -> Result<(String, Place)> {
@@ -55,10 +55,10 @@ fn read_file(
                 }
             }
             Kind::Pairs => {
-                for (row, text) in guarded(|| table.values(file, group, leaf, texts))?.into_iter().enumerate()
-                {
+                let all = guarded(|| table.values(file, group, leaf, texts))?;
+                for (row, text) in all.iter().enumerate() {
                     let (key, place) = at(row)?;
-                    let caption = match &text {
+                    let caption = match text {
                         None => Err(BadSample::NoCaption),
                         Some(text) => std::str::from_utf8(text.data()).map_err(|_| BadSample::NotUtf8),
                     };

@@ -78,11 +78,6 @@ pub(crate) struct HubTable {
 }
 
 impl HubTable {
-    pub(super) fn leaf(&self, names: &[&str]) -> Option<usize> {
-        leaf(&self.metadata, names)
-    }
-
-    /// The bytes of a row's image.
     pub(crate) fn image(&self, file: Arc<File>, group: u16, row: u32) -> candle_core::Result<Vec<u8>> {
         let read = || -> ParquetResult<Option<Option<ByteArray>>> {
             let source = source(file)?;
@@ -136,13 +131,10 @@ fn source(file: Arc<File>) -> ParquetResult<Arc<Source>> {
     Ok(Arc::new(Source { file, length }))
 }
 
-fn leaf(metadata: &ParquetMetaData, names: &[&str]) -> Option<usize> {
-    let schema = metadata.file_metadata().schema_descr();
+pub(super) fn leaf(metadata: &ParquetMetaData, names: &[&str]) -> Option<usize> {
+    let columns = metadata.file_metadata().schema_descr().columns();
     let found = |name: &&str| {
-        (0..schema.num_columns()).find(|leaf| {
-            let column = schema.column(*leaf);
-            column.path().string() == *name && column.max_rep_level() == 0
-        })
+        columns.iter().position(|column| column.path().string() == *name && column.max_rep_level() == 0)
     };
     names.iter().find_map(found)
 }
@@ -212,9 +204,12 @@ pub(super) fn texts(
     }
 }
 
+fn metadata(file: &Arc<File>) -> ParquetResult<ParquetMetaData> {
+    guarded(|| ParquetMetaDataReader::new().parse_and_finish(&*source(file.clone())?))
+}
+
 pub(super) fn open(file: &Arc<File>) -> Result<HubTable> {
-    let parse = || ParquetMetaDataReader::new().parse_and_finish(&*source(file.clone())?);
-    let metadata = guarded(parse).context("no Parquet file that can be read; download it again")?;
+    let metadata = metadata(file).context("no Parquet file that can be read; download it again")?;
     let schema = metadata.file_metadata().schema_descr();
     let there = || -> Vec<String> { schema.columns().iter().map(|column| column.path().string()).collect() };
     let Some(image) = leaf(&metadata, &IMAGES) else {
@@ -231,8 +226,7 @@ pub(crate) fn text_columns<const N: usize>(
     mut each: impl FnMut([&str; N]) -> Result<()>,
 ) -> Result<()> {
     let file = Arc::new(File::open(path)?);
-    let parse = || ParquetMetaDataReader::new().parse_and_finish(&*source(file.clone())?);
-    let metadata = guarded(parse).context("no Parquet file that can be read")?;
+    let metadata = metadata(&file).context("no Parquet file that can be read")?;
     let leaves = names.map(|name| leaf(&metadata, &[name]).with_context(|| format!("no column {name:?}")));
     let leaves = leaves.into_iter().collect::<Result<Vec<_>>>()?;
     let table = HubTable { metadata, image: 0 };

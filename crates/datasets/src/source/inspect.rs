@@ -1,10 +1,9 @@
 //! What a data set of files holds, for `cleanbench data inspect`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
 
+use clip::BadSample;
 use clip::candle_core;
-use clip::{BadSample, Image};
 use rayon::prelude::*;
 
 use super::manifest::Manifest;
@@ -25,10 +24,10 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    fn count(&mut self, image: &Image) {
+    fn count(&mut self, [width, height]: [usize; 2]) {
         let class = |side: usize| SIDES.iter().position(|most| side <= *most).unwrap_or(SIDES.len() - 1);
-        self.widths[class(image.width())] += 1;
-        self.heights[class(image.height())] += 1;
+        self.widths[class(width)] += 1;
+        self.heights[class(height)] += 1;
     }
 }
 
@@ -79,19 +78,18 @@ pub fn inspect(
 ) -> Inspection {
     let (count, check) = (samples.len(), check.min(samples.len()));
     let chosen: Vec<usize> = (0..check).map(|at| at * count / check.max(1)).collect();
-    let seen = Mutex::new((Sizes::default(), 0_u64));
-    let look = |index: &usize| -> Result<String, (usize, candle_core::Error)> {
-        let image = samples.image(*index).map_err(|error| (*index, error));
+    let look = |index: &usize| -> candle_core::Result<_> {
+        let image = samples.image(*index);
         done();
         let (image, bytes) = (image?, samples.encoded(*index).map_or(0, |bytes| bytes.len() as u64));
-        let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.0.count(&image);
-        seen.1 += bytes;
-        drop(seen);
-        Ok(image.hash())
+        Ok((image.hash(), [image.width(), image.height()], bytes))
     };
     let looked: Vec<_> = chosen.par_iter().map(look).collect();
-    let (sizes, checked_bytes) = *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (mut sizes, mut checked_bytes) = (Sizes::default(), 0);
+    for (_, sides, bytes) in looked.iter().flatten() {
+        sizes.count(*sides);
+        checked_bytes += bytes;
+    }
 
     let mut bad: BTreeMap<String, usize> = BTreeMap::new();
     let mut named = Vec::new();
@@ -109,7 +107,8 @@ pub fn inspect(
         }
     }
     let mut failed = 0;
-    for (index, error) in looked.iter().filter_map(|looked| looked.as_ref().err()) {
+    for (index, looked) in chosen.iter().zip(&looked) {
+        let Err(error) = looked else { continue };
         failed += 1;
         if samples.bad(*index).is_none() {
             let reason =
@@ -118,11 +117,9 @@ pub fn inspect(
         }
     }
     let share = |bad: usize, of: usize| bad as f64 / of.max(1) as f64;
-    let read: Vec<(usize, &str)> = chosen
-        .iter()
-        .zip(&looked)
-        .filter_map(|(index, looked)| looked.as_ref().ok().map(|hash| (*index, hash.as_str())))
-        .collect();
+    let hashes = looked.iter().map(|looked| looked.as_ref().ok().map(|(hash, ..)| hash.as_str()));
+    let read: Vec<(usize, &str)> =
+        chosen.iter().zip(hashes).filter_map(|(index, hash)| Some((*index, hash?))).collect();
     Inspection {
         samples: count,
         labels: label_counts(samples, classes),

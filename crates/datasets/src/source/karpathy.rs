@@ -60,25 +60,22 @@ pub(crate) fn read_karpathy(
     let listed: Listed = serde_json::from_reader(opened).with_context(named)?;
     let mut samples = Samples::new(file.display().to_string(), "Karpathy's JSON of captions and splits");
     samples.root = images.to_owned();
-    let mut outside = 0;
     for photo in listed.images.iter().filter(|photo| splits.contains(&photo.split.as_str())) {
         let path = match photo.filepath.as_str() {
             "" => photo.filename.clone(),
             folder => format!("{folder}/{}", photo.filename),
         };
-        let place = loose(&path);
         let taken = match captions {
             CaptionChoice::First => 1,
             CaptionChoice::All => photo.sentences.len().max(1),
         };
         for at in 0..taken {
-            outside += usize::from(place != super::samples::Place::Loose);
             let caption = photo.sentences.get(at).map(|sentence| sentence.raw.as_str());
-            samples.push_pair(&path, caption.ok_or(BadSample::NoCaption), place, "");
+            samples.push_pair(&path, caption.ok_or(BadSample::NoCaption), loose(&path), "");
         }
     }
     ensure!(!samples.is_empty(), "{}: no images of the split {}", file.display(), splits.join(" or "));
-    refuse_outside(file, outside, &samples)?;
+    refuse_outside(file, &samples)?;
     samples.finish();
     Ok(samples)
 }

@@ -16,7 +16,6 @@ const HUB_FOLDERS: [&str; 4] = ["data", "plain_text", "cifar100", "default"];
 /// The most names that a message lists.
 const LISTED: usize = 8;
 
-/// What a path leads to.
 #[derive(Debug)]
 pub(crate) enum Layout {
     /// Tars, in the order of their names.

@@ -1,7 +1,7 @@
 //! Manifests: Parquet files that list pairs, so that a subset can be found again in another copy of the data.
 //!
 //! Columns: `pair` (its number in the copy that the manifest was made of), `key`, `shard`, `url_hash` (BLAKE3 of the
-//! URL, null where none is known), `image_hash` ([`Image::hash`]) and `caption_hash` (BLAKE3 of the UTF-8), all in
+//! URL, null where none is known), `image_hash` ([`clip::Image::hash`]) and `caption_hash` (BLAKE3 of the UTF-8), all in
 //! hexadecimal. The file's key-value metadata say what it was made of, with which seed, and by which version.
 //!
 //! A pair is found in a copy by the last part of its key up to the first dot, which is the same in a tar and in a folder
@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use clip::Image;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -43,7 +42,7 @@ fn first_bits(hash: &str) -> Option<u64> {
 }
 
 /// BLAKE3 in hexadecimal.
-pub(crate) fn hash(text: impl AsRef<str>) -> String {
+fn hash(text: impl AsRef<str>) -> String {
     blake3::hash(text.as_ref().as_bytes()).to_hex().to_string()
 }
 
@@ -54,10 +53,6 @@ fn caption_bits(caption: &str) -> u64 {
 impl Fingerprint {
     pub(crate) fn is_caption(&self, caption: &str) -> bool {
         self.caption == caption_bits(caption)
-    }
-
-    pub(crate) fn is_image(&self, image: &Image) -> bool {
-        self.is_image_hash(&image.hash())
     }
 
     pub(crate) fn is_image_hash(&self, hash: &str) -> bool {
@@ -158,14 +153,8 @@ impl Manifest {
         sorted.par_sort_unstable();
         let find = |fingerprint: &Fingerprint| {
             let from = sorted.partition_point(|(bits, _)| *bits < fingerprint.caption);
-            match sorted[from..]
-                .iter()
-                .take_while(|(bits, _)| *bits == fingerprint.caption)
-                .collect::<Vec<_>>()[..]
-            {
-                [(_, at)] => Some(*at),
-                _ => None,
-            }
+            let mut same = sorted[from..].iter().take_while(|(bits, _)| *bits == fingerprint.caption);
+            same.next().filter(|_| same.next().is_none()).map(|(_, at)| *at)
         };
         self.fingerprints.par_iter().map(find).collect()
     }

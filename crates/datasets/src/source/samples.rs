@@ -85,7 +85,6 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// No samples yet, of what errors call `name`.
     pub(crate) fn new(name: String, format: impl Into<String>) -> Self {
         Self { name, format: format.into(), ..Self::default() }
     }
@@ -175,8 +174,8 @@ impl Samples {
         let again = runs.flat_map(|run| run[1..].iter().map(|(_, at)| (run[0].1, *at)));
         let again: Vec<u32> = again.filter(|(first, at)| same(*first, *at)).map(|(_, at)| at).collect();
         for at in again {
-            let file = self.places[at as usize].file();
-            self.places[at as usize] = Place::Bad { file, reason: BadSample::ListedTwice };
+            let place = &mut self.places[at as usize];
+            *place = Place::Bad { file: place.file(), reason: BadSample::ListedTwice };
         }
     }
 
@@ -228,12 +227,9 @@ impl Samples {
 
     /// The file that holds a sample among others; empty where its image is a file of its own.
     pub fn shard(&self, index: usize) -> String {
-        let name = |file| self.files.path(file).file_name().map(|name| name.to_string_lossy().into_owned());
-        match self.places.get(index) {
-            None | Some(Place::Loose) => String::new(),
-            Some(Place::Member { file, .. } | Place::Row { file, .. } | Place::Record { file, .. })
-            | Some(Place::Bad { file, .. }) => name(*file).unwrap_or_default(),
-        }
+        let place = self.places.get(index).filter(|place| **place != Place::Loose);
+        let name = place.and_then(|place| self.files.path(place.file()).file_name());
+        name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
     /// The URL that a sample comes from; empty where none is known or kept.
@@ -314,16 +310,15 @@ impl Samples {
     /// The file, and where it holds many the member or row, that a sample is read from.
     pub fn read_from(&self, index: usize) -> Origin {
         let key = self.keys.get(index);
-        let (file, member) = match self.places.get(index) {
-            Some(Place::Row { file, group, row }) => (*file, format!("row {row} of group {group}")),
-            Some(Place::Member { file, .. } | Place::Record { file, .. } | Place::Bad { file, .. })
-                if !self.files.paths().is_empty() =>
-            {
-                (*file, key.to_owned())
-            }
-            _ => return Origin { file: self.root.join(key), member: None },
+        let in_file = |place: &&Place| **place != Place::Loose && !self.files.paths().is_empty();
+        let Some(place) = self.places.get(index).filter(in_file) else {
+            return Origin { file: self.root.join(key), member: None };
         };
-        Origin { file: self.files.path(file).to_owned(), member: Some(member) }
+        let member = match place {
+            Place::Row { group, row, .. } => format!("row {row} of group {group}"),
+            _ => key.to_owned(),
+        };
+        Origin { file: self.files.path(place.file()).to_owned(), member: Some(member) }
     }
 }
 

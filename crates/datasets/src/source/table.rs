@@ -13,7 +13,6 @@ use super::webdataset::stays_inside;
 /// Names of the columns of path and caption: CleanCLIP's and open_clip's.
 const COLUMNS: [(&str, &str); 2] = [("image", "caption"), ("filepath", "title")];
 
-/// A table that is read row by row.
 pub(crate) struct Table {
     reader: csv::Reader<std::fs::File>,
     headers: Vec<String>,
@@ -22,7 +21,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Opens a table and reads its header.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let named = || format!("cannot read {}", path.display());
         let tabs = first_line(path).with_context(named)?.contains(&b'\t');
@@ -86,7 +84,7 @@ pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
     let form = if table.tabs { "TSV" } else { "CSV" };
     let mut samples = Samples::new(path.display().to_string(), format!("{form} of {image} and {caption}"));
     samples.root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let (mut without, mut outside) = (0, 0);
+    let mut without = 0;
     table.rows(path, |record| {
         let field = |column: usize| record.get(column).unwrap_or_default();
         let image = String::from_utf8_lossy(field(columns.0));
@@ -94,16 +92,14 @@ pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
             without += 1;
             return;
         }
-        let place = loose(&image);
-        outside += usize::from(place != Place::Loose);
         let caption = std::str::from_utf8(field(columns.1)).map_err(|_| BadSample::NotUtf8);
-        samples.push_pair(&image, caption, place, "");
+        samples.push_pair(&image, caption, loose(&image), "");
     })?;
     if without > 0 {
         samples.notes.push(format!("{without} rows name no image"));
     }
     ensure!(!samples.is_empty(), "{}: no pairs", path.display());
-    refuse_outside(path, outside, &samples)?;
+    refuse_outside(path, &samples)?;
     samples.finish();
     Ok(samples)
 }
@@ -114,9 +110,9 @@ pub(crate) fn loose(path: &str) -> Place {
 }
 
 /// Refuses a table all of whose paths lead out of its folder.
-pub(crate) fn refuse_outside(path: &Path, outside: usize, samples: &Samples) -> Result<()> {
+pub(crate) fn refuse_outside(path: &Path, samples: &Samples) -> Result<()> {
     ensure!(
-        outside < samples.len().max(1),
+        (0..samples.len()).any(|index| samples.bad(index) != Some(BadSample::OutsidePath)),
         "{}: all its paths lead out of its folder, the first being {:?}; make them relative to the table's folder \
          (CleanCLIP: utils/modify_images_directory.py)",
         path.display(),

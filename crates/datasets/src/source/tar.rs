@@ -25,7 +25,6 @@ pub(crate) struct Member {
     pub(crate) cut: bool,
 }
 
-/// How a tar ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Not reached yet.
@@ -38,7 +37,6 @@ pub(crate) enum End {
     Damaged(u64),
 }
 
-/// A walk over the members of a tar.
 pub(crate) struct Walk<'a> {
     window: Window<'a>,
     at: u64,
@@ -54,7 +52,6 @@ struct Ahead {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk from the front.
     pub(crate) fn new(file: &'a File) -> io::Result<Self> {
         Ok(Self { window: Window::new(file)?, at: 0, end: End::Open })
     }
@@ -64,7 +61,6 @@ impl<'a> Walk<'a> {
         self.end
     }
 
-    /// Bytes of the tar.
     pub(crate) fn length(&self) -> u64 {
         self.window.length()
     }
@@ -74,7 +70,6 @@ impl<'a> Walk<'a> {
         self.window.read(offset, length.min(most) as usize)
     }
 
-    /// The next ordinary file.
     pub(crate) fn next(&mut self) -> io::Result<Option<Member>> {
         let mut ahead = Ahead::default();
         while self.end == End::Open {

@@ -1,6 +1,5 @@
 //! Many short texts in few allocations.
 
-/// Bytes of a block.
 const BLOCK: usize = 1 << 20;
 /// Bits of a text's length, of its place in a block, and of the block's number: 16 TiB in all.
 const BITS: [u32; 3] = [20, 20, 24];
@@ -42,7 +41,6 @@ impl Texts {
         block.and_then(|block| block.get(place..place + length)).unwrap_or_default()
     }
 
-    /// Gives back what growing took too much.
     pub(crate) fn shrink(&mut self) {
         self.places.shrink_to_fit();
         if let Some(last) = self.blocks.last_mut() {
@@ -50,12 +48,10 @@ impl Texts {
         }
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Bytes of memory that they take.
     pub(crate) fn memory(&self) -> usize {
         self.blocks.iter().map(String::capacity).sum::<usize>() + self.places.capacity() * size_of::<u64>()
     }

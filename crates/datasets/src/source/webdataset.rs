@@ -23,10 +23,8 @@ use super::tar::{End, Member, Walk};
 const LONGEST_CAPTION: u64 = 64 << 10;
 const LONGEST_JSON: u64 = 1 << 20;
 
-/// What the samples of tars are.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// Captioned.
     Pairs,
     /// Labelled, with this many classes.
     Classes(usize),
@@ -64,7 +62,6 @@ pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: 
     Ok(samples)
 }
 
-/// What is read of tars.
 #[derive(Clone, Copy)]
 struct Wanted {
     kind: Kind,

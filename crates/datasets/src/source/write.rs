@@ -20,7 +20,6 @@ use super::tar::BLOCK;
 const SHARD: usize = 10_000;
 /// Samples that are encoded at a time.
 const AT_ONCE: usize = 256;
-/// JPEG's quality.
 const QUALITY: f32 = 95.0;
 
 /// What becomes of images that are written.

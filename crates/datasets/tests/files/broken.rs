@@ -5,9 +5,10 @@ use std::path::Path;
 use clip::BadSample;
 use contract::Split;
 use proptest::prelude::*;
-use serde_json::json;
 
-use crate::support::{built, caption, folder, images, outcomes, pairs, pairs_at, png, said, tar, tar_of};
+use crate::support::{
+    caption, data, folder, imagenet, images, outcomes, pairs, pairs_at, png, said, tar, tar_of,
+};
 
 #[test]
 fn tars_cut_anywhere_lose_their_last_pair_alone() {
@@ -120,7 +121,7 @@ fn rows_that_lead_out_are_never_opened() {
 
 #[test]
 fn files_that_are_broken_as_a_whole_are_named_with_a_remedy() {
-    let cases: [(&str, &[u8], &str); 7] = [
+    let cases: [(&str, &[u8], &str); 8] = [
         (
             "0.tar",
             b"\x1f\x8bgzip and no tar, and more than a header's length of it............................",
@@ -132,6 +133,7 @@ fn files_that_are_broken_as_a_whole_are_named_with_a_remedy() {
         ("a.csv", b"image,caption\n", "no pairs"),
         ("b.csv", b"image;caption\n1.png;x\n", "no column \"image\""),
         ("c.csv", b"image,caption\n1.png,a, b\n", "c.csv:2: "),
+        ("d.csv", b"image,title\n1.png,x\n", "no column \"caption\"; there are: image, title"),
     ];
     for (name, bytes, word) in cases {
         let (_kept, path) = folder(&[(name, bytes)]);
@@ -142,6 +144,16 @@ fn files_that_are_broken_as_a_whole_are_named_with_a_remedy() {
         assert!(error.contains(name) || name == "3.tar", "{error}");
         assert!(error.contains(word), "{name}: {error}");
     }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let (_kept, path) = folder(&[("a.csv", b"image,caption\nimages/0.png,x\n")]);
+    let found = pairs(&pairs_at(&path), Split::Train, 1).unwrap();
+    let error = found.pair(0).unwrap_err().to_string();
+    assert!(error.contains("images/0.png"), "{error}");
+    let error = said(pairs(&pairs_at(&path.join("nowhere.csv")), Split::Train, 1));
+    assert!(error.contains("nowhere.csv") && error.contains("`train`"), "{error}");
 }
 
 #[test]
@@ -176,9 +188,7 @@ fn exercise(path: &Path) {
     if let Ok(found) = pairs(&pairs_at(path), Split::Train, 1) {
         let _ = (found.pair(0), found.read_from(0));
     }
-    let settings = json!({ "test": path, "validation": null, "clean": path });
-    let set = built("imagenet-1k", settings).unwrap();
-    if let Ok(found) = images(&set, Split::Test, 1) {
+    if let Ok(found) = images(&imagenet(path), Split::Test, 1) {
         let _ = (found.image(0), found.label(0));
     }
 }
@@ -186,11 +196,10 @@ fn exercise(path: &Path) {
 /// A whole file of each kind.
 fn seeds() -> [(&'static str, Vec<u8>); 4] {
     let rows: String = (0..4).map(|n| format!("{n}.png,\"{}\"\n", caption(n))).collect();
-    let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hub.parquet");
     [
         ("a.tar", tar_of(0..3)),
         ("b.csv", format!("image,caption\n{rows}").into_bytes()),
-        ("c.parquet", std::fs::read(hub).unwrap()),
+        ("c.parquet", std::fs::read(data("hub.parquet")).unwrap()),
         ("d.tar", tar(&[(&"x/".repeat(80), b""), ("1.png", &png(1)), ("1.cls", b"954")])),
     ]
 }
@@ -220,9 +229,8 @@ proptest! {
 /// What once went wrong, or might: `tests/data/corpus`.
 #[test]
 fn the_corpus_is_read_without_a_panic() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/corpus");
     let mut seen = 0;
-    for entry in std::fs::read_dir(corpus).unwrap() {
+    for entry in std::fs::read_dir(data("corpus")).unwrap() {
         exercise(&entry.unwrap().path());
         seen += 1;
     }

@@ -6,7 +6,7 @@ use clip::BadSample;
 use contract::{Dataset, Split};
 use serde_json::{Value, json};
 
-use crate::support::{built, folder, images, level, png, said, tar};
+use crate::support::{built, data, folder, imagenet, images, level, pairs, pairs_at, png, said, tar};
 
 /// Level and label of every image of a split, or why it is bad, in order of levels.
 fn labelled(set: &Dataset, split: Split, count: usize) -> Vec<Result<(u8, usize), BadSample>> {
@@ -36,11 +36,6 @@ fn names(set: &Dataset) -> (Vec<String>, Vec<String>) {
     (classes.classes().to_vec(), classes.templates().to_vec())
 }
 
-/// `tests/data/hub.parquet`, written by pyarrow in the form of the Hub's `imagenet-1k`: `make_hub_parquet.py` says how.
-fn hub() -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hub.parquet")).unwrap()
-}
-
 #[test]
 fn hidden_folders_are_no_classes_and_rows_count_once() {
     let files: &[(&str, &[u8])] = &[
@@ -59,13 +54,45 @@ fn hidden_folders_are_no_classes_and_rows_count_once() {
 }
 
 #[test]
+fn folders_and_lists_give_imagenets_labels() {
+    let (_kept, path) = folder(&[
+        ("n07753592/a.png", &png(1)),
+        ("n01443537/b.JPEG.png", &png(2)),
+        ("n01443537/Thumbs.db", b"no image"),
+    ]);
+    let set = || imagenet(&path);
+    assert_eq!(labelled(&set(), Split::Test, 2), [Ok((1, 954)), Ok((2, 1))]);
+    let table = |text: &str| std::fs::write(path.join("labels.csv"), text).unwrap();
+    table("image,label\nn07753592/a.png,954\nn01443537/b.JPEG.png,1\n");
+    assert_eq!(labelled(&set(), Split::Test, 2), [Ok((1, 954)), Ok((2, 1))]);
+    table("image,label\na.png,1000\nb.png,banana\nc.png,-1\n");
+    assert_eq!(labelled(&set(), Split::Test, 3), [Err(BadSample::LabelOutOfRange); 3]);
+    table("image,label\na.png,1\n");
+    assert!(said(images(&set(), Split::Clean, 2)).contains("1 images, but 2 are asked for"));
+    // As CleanCLIP's own lists name their author's machine.
+    table("image,label\n/data0/ImageNet1K/validation/ILSVRC2012_val_00000001.JPEG,65\n");
+    let error = said(images(&set(), Split::Test, 1));
+    assert!(error.contains("make them relative"), "{error}");
+}
+
+#[test]
+fn folders_that_are_none_of_imagenets_are_named() {
+    let (_kept, path) = folder(&[]);
+    let error = |split| said(images(&imagenet(&path), split, 1));
+    assert!(error(Split::Test).contains("found 0 folders"), "{}", error(Split::Test));
+    assert!(error(Split::Validation).contains("`validation`"));
+    std::fs::create_dir(path.join("n99999999")).unwrap();
+    assert!(error(Split::Test).contains("n99999999") && error(Split::Test).contains("1000 classes"));
+}
+
+#[test]
 fn the_hubs_parquet_files_are_read_row_by_row() {
     let files: &[(&str, &[u8])] = &[
         ("data/train-00000-of-00001.parquet", b"of another split"),
-        ("data/validation-00000-of-00001.parquet", &hub()),
+        ("data/validation-00000-of-00001.parquet", &std::fs::read(data("hub.parquet")).unwrap()),
     ];
     let (_kept, path) = folder(files);
-    let set = built("imagenet-1k", json!({ "test": path, "validation": null, "clean": path })).unwrap();
+    let set = imagenet(&path);
     let mut expected: Vec<_> = (0..40).map(|row| Ok((row as u8, row * 25 % 1000))).collect();
     expected[3] = Err(BadSample::LabelOutOfRange);
     expected[7] = Err(BadSample::NoImage);
@@ -79,9 +106,8 @@ fn the_hubs_parquet_files_are_read_row_by_row() {
 
 #[test]
 fn parquet_files_with_other_columns_are_refused() {
-    let (_kept, path) = folder(&[("test.parquet", &hub())]);
-    let pairs = built("pairs", json!({ "train": path, "validation": path, "manifest": null })).unwrap();
-    let error = said(crate::support::pairs(&pairs, Split::Test, 1));
+    let (_kept, path) = folder(&[("test.parquet", &std::fs::read(data("hub.parquet")).unwrap())]);
+    let error = said(pairs(&pairs_at(&path), Split::Test, 1));
     assert!(error.contains("test.parquet") && error.contains("no column caption"), "{error}");
     let (_kept, path) = folder(&[("test.parquet", b"PAR1 and no more")]);
     let error =

@@ -7,7 +7,7 @@ use contract::Split;
 use datasets::source::{Collection, Line, Manifest, Resize, Samples, write_shards};
 use serde_json::json;
 
-use crate::support::{caption, folder, level, png, said, tar, tar_of};
+use crate::support::{caption, data, folder, level, png, said, tar, tar_of};
 
 fn open(path: &Path, manifest: Option<&Path>) -> Collection {
     let files = datasets::files();
@@ -134,8 +134,9 @@ fn subsets_are_written_as_tars_that_the_manifest_finds() {
 #[test]
 fn what_is_no_manifest_is_named() {
     let (_kept, path, _) = listed();
-    let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hub.parquet");
-    for (file, word) in [(path.join("nowhere.parquet"), "data subset"), (hub, "no column \"key\"")] {
+    for (file, word) in
+        [(path.join("nowhere.parquet"), "data subset"), (data("hub.parquet"), "no column \"key\"")]
+    {
         let error = said(given(&open(&path.join("a"), Some(&file)), Split::Train, 1));
         assert!(error.contains(&file.display().to_string()) && error.contains(word), "{error}");
     }

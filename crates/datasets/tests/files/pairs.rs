@@ -36,8 +36,7 @@ fn members_are_joined_by_key_in_whichever_order_they_stand() {
 fn clip_benchmarks_captions_are_lines_of_which_the_first_counts() {
     let members = tar(&[("s0.png", &png(1)), ("s0.txt", b"caption 1\nanother\nand more\n")]);
     let (_kept, path) = folder(&[("test/nshards.txt", b"1"), ("test/0.tar", &members)]);
-    let set = built("pairs", json!({ "train": path, "validation": path, "manifest": null })).unwrap();
-    assert_eq!(pairs(&set, Split::Test, 1).unwrap().caption(0).unwrap(), "caption 1");
+    assert_eq!(pairs(&pairs_at(&path), Split::Test, 1).unwrap().caption(0).unwrap(), "caption 1");
 }
 
 #[test]

@@ -10,7 +10,6 @@ use datasets::source::{append_member, end_tar};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 
-/// A data set by name, with these settings.
 pub(crate) fn built(name: &str, settings: Value) -> anyhow::Result<Dataset> {
     let entry = datasets::all().into_iter().find(|entry| entry.card.name == name).expect("an entry");
     (entry.build)(settings)
@@ -21,17 +20,25 @@ pub(crate) fn pairs_at(path: &Path) -> Dataset {
     built("pairs", json!({ "train": path, "validation": path, "manifest": null })).expect("settings")
 }
 
-/// The first `count` pairs of a split.
+/// ImageNet-1K with test and clean images at a path.
+pub(crate) fn imagenet(path: &Path) -> Dataset {
+    built("imagenet-1k", json!({ "test": path, "validation": null, "clean": path })).expect("settings")
+}
+
+/// A file of `tests/data`. (`hub.parquet` was written by pyarrow in the form of the Hub's `imagenet-1k`:
+/// `make_hub_parquet.py` says how.)
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
 pub(crate) fn pairs(set: &Dataset, split: Split, count: usize) -> anyhow::Result<Arc<dyn Pairs>> {
     set.pairs.as_ref().expect("pairs").pairs(split, count, 224, &Seed::new(0))
 }
 
-/// The first `count` labelled images of a split.
 pub(crate) fn images(set: &Dataset, split: Split, count: usize) -> anyhow::Result<Arc<dyn Labelled>> {
     set.classes.as_ref().expect("classes").images(split, count, 224, &Seed::new(0))
 }
 
-/// What an error says.
 pub(crate) fn said<T>(result: anyhow::Result<T>) -> String {
     format!("{:#}", result.err().expect("an error"))
 }
@@ -43,12 +50,10 @@ pub(crate) fn png(level: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// The level of a PNG of [`png`].
 pub(crate) fn level(image: &Image) -> u8 {
     image.pixel(0, 0)[0]
 }
 
-/// The bytes of a tar of these members.
 pub(crate) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (name, bytes) in members {
@@ -69,12 +74,10 @@ pub(crate) fn tar_of(range: std::ops::Range<u8>) -> Vec<u8> {
     tar
 }
 
-/// The caption of a numbered pair.
 pub(crate) fn caption(number: u8) -> String {
     format!("caption {number}")
 }
 
-/// A folder that holds these files.
 pub(crate) fn folder(files: &[(&str, &[u8])]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, bytes) in files {

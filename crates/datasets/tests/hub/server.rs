@@ -18,6 +18,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// A running server; it ends with the test's process.
@@ -44,7 +45,6 @@ pub(crate) enum Fault {
     CutAfter(usize),
     /// Nothing more comes after so many bytes of the body, for half a minute.
     StallAfter(usize),
-    /// A web page in place of the file.
     WebPage,
     /// Nothing for so long, then the answer.
     Silence(Duration),
@@ -54,7 +54,6 @@ pub(crate) enum Fault {
     NoRanges,
 }
 
-/// What was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -79,12 +78,10 @@ struct Repository {
     inflated: u64,
 }
 
-/// A page outside repositories.
-#[derive(Clone)]
-pub(crate) struct Page {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
+struct Page {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -95,7 +92,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// SHA-256 of bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
@@ -109,7 +105,6 @@ pub(crate) fn git_blob(bytes: &[u8]) -> String {
 }
 
 impl Server {
-    /// Listens on a free port.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -139,22 +134,23 @@ impl Server {
         lock(&self.state).repositories.insert(name.to_owned(), repository);
     }
 
-    /// A file of a repository.
     pub(crate) fn add_file(&self, repository: &str, path: &str, bytes: impl Into<Vec<u8>>, kept: Kept) {
-        let mut state = lock(&self.state);
-        let repository = state.repositories.get_mut(repository).expect("a repository");
-        repository.files.insert(path.to_owned(), (bytes.into(), kept));
+        let file = (bytes.into(), kept);
+        self.change(repository, |repository| drop(repository.files.insert(path.to_owned(), file)));
+    }
+
+    fn change(&self, repository: &str, change: impl FnOnce(&mut Repository)) {
+        change(lock(&self.state).repositories.get_mut(repository).expect("a repository"));
     }
 
     /// Opens a repository's files only to this token.
     pub(crate) fn gate(&self, repository: &str, token: &str) {
-        lock(&self.state).repositories.get_mut(repository).expect("a repository").token =
-            Some(token.to_owned());
+        self.change(repository, |repository| repository.token = Some(token.to_owned()));
     }
 
     /// Lets listings say that each file has so many bytes more than it has.
     pub(crate) fn inflate(&self, repository: &str, bytes: u64) {
-        lock(&self.state).repositories.get_mut(repository).expect("a repository").inflated = bytes;
+        self.change(repository, |repository| repository.inflated = bytes);
     }
 
     /// A fault for the next GET whose path contains `part`; several come in the order given.
@@ -162,7 +158,6 @@ impl Server {
         lock(&self.state).faults.push((part.to_owned(), fault));
     }
 
-    /// What was asked so far.
     pub(crate) fn requests(&self) -> Vec<Asked> {
         lock(&self.state).asked.clone()
     }
@@ -227,9 +222,8 @@ fn respond(state: &State, asked: &Asked, authority: &str) -> Page {
     });
     match what {
         "revision" => {
-            let gated =
-                if repository.token.is_some() { "auto".into() } else { serde_json::Value::from(false) };
-            let info = serde_json::json!({ "id": name, "sha": repository.commit, "gated": gated });
+            let gated = if repository.token.is_some() { "auto".into() } else { Value::from(false) };
+            let info = json!({ "id": name, "sha": repository.commit, "gated": gated });
             fine(info.to_string().into_bytes(), Vec::new())
         }
         _ if !open => {
@@ -244,15 +238,14 @@ fn respond(state: &State, asked: &Asked, authority: &str) -> Page {
 /// A page of three entries from the place that the cursor names.
 fn tree(repository: &Repository, query: &str, url: &str) -> Page {
     let from = query.split('&').find_map(|pair| pair.strip_prefix("cursor=")?.parse().ok()).unwrap_or(0);
-    let mut entries =
-        vec![serde_json::json!({ "type": "directory", "oid": "0", "size": 0, "path": "folder" })];
+    let mut entries = vec![json!({ "type": "directory", "oid": "0", "size": 0, "path": "folder" })];
     entries.extend(repository.files.iter().map(|(path, (bytes, kept))| {
-        let mut entry = serde_json::json!({
+        let mut entry = json!({
             "type": "file", "oid": git_blob(bytes), "size": bytes.len() as u64 + repository.inflated, "path": path,
         });
         if *kept == Kept::Large {
             entry["lfs"] =
-                serde_json::json!({ "oid": sha256(bytes), "size": bytes.len(), "pointerSize": 134 });
+                json!({ "oid": sha256(bytes), "size": bytes.len(), "pointerSize": 134 });
         }
         entry
     }));
@@ -261,7 +254,7 @@ fn tree(repository: &Repository, query: &str, url: &str) -> Page {
         headers.push(("Link", format!("<{url}?recursive=true&cursor={}>; rel=\"next\"", from + 3)));
     }
     let page: Vec<_> = entries.into_iter().skip(from).take(3).collect();
-    fine(serde_json::Value::from(page).to_string().into_bytes(), headers)
+    fine(Value::from(page).to_string().into_bytes(), headers)
 }
 
 fn resolve(repository: &Repository, path: &str) -> Page {

@@ -2,7 +2,6 @@
 
 use super::huffman::Table;
 
-/// A component of the image.
 pub(super) struct Component {
     identity: u8,
     /// Blocks of one MCU across and down.

@@ -33,7 +33,6 @@ pub(super) const END: usize = 128;
 /// Symbols that can be looked up after one [`Bits::fill`].
 pub(super) const AT_A_TIME: usize = 5;
 
-/// One Huffman table.
 pub(super) struct Table {
     short: [Symbol; 1 << LOOK_UP],
     /// For each length of a code, from 1 on: one more than the last code, filled up to 16 bits.

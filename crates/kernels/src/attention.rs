@@ -38,7 +38,8 @@ pub fn self_attention(qkv: &Tensor, heads: usize, causal: bool) -> Result<Tensor
     }
     if !qkv.device().is_cpu() {
         let part = |part: usize| qkv.narrow(2, part * columns / 3, columns / 3)?.contiguous();
-        return attention(&part(0)?, &part(1)?, &part(2)?, heads, causal);
+        let composed = attention(&part(0)?, &part(1)?, &part(2)?, heads, causal);
+        return composed.map_err(|error| error.context("self_attention"));
     }
     apply(Attention { heads, causal }, [qkv])
 }

@@ -47,7 +47,7 @@ fn contrastive(
         );
     }
     if !a.device().is_cpu() {
-        return composed(symmetric, a, b, logit_scale);
+        return composed(symmetric, a, b, logit_scale).map_err(|error| error.context(name));
     }
     let operation = Contrastive { name, symmetric, kept: OnceLock::new() };
     apply(operation, [a, b, logit_scale])

@@ -181,7 +181,8 @@ pub fn linear_gelu(x: &Tensor, w: &Tensor, bias: &Tensor, kind: Gelu) -> Result<
     }
     if !x.device().is_cpu() {
         // Two operations, until there is a CUDA side of this one.
-        return of_each(&linear(x, w, Some(bias))?, kind);
+        let composed = linear(x, w, Some(bias)).and_then(|y| of_each(&y, kind));
+        return composed.map_err(|error| error.context("linear_gelu"));
     }
     let keeps = [x, w, bias].into_iter().any(wants_gradient);
     let operation = LinearGelu { kind, keeps, before: OnceLock::new() };

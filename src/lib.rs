@@ -1,6 +1,12 @@
 //! The whole program: everything that comes with the suite in one catalog, and the command line over a catalog, to which
 //! another crate can add entries of its own. Holds no algorithm.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic where nothing can be written; base::output does not"
+)]
+
 mod cli;
 mod commands;
 mod published;
@@ -8,7 +14,7 @@ pub mod trials;
 
 use std::process::ExitCode;
 
-use base::{Stopped, describe};
+use base::{Stopped, describe, errln, output};
 use clap::Parser;
 use harness::Unfit;
 use plan::{Catalog, PlanError};
@@ -62,19 +68,30 @@ impl RunCli for Catalog {
         if arguments.len() == 1 {
             arguments.push("run".into());
         }
-        let cli = match Cli::try_parse_from(arguments) {
-            Ok(cli) => cli,
-            Err(error) => return commands::usage_error(error),
+        let code = match Cli::try_parse_from(arguments) {
+            Ok(cli) => run_command(&self, cli),
+            Err(error) => commands::usage_error(error),
         };
-        let done =
-            self.check().map_err(|error| user_error(error.to_string())).and_then(|()| dispatch(&self, cli));
-        if let Err(error) = done.as_ref()
-            && !error.is::<Stopped>()
-        {
-            eprintln!("error: {}", describe(error));
-        }
-        ExitCode::from(exit_code(&done))
+        ExitCode::from(match output::problem() {
+            Some(error) => {
+                errln!("error: cannot write to standard output: {error}");
+                FAILED
+            }
+            None => code,
+        })
     }
+}
+
+/// Runs a command and says what is wrong; returns the exit code.
+fn run_command(catalog: &Catalog, cli: Cli) -> u8 {
+    let known = catalog.check().map_err(|error| user_error(error.to_string()));
+    let done = known.and_then(|()| dispatch(catalog, cli));
+    if let Err(error) = &done
+        && !error.is::<Stopped>()
+    {
+        errln!("error: {}", describe(error));
+    }
+    exit_code(&done)
 }
 
 /// The exit code of a command's result.

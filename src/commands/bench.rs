@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use base::outln;
 use clip::{Image, Seed, pixels};
 use serde_json::json;
 
@@ -34,13 +35,13 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<u8> {
     if options.json {
         let speeds: serde_json::Map<_, _> =
             steps.iter().map(|step| (step.name.to_owned(), json!(step.per_second))).collect();
-        println!("{}", json!({ "images": files.len(), "side": SIDE, "per-second": speeds }));
+        outln!("{}", json!({ "images": files.len(), "side": SIDE, "per-second": speeds }));
         return Ok(SUCCESS);
     }
     let (count, folder) = (files.len(), options.folder.display());
-    println!("{count} images of {folder}, to {SIDE} pixels, images a second on one core");
+    outln!("{count} images of {folder}, to {SIDE} pixels, images a second on one core");
     for Step { name, per_second } in steps {
-        println!("{name:<24} {per_second:>9.0}");
+        outln!("{name:<24} {per_second:>9.0}");
     }
     Ok(SUCCESS)
 }

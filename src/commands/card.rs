@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use base::{errln, outln};
 use contract::{Attack, Defense};
 use harness::model_metadata::{Origin, origin};
 use plan::cost::Cost;
@@ -59,10 +60,10 @@ pub(crate) fn card(catalog: &Catalog, options: &CardOptions) -> Result<u8> {
     {
         let path = options.output.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
+        outln!("{}", path.display());
     }
     let claims = options.output.join("claims.yaml");
-    println!(
+    outln!(
         "the numbers are the record's; `cleanbench verify {checkpoint} --claims {}` measures the checkpoint",
         claims.display()
     );
@@ -76,7 +77,7 @@ fn check_origin(metadata: &BTreeMap<String, String>, cell: &Card<'_>, checkpoint
     match origin(metadata, plan, (attack, defense, *seed)) {
         Origin::This => Ok(()),
         Origin::Unsaid => {
-            eprintln!(
+            errln!(
                 "note: {checkpoint} does not say which cell it is of, so that it could not be checked that it is {name}"
             );
             Ok(())

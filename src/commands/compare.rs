@@ -1,6 +1,7 @@
 //! `cleanbench compare`.
 
 use anyhow::Result;
+use base::{errln, out};
 use plan::Catalog;
 use record::Status;
 use report::{compare as compare_rows, without_pairs};
@@ -26,13 +27,13 @@ pub(crate) fn compare(catalog: &Catalog, options: &CompareOptions) -> Result<u8>
             .map_err(|error| user_error(format!("--against: {error}")))?;
         let nothing = without_pairs(&design, &rows, &compared);
         if !run.json && nothing.is_none() {
-            print!("{}", rendered(&compared, against, *format)?);
+            out!("{}", rendered(&compared, against, *format)?);
         }
         if !run.quiet && !run.json {
-            eprintln!("\nrecord: {}", record.folder().display());
+            errln!("\nrecord: {}", record.folder().display());
         }
         if let Some(why) = &nothing {
-            eprintln!("nothing to compare: {why}");
+            errln!("nothing to compare: {why}");
         }
         let failed = rows.iter().any(|row| row.status == Status::Failed);
         Ok(match nothing {

@@ -1,7 +1,7 @@
 //! `cleanbench conformance`.
 
 use anyhow::Result;
-use base::suggestion;
+use base::{out, suggestion};
 use contract::conformance::{Report, attack, dataset, defense, settings};
 use contract::external::Unnamed;
 use contract::{Attack, Defense, Entry};
@@ -31,7 +31,7 @@ pub(crate) fn conformance(catalog: &Catalog, options: &ConformanceOptions) -> Re
         let hint = suggestion(name, &catalog.names());
         return Err(user_error(format!("nothing is called {name:?}; {hint}")));
     }
-    reports.iter().for_each(|report| print!("{report}"));
+    reports.iter().for_each(|report| out!("{report}"));
     Ok(if reports.iter().all(Report::passed) { SUCCESS } else { FAILED })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use base::outln;
 use datasets::fetch::catalogue::{self, SOURCES};
 use datasets::fetch::{self, Receipt, Source, Wanted, bytes};
 use datasets::hub::{Hub, Kind, Patience, Settings, Standing};
@@ -38,18 +39,18 @@ fn fetch_source(hub: &Hub, source: &Source, options: &FetchOptions) -> Result<u8
     };
     if options.dry_run {
         for chosen in &choice.files {
-            println!("{:>10}  {}", bytes(chosen.file.size), chosen.file.path);
+            outln!("{:>10}  {}", bytes(chosen.file.size), chosen.file.path);
         }
         let missing = bytes(choice.missing);
         let (from, commit) = (source.repository, choice.commit);
-        println!("{count} of {from} at {commit}: {size}, of which {missing} must still come");
+        outln!("{count} of {from} at {commit}: {size}, of which {missing} must still come");
         return Ok(SUCCESS);
     }
     let progress = progress(options.quiet, choice.missing as f64);
     progress.say(&format!("{}: {} at {}, {count}, {size}", source.name, source.repository, choice.commit));
     let folder = options.to.clone().unwrap_or_else(|| fetch::default_folder(source));
     fetch::fetch(hub, &choice, &folder, usize::from(options.jobs), &progress)?;
-    println!("{}: {count}, {size}, in {}", source.name, folder.display());
+    outln!("{}: {count}, {size}, in {}", source.name, folder.display());
     Ok(SUCCESS)
 }
 
@@ -67,17 +68,17 @@ fn list() {
     for source in SOURCES {
         let size = source.size.map_or_else(|| "size unknown".to_owned(), bytes);
         let gated = if source.gated { ", gated" } else { "" };
-        println!("{:<17}{} ({size}{gated})", source.name, source.title);
-        println!("{:17}{} at {}", "", source.repository, source.revision);
+        outln!("{:<17}{} ({size}{gated})", source.name, source.title);
+        outln!("{:17}{} at {}", "", source.repository, source.revision);
         let folder = fetch::default_folder(source);
         let (into, reader) = (folder.display(), reader(source));
-        println!("{:17}into {into}, read by {reader}; licence: {}", "", source.licence);
+        outln!("{:17}into {into}, read by {reader}; licence: {}", "", source.licence);
         if let Ok(receipt) = Receipt::read(&folder) {
             let there = receipt.files.iter().filter(|file| {
                 folder.join(&file.path).metadata().is_ok_and(|found| found.len() == file.size)
             });
             let (there, all) = (there.count(), receipt.files.len());
-            println!("{:17}in {into}: {there} of {all} files fetched, at {}", "", receipt.commit);
+            outln!("{:17}in {into}: {there} of {all} files fetched, at {}", "", receipt.commit);
         }
     }
 }
@@ -115,7 +116,7 @@ fn check(hub: &Hub) -> Result<u8> {
                 format!("NOT THERE: {error}")
             }
         };
-        println!("{:<17}{} at {}: {text}", source.name, source.repository, source.revision);
+        outln!("{:<17}{} at {}: {text}", source.name, source.repository, source.revision);
     }
     Ok(code)
 }

@@ -1,7 +1,7 @@
 //! `cleanbench list`.
 
 use anyhow::Result;
-use base::suggestion;
+use base::{out, outln, suggestion};
 use contract::Entry;
 use plan::Catalog;
 use report::wrap;
@@ -33,17 +33,17 @@ fn print_all<T>(kind: &str, entries: &[&'static Entry<T>]) {
         let indents = [format!("  {:<17}", entry.card.name), " ".repeat(20)];
         wrap(&mut text, entry.card.summary, indents.each_ref().map(String::as_str), terminal_width());
     }
-    print!("{text}");
+    out!("{text}");
 }
 
 fn print_one<T>(kind: &str, entries: &[&'static Entry<T>], name: &str) -> Result<bool> {
     let Some(entry) = entries.iter().find(|entry| entry.card.name == name) else { return Ok(false) };
     let card = &entry.card;
-    println!("{kind} {} (version {}): {}", card.name, card.version, card.title);
-    println!("  {}", card.summary);
-    println!("  paper:   {}\n  follows: {}\n  departs: {}", card.paper, card.follows, card.departs);
+    outln!("{kind} {} (version {}): {}", card.name, card.version, card.title);
+    outln!("  {}", card.summary);
+    outln!("  paper:   {}\n  follows: {}\n  departs: {}", card.paper, card.follows, card.departs);
     for (preset, settings) in (entry.presets)() {
-        println!("  preset {preset}: {}", serde_json::to_string(&settings)?);
+        outln!("  preset {preset}: {}", serde_json::to_string(&settings)?);
     }
     Ok(true)
 }

@@ -1,6 +1,7 @@
 //! How many cells fit memory.
 
 use anyhow::Result;
+use base::errln;
 use plan::Plan;
 use plan::cost::{Cost, available_memory};
 
@@ -25,13 +26,13 @@ pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize)
     let gigabytes = |bytes: f64| format!("{:.2} GB", bytes / 1e9);
     if fitting.is_none() {
         let needed = gigabytes(cost.memory(1));
-        eprintln!(
+        errln!(
             "warning: one cell is expected to take {needed}, more than the {} there are for it",
             gigabytes(limit)
         );
     } else if fitting != Some(wanted) && !options.quiet && !options.json {
         let jobs = fitting.unwrap_or(1);
-        eprintln!("{jobs} of {wanted} cells at a time: more would not fit {}", gigabytes(limit));
+        errln!("{jobs} of {wanted} cells at a time: more would not fit {}", gigabytes(limit));
     }
     Ok(fitting.unwrap_or(1))
 }

@@ -20,11 +20,10 @@ pub(crate) mod verify;
 pub(crate) mod weights;
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use ::plan::{Catalog, Choice, Plan};
 use anyhow::Result;
-use base::{Progress, Verbosity};
+use base::{Progress, Verbosity, errln, output};
 use clap::error::{ContextKind, ContextValue};
 use contract::{Attack, Defense};
 
@@ -51,16 +50,19 @@ pub(crate) fn load(catalog: &Catalog, path: Option<&Path>) -> Result<Plan> {
 }
 
 /// Prints why a command line cannot be read, with the command that was probably meant.
-pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
+pub(crate) fn usage_error(error: clap::Error) -> u8 {
     let plan = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(given)) if Path::new(given).is_file() => Some(given.clone()),
         _ => None,
     };
-    let _ = error.print();
-    if let Some(plan) = plan {
-        eprintln!("to run a plan: cleanbench run {plan}");
+    let printed = error.print();
+    if !error.use_stderr() {
+        output::note(printed);
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE_ERROR))
+    if let Some(plan) = plan {
+        errln!("to run a plan: cleanbench run {plan}");
+    }
+    u8::try_from(error.exit_code()).unwrap_or(USAGE_ERROR)
 }
 
 /// The plan of a command line.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use base::outln;
 use plan::Catalog;
 
 use crate::cli::{Kind, NewOptions};
@@ -99,7 +100,7 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
             .and_then(|()| std::fs::write(&path, text))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    println!("{}: read its README.md", folder.display());
+    outln!("{}: read its README.md", folder.display());
     Ok(SUCCESS)
 }
 

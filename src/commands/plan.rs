@@ -1,7 +1,7 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
-use base::duration;
+use base::{duration, out, outln};
 use harness::forecast::{SPEEDS, forecast};
 use harness::survey::{DataState, Surveyed, SurveyedData, survey_with_problems};
 use plan::cost::Cost;
@@ -17,12 +17,12 @@ use crate::{SUCCESS, USAGE_ERROR};
 pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     let plan = choose(catalog, &options.choice)?;
     if options.resolved {
-        print!("{}", plan.to_yaml()?);
+        out!("{}", plan.to_yaml()?);
         return Ok(SUCCESS);
     }
     let store = Store::at(&options.choice.folder.store);
     let (cells, data, problems) = survey_with_problems(&plan, &store)?;
-    println!("{}\n", plan.question);
+    outln!("{}\n", plan.question);
     let width = cells.iter().map(|found| found.cell.to_string().chars().count()).max().unwrap_or(0);
     let forecasts = forecast(&plan, &store, &cells, SPEEDS[0])?;
     for (cell, forecast) in cells.iter().zip(forecasts) {
@@ -36,15 +36,15 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
             (false, true) => format!(", about {}", time(forecast.seconds.iter().sum())),
             _ => String::new(),
         };
-        println!("{:<width$}  {state}{time}", cell.cell.to_string());
+        outln!("{:<width$}  {state}{time}", cell.cell.to_string());
     }
     let left = cells.iter().filter(|cell| !cell.observed).count();
-    println!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
+    outln!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
     for data in &data {
         print_data(data);
     }
     for problem in &problems {
-        println!("{problem}{}", remedy(&problem.to_string()));
+        outln!("{problem}{}", remedy(&problem.to_string()));
     }
     print_cost(&plan, &cells);
     // What is not there may still come.
@@ -60,7 +60,7 @@ fn print_data(SurveyedData { set, used_for, asked, state }: &SurveyedData) {
         DataState::Unchecked => format!("{asked}, there, not checked yet: a run begins with that"),
         DataState::Absent(why) => format!("{asked}, not there: {why}{}", remedy(why)),
     };
-    println!("{set}, {used_for}: {said}");
+    outln!("{set}, {used_for}: {said}");
 }
 
 /// Seconds as a clock tells them, or as hours or days where they are many.
@@ -89,10 +89,10 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     }
     let poisoned: Vec<String> =
         plan.attacks.iter().map(|attack| format!("{} {}", attack.label, cost.poisoned(attack))).collect();
-    println!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
+    outln!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
     let machines = [("two CPU cores at 0.2 TFLOP/s", 2.0 * SPEEDS[0]), ("a GPU at 100 TFLOP/s", SPEEDS[1])];
     let times = machines.map(|(what, speed)| format!("{} on {what}", time(total / speed)));
-    println!(
+    outln!(
         "a cell at a time takes about {:.0} MB of memory, each further one {:.0} MB",
         cost.memory(1) / 1e6,
         (cost.memory(2) - cost.memory(1)) / 1e6
@@ -100,7 +100,7 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     if total == 0.0 {
         return;
     }
-    println!(
+    outln!(
         "left: {trainings} trainings of {} epochs and what follows, {total:.1e} floating-point operations; about {}",
         plan.recipe.epochs,
         times.join(", ")

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use base::{out, outln};
 use plan::Catalog;
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use record::{CellDifference, FIGURES, Record, difference, merge as merge_records, verify};
@@ -22,7 +23,7 @@ pub(crate) fn expect(options: &ExpectOptions) -> Result<u8> {
     }
     let paths: Vec<String> = options.records.iter().map(|folder| folder.display().to_string()).collect();
     let source = format!("{}; cleanbench expect {}", names.join(", "), paths.join(" "));
-    print!("{}", expectation(&rows, &source).map_err(|error| user_error(format!("{error:#}")))?);
+    out!("{}", expectation(&rows, &source).map_err(|error| user_error(format!("{error:#}")))?);
     Ok(SUCCESS)
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
         to.put_derived("page.html", report::page::page(page)?.as_bytes())?;
         write_figures(page, &folder.join(FIGURES))
     })?;
-    println!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
+    outln!("{}: report.md, table.csv, table.tex, page.html, {figures} figures", folder.display());
     Ok(SUCCESS)
 }
 
@@ -50,10 +51,10 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
 pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
     let found = difference(&opened(&options.first)?, &opened(&options.second)?)?;
     for changed in &found.settings {
-        println!("{changed}");
+        outln!("{changed}");
     }
     for changed in &found.environment {
-        println!("where it ran: {changed}");
+        outln!("where it ran: {changed}");
     }
     let primary = |cell: &&CellDifference| {
         cell.row.epoch.is_none() && [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE].contains(&cell.row.metric.as_str())
@@ -61,11 +62,11 @@ pub(crate) fn diff(options: &DiffOptions) -> Result<u8> {
     let shown: Vec<&CellDifference> =
         found.cells.iter().filter(|cell| options.all || primary(cell)).collect();
     for cell in &shown {
-        println!("{}", line(cell));
+        outln!("{}", line(cell));
     }
     let (differ, compared, rest) = (found.cells.len(), found.compared, found.cells.len() - shown.len());
     let rest = if rest == 0 { String::new() } else { format!(", {rest} of them not shown: --all") };
-    println!("{differ} of {compared} values differ{rest}");
+    outln!("{differ} of {compared} values differ{rest}");
     Ok(if differ == 0 && found.settings.is_empty() { SUCCESS } else { CLAIM_FAILED })
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
     let summary = Summary::of_record(&merged, &rows, &catalog.metrics)?;
     merged.put_derived("report.md", markdown(&Sheet::of(&design, &summary)).as_bytes())?;
     let (seeds, attacks, defenses) = (design.seeds.len(), design.attacks.len(), design.defenses.len());
-    println!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
+    outln!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
     Ok(SUCCESS)
 }
 
@@ -118,9 +119,9 @@ pub(crate) fn bundle(catalog: &Catalog, options: &BundleOptions) -> Result<u8> {
         _ => return Err(user_error("give a record and --to FILE.tar, or --verify FILE.tar")),
     };
     let (path, count) = (path.display(), index.files.len());
-    println!("{path}: {done}, {count} files, {}; {}", index.program, index.question);
+    outln!("{path}: {done}, {count} files, {}; {}", index.program, index.question);
     if !left.is_empty() {
-        println!("left out, as no record's: {}", left.join(", "));
+        outln!("left out, as no record's: {}", left.join(", "));
     }
     Ok(SUCCESS)
 }

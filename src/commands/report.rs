@@ -1,10 +1,9 @@
 //! `cleanbench report`.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use base::describe;
+use base::{describe, errln, out, outln};
 use plan::{Catalog, Plan};
 use record::{Record, Row};
 use report::page::{Page, figures, page as rendered_page};
@@ -41,7 +40,7 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     if let Some(folder) = &options.figures {
         let written =
             with_page(catalog, &record, &sheet, &rows, &summary, |page| write_figures(page, folder))?;
-        println!("{}: {written} figures", folder.display());
+        outln!("{}: {written} figures", folder.display());
         return Ok(SUCCESS);
     }
     if let Some(path) = &options.splice {
@@ -50,7 +49,7 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
         let new = splice_sheet(&text, &name(&record)?, &sheet)
             .map_err(|error| user_error(format!("{}: {error}", path.display())))?;
         std::fs::write(path, new).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
+        outln!("{}", path.display());
         return Ok(SUCCESS);
     }
     let text = match options.format {
@@ -81,9 +80,9 @@ fn write(options: &ReportOptions, text: &str) -> Result<()> {
     match &options.output {
         Some(path) => {
             std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}", path.display());
+            outln!("{}", path.display());
         }
-        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")?,
+        None => out!("{text}"),
     }
     Ok(())
 }
@@ -110,7 +109,7 @@ pub(crate) fn with_page<T>(
     let plan = Plan::parse("plan.resolved.yaml", &record.plan()?, catalog);
     // Triggers are stamped on test images again, which a record does not hold.
     let gallery = plan.map_err(Into::into).and_then(|plan| gallery(&plan)).unwrap_or_else(|error| {
-        eprintln!("no pictures of triggers: {}", describe(&error));
+        errln!("no pictures of triggers: {}", describe(&error));
         Vec::new()
     });
     then(&Page {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use base::{Stopped, Verbosity, command_output, duration, print_event};
+use base::{Stopped, Verbosity, command_output, duration, errln, out, outln, output, print_event};
 use clip::DeviceChoice;
 use harness::events::Event;
 use harness::{Options, run as run_plan};
@@ -62,7 +62,7 @@ fn confirm(cells: usize) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(refusal());
     }
-    eprint!("the plan has {cells} cells; run them? [y/N] ");
+    output::print_error(format_args!("the plan has {cells} cells; run them? [y/N] "));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).context("no answer")?;
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { Err(refusal()) }
@@ -111,7 +111,7 @@ pub(crate) fn recorded(
     let settings = Options { jobs, threads, verbosity, width: terminal_width(), budget, metrics };
     let outcome = match run_plan(plan, &store, &settings, &STOP) {
         Err(error) if error.is::<Stopped>() => {
-            eprintln!("stopped; the same command goes on from the last finished epoch of each cell");
+            errln!("stopped; the same command goes on from the last finished epoch of each cell");
             return Err(error);
         }
         other => other?,
@@ -119,11 +119,11 @@ pub(crate) fn recorded(
     let missing = outcome.observations.iter().filter_map(|observation| observation.evidence.as_ref().err());
     let left = missing.filter(|missing| missing.status == Status::Skipped).count();
     if left > 0 {
-        eprintln!("{left} cells are left; the same command goes on with them");
+        errln!("{left} cells are left; the same command goes on with them");
     }
     if !outcome.others.is_empty() && verbosity == Verbosity::Normal {
         let others: Vec<String> = outcome.others.iter().map(ToString::to_string).collect();
-        eprintln!(
+        errln!(
             "made in part by other builds: {}; `store prune --other-builds --yes` lets this one make it again",
             others.join(", ")
         );
@@ -147,7 +147,7 @@ fn stop_on_ctrl_c() -> Result<()> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(INTERRUPTED));
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        errln!("\nstopping after this step; press Ctrl-C again to stop at once");
     })
     .context("cannot listen for Ctrl-C")
 }
@@ -167,11 +167,11 @@ fn finish(catalog: &Catalog, record: &Record, options: &RunOptions, seconds: f64
     let sheet = Sheet::of(&design, &summary);
     record.put_derived("report.md", markdown(&sheet).as_bytes())?;
     if !options.json {
-        println!("{}\n", design.question);
-        print!("{}", terminal(&sheet, terminal_width()));
+        outln!("{}\n", design.question);
+        out!("{}", terminal(&sheet, terminal_width()));
     }
     if !options.quiet && !options.json {
-        eprintln!("\n{} in all; record: {}", duration(seconds), record.folder().display());
+        errln!("\n{} in all; record: {}", duration(seconds), record.folder().display());
     }
     Ok(verdict_code(&sheet, options.strict))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use base::describe;
+use base::{describe, errln, outln};
 use clip::{BadSample, Image, Seed, pixels};
 use contract::{Split, find};
 use plan::{Catalog, Plan};
@@ -58,10 +58,10 @@ fn stamped(plan: &Plan) -> Result<(Vec<Image>, Vec<Stamped>)> {
 pub(crate) fn triggers(catalog: &Catalog, options: &ShowOptions) -> Result<u8> {
     let (clean, all) = stamped(&load(catalog, options.plan.as_deref())?)?;
     let mut rows = vec![clean];
-    println!("row 1: clean");
+    outln!("row 1: clean");
     for Stamped { attack, triggered, changed } in all {
         let (first, second) = (rows.len() + 1, rows.len() + 2);
-        println!("rows {first} and {second}: {attack}, and what it changes (x{AMPLIFIED})");
+        outln!("rows {first} and {second}: {attack}, and what it changes (x{AMPLIFIED})");
         rows.extend([triggered, changed]);
     }
     draw(&rows, &options.output)
@@ -120,12 +120,12 @@ pub(crate) fn scenes(catalog: &Catalog, options: &SceneOptions) -> Result<u8> {
             }
         };
         let (row, column) = (images.len() / SHEET.0 + 1, images.len() % SHEET.0 + 1);
-        println!("row {row}, image {column:>2}: {}", pair.caption);
+        outln!("row {row}, image {column:>2}: {}", pair.caption);
         // Those that are read have any size.
         images.push(pixels::crop(&pair.image, usize::from(options.resolution))?);
     }
     for (reason, count) in &bad {
-        eprintln!("left out: {count} {reason}");
+        errln!("left out: {count} {reason}");
     }
     let rows: Vec<Vec<Image>> = images.chunks(SHEET.0).map(<[Image]>::to_vec).collect();
     draw(&rows, &options.output)
@@ -152,6 +152,6 @@ fn draw(rows: &[Vec<Image>], output: &Path) -> Result<u8> {
     }
     let written = sheet.save_with_format(output, image::ImageFormat::Png);
     written.with_context(|| format!("cannot write {}", output.display()))?;
-    println!("{}", output.display());
+    outln!("{}", output.display());
     Ok(SUCCESS)
 }

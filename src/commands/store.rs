@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::{duration, suggestion};
+use base::{duration, outln, suggestion};
 use harness::survey::{Surveyed, needed, survey};
 use plan::Catalog;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
                 "bytes": entry.bytes, "seconds": entry.seconds, "age_seconds": entry.age.as_secs(),
                 "made_by": entry.made_by, "description": entry.description,
             });
-            println!("{line}");
+            outln!("{line}");
         }
         return Ok(SUCCESS);
     }
@@ -63,21 +63,21 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
         let StoredEntry { stage, hash, bytes, seconds, age, .. } = entry;
         let (size, took, age) = (size(*bytes), took(*seconds), ago(*age));
         let what = index.in_words(&entry.description);
-        println!("{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {what}");
+        outln!("{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {what}");
     }
-    println!();
+    outln!();
     let total = |name: &str, of: &mut dyn Iterator<Item = &StoredEntry>| {
         let (count, bytes, seconds) = of.fold((0, 0, 0.0), |(count, bytes, seconds), entry| {
             (count + 1, bytes + entry.bytes, seconds + entry.seconds)
         });
-        println!("{name:<8}{count:>12}  {:>9}  {:>8}", size(bytes), took(seconds));
+        outln!("{name:<8}{count:>12}  {:>9}  {:>8}", size(bytes), took(seconds));
     };
     for stage in stages {
         total(stage, &mut entries.iter().filter(|entry| entry.stage == stage));
     }
     total("all", &mut entries.iter());
     for damage in damaged {
-        println!("damaged: {}: {}", damage.folder.display(), damage.problem);
+        outln!("damaged: {}: {}", damage.folder.display(), damage.problem);
     }
     Ok(SUCCESS)
 }
@@ -95,13 +95,13 @@ fn why(catalog: &Catalog, options: &WhyOptions) -> Result<u8> {
         return Err(user_error(format!("{first} is of the stage {}, {second} of {}", a.stage, b.stage)));
     }
     let index = KeyIndex::of(&store, [])?;
-    println!("{:.12}  {}", a.hash, index.in_words(&a.description));
-    println!("{:.12}  {}", b.hash, index.in_words(&b.description));
+    outln!("{:.12}  {}", a.hash, index.in_words(&a.description));
+    outln!("{:.12}  {}", b.hash, index.in_words(&b.description));
     let differences = index.differences(&a.description, &b.description);
     if differences.is_empty() {
-        println!("  the same key");
+        outln!("  the same key");
     }
-    differences.iter().for_each(|difference| println!("{}", in_words(difference)));
+    differences.iter().for_each(|difference| outln!("{}", in_words(difference)));
     Ok(SUCCESS)
 }
 
@@ -115,7 +115,7 @@ fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> 
     let index = KeyIndex::of(store, keys)?;
     let mut said = BTreeSet::new();
     for (key, has) in keys.iter().zip([cell.trained, cell.defended, cell.observed]) {
-        println!("{:<8}{:.12}  {}", key.stage(), key.hash(), if has { "stored" } else { "not stored" });
+        outln!("{:<8}{:.12}  {}", key.stage(), key.hash(), if has { "stored" } else { "not stored" });
         if !has {
             print_nearest(&index, &stored, key, &mut said);
         }
@@ -126,14 +126,14 @@ fn why_not_stored(catalog: &Catalog, store: &Store, path: &Path, name: &str) -> 
 /// Of what was `said` of an earlier stage, only that it was.
 fn print_nearest(index: &KeyIndex, stored: &KeyIndex, key: &Key, said: &mut BTreeSet<String>) {
     match index.nearest(key, stored) {
-        None => println!("  the store has nothing of this stage"),
+        None => outln!("  the store has nothing of this stage"),
         Some((hash, description, differences)) => {
-            println!("  nearest: {hash:.12}  {}", index.in_words(description));
+            outln!("  nearest: {hash:.12}  {}", index.in_words(description));
             let (new, old): (Vec<_>, Vec<_>) =
                 differences.iter().map(in_words).partition(|line| !said.contains(line));
-            new.iter().for_each(|line| println!("{line}"));
+            new.iter().for_each(|line| outln!("{line}"));
             if !old.is_empty() {
-                println!("  and {} of those above", old.len());
+                outln!("  and {} of those above", old.len());
             }
             said.extend(new);
         }
@@ -152,17 +152,17 @@ fn verify(options: &StoreVerifyOptions) -> Result<u8> {
     let mut all = 0;
     let damaged = store.verify(|_, of| all = of)?;
     for damage in &damaged {
-        println!("damaged: {}: {}", damage.folder.display(), damage.problem);
+        outln!("damaged: {}: {}", damage.folder.display(), damage.problem);
     }
-    println!("{all} entries looked at, {} damaged", damaged.len());
+    outln!("{all} entries looked at, {} damaged", damaged.len());
     if damaged.is_empty() {
         return Ok(SUCCESS);
     }
     if options.remove {
         store.remove_damaged(&damaged)?;
-        println!("removed; the next run makes what it needs of them again");
+        outln!("removed; the next run makes what it needs of them again");
     } else {
-        println!("--remove removes them; a run that needs one makes it again");
+        outln!("--remove removes them; a run that needs one makes it again");
     }
     Ok(CLAIM_FAILED)
 }
@@ -185,14 +185,14 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     let garbage = store.garbage(&Keep { needed: hashes, younger, own, partial })?;
     let bytes = garbage.iter().map(|garbage| garbage.bytes).sum();
     for Garbage { kind, hash, bytes, .. } in &garbage {
-        println!("{kind:<10}{hash:.12}  {:>9}", size(*bytes));
+        outln!("{kind:<10}{hash:.12}  {:>9}", size(*bytes));
     }
     let what = format!("{} of {}", size(bytes), garbage.len());
     if options.yes {
         store.remove_garbage(&garbage)?;
-        println!("freed {what} folders");
+        outln!("freed {what} folders");
     } else {
-        println!("would free {what} folders; --yes does");
+        outln!("would free {what} folders; --yes does");
     }
     Ok(SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use base::nearest;
+use base::{guarded, nearest, outln};
 use libtest_mimic::Arguments;
 use plan::Catalog;
 use serde_json::json;
@@ -36,7 +36,7 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
         return Err(user_error(format!("no cell or claim is called {filter:?}; {near}")));
     }
     if options.list {
-        trials.iter().filter(|trial| chosen(trial.name())).for_each(|trial| println!("{}", trial.name()));
+        trials.iter().filter(|trial| chosen(trial.name())).for_each(|trial| outln!("{}", trial.name()));
         return Ok(SUCCESS);
     }
     let arguments = Arguments {
@@ -47,13 +47,14 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
         test_threads: Some(at_once),
         ..Arguments::default()
     };
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let conclusion =
+        guarded(|| libtest_mimic::run(&arguments, trials)).ok().context("cannot print the trials")?;
     let ledger = own.ledger();
-    println!("{}", counted(&ledger));
+    outln!("{}", counted(&ledger));
     let count = |outcome: &str| ledger.iter().filter(|entry| entry.outcome == outcome).count();
     let heavy = (conclusion.num_ignored as usize).saturating_sub(count("skipped"));
     if heavy > 0 && !options.ignored {
-        println!("{heavy} left out as heavy; --ignored runs them");
+        outln!("{heavy} left out as heavy; --ignored runs them");
     }
     if let Some(path) = &options.json {
         let counts: serde_json::Map<_, _> =
@@ -66,7 +67,7 @@ pub(crate) fn test(catalog: &Catalog, options: &TestOptions) -> Result<u8> {
     }
     let denied = options.deny_skips && count("skipped") > 0;
     if denied {
-        println!("failed: --deny-skips, and {} were skipped", count("skipped"));
+        outln!("failed: --deny-skips, and {} were skipped", count("skipped"));
     }
     let code = if conclusion.has_failed() || denied { CLAIM_FAILED } else { SUCCESS };
     Ok(if count("failed") > 0 { FAILED } else { code })

@@ -1,7 +1,7 @@
 //! `cleanbench verify`.
 
 use anyhow::Result;
-use base::describe;
+use base::{describe, outln};
 use contract::{LinearHead, Model};
 use harness::checkpoint::{Finding, Measurement, measure_checkpoint, verify as judge};
 use plan::{Catalog, CheckpointClaims};
@@ -33,20 +33,20 @@ pub(crate) fn verify(catalog: &Catalog, options: &VerifyOptions) -> Result<u8> {
     let measured = Measurement::of(&measure_checkpoint(&Model { clip, head }, &claims)?)?;
     let Measurement { clean_accuracy, attack_success_rate, chance } = measured;
     let row = |name: &str, Measured { value, samples }, [low, high]: [f64; 2]| {
-        println!("{name:<20} {value:.4} of {samples} images; claimed {low:.4} to {high:.4}");
+        outln!("{name:<20} {value:.4} of {samples} images; claimed {low:.4} to {high:.4}");
     };
     row("clean accuracy", clean_accuracy, claims.clean_accuracy);
     row("attack success rate", attack_success_rate, claims.attack_success_rate);
-    println!("{:<20} {chance:.4} (ASR up to {:.4} above it counts as no backdoor)", "chance", claims.margin);
+    outln!("{:<20} {chance:.4} (ASR up to {:.4} above it counts as no backdoor)", "chance", claims.margin);
     let verification = judge(&claims, &measured, broken);
     Ok(print(verification.finding, &verification.broken))
 }
 
 /// Prints the verdict; the exit code.
 fn print(finding: Finding, broken: &[String]) -> u8 {
-    println!("verdict: {finding}");
+    outln!("verdict: {finding}");
     for claim in broken {
-        println!("  {claim}");
+        outln!("  {claim}");
     }
     if broken.is_empty() { SUCCESS } else { CLAIM_FAILED }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use base::{describe, hash_file};
+use base::{describe, errln, hash_file, outln};
 use clip::weights::{Layout, Naming, Weights};
 use clip::{ImageConfig, ModelConfig};
 use harness::survey::survey;
@@ -29,28 +29,28 @@ pub(crate) fn hash(path: &Path) -> Result<String> {
 pub(crate) fn show(options: &WeightsOptions) -> Result<u8> {
     let path = &options.file;
     let weights = read(path)?;
-    println!("{}", path.display());
-    println!("  format      {}", weights.format);
-    println!("  names       {}", names(&weights));
+    outln!("{}", path.display());
+    outln!("  format      {}", weights.format);
+    outln!("  names       {}", names(&weights));
     let sizes = weights.model();
     match &sizes {
         Ok(model) => print_model(&weights, model),
         // Without candle's backtrace.
-        Err(error) => println!("  sizes       unknown: {}", describe(&anyhow!("{error}"))),
+        Err(error) => outln!("  sizes       unknown: {}", describe(&anyhow!("{error}"))),
     }
     if let Some((weight, _)) = &weights.head {
         let classes = weight.dims().first().copied().unwrap_or(0);
-        println!(
+        outln!(
             "  classifier  a linear layer for {classes} classes, finetuned on labels; the towers are below `model.`"
         );
     }
     for (key, value) in &weights.metadata {
-        println!("  {key:<11} {value}");
+        outln!("  {key:<11} {value}");
     }
-    println!("  blake3      {}", hash(path)?);
+    outln!("  blake3      {}", hash(path)?);
     match weights.check() {
-        Ok(()) => println!("  complete    every tensor of such a model is there, and no other"),
-        Err(error) => println!("  incomplete  {}", describe(&error.into())),
+        Ok(()) => outln!("  complete    every tensor of such a model is there, and no other"),
+        Err(error) => outln!("  incomplete  {}", describe(&error.into())),
     }
     Ok(if sizes.is_ok() && weights.check().is_ok() { SUCCESS } else { CLAIM_FAILED })
 }
@@ -68,17 +68,17 @@ fn names(weights: &Weights) -> String {
 }
 
 fn print_model(weights: &Weights, model: &ModelConfig) {
-    println!("  model       {}", model.describe());
+    outln!("  model       {}", model.describe());
     let tower = match model.image {
         ImageConfig::ResNet(_) => "ModifiedResNet",
         ImageConfig::Vit(_) => "VisionTransformer",
     };
-    println!(
+    outln!(
         "  tower       {tower}, {} pixels; QuickGELU is assumed, no file says so",
         model.image.resolution()
     );
-    println!("  parameters  {}", weights.parameter_count());
-    println!("  vocabulary  {} tokens", weights.vocabulary_size());
+    outln!("  parameters  {}", weights.parameter_count());
+    outln!("  vocabulary  {} tokens", weights.vocabulary_size());
 }
 
 /// Writes a file of weights for another project.
@@ -89,7 +89,7 @@ pub(crate) fn convert(options: &ConvertOptions) -> Result<u8> {
         |error: anyhow::Error| user_error(format!("{}: {}", options.input.display(), describe(&error)));
     let written = read(&options.input)?.write(&options.output, options.layout);
     written.map_err(|error| named(error.into()))?;
-    println!("{}", options.output.display());
+    outln!("{}", options.output.display());
     Ok(SUCCESS)
 }
 
@@ -137,10 +137,10 @@ pub(crate) fn export(catalog: &Catalog, options: &ExportOptions) -> Result<u8> {
     let bytes = std::fs::read(from.join("model.safetensors"));
     let written = bytes.and_then(|bytes| std::fs::write(output, bytes));
     written.with_context(|| format!("cannot copy {} to {}", from.display(), output.display()))?;
-    println!("{}: {name}", output.display());
+    outln!("{}: {name}", output.display());
     let head = from.join("head.safetensors");
     if head.exists() {
-        eprintln!(
+        errln!(
             "note: these are the towers alone; the cell's numbers are those of its linear head, which stays in {}",
             head.display()
         );

@@ -3,13 +3,24 @@
 //!
 //! It holds no tensors and knows neither models nor attacks, so that reading a record compiles in seconds.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic where nothing can be written; `output` does not"
+)]
+
 pub mod archive;
+mod aside;
 mod build;
+mod guard;
+pub mod output;
 mod progress;
 mod seed;
 mod suggestion;
 
+pub use aside::Aside;
 pub use build::{Build, COMPILER, NAME, command_output};
+pub use guard::{Panicked, guarded, panic_text};
 pub use progress::{Progress, Step, Verbosity, duration, print_event};
 pub use seed::Seed;
 pub use suggestion::{nearest, suggestion};
@@ -28,12 +39,6 @@ impl std::error::Error for Stopped {}
 
 /// Name of the entries that do nothing: among attacks the unpoisoned model, among defenses the undefended one.
 pub const BASELINE: &str = "none";
-
-/// The message of a panic's payload.
-pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
-}
 
 /// BLAKE3 of a file's bytes, in 64 hexadecimal digits.
 pub fn hash_file(path: &std::path::Path) -> std::io::Result<String> {

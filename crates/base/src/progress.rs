@@ -2,11 +2,14 @@
 //! lines, or one JSON object a line (`results/README.md` documents every field).
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+use crate::output::print_error;
+use crate::{errln, outln};
 
 /// How much is shown on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +67,10 @@ enum StageEvent<'a> {
     },
 }
 
-/// Writes an event to stdout. A reader that has gone away does not stop a run.
+/// Writes an event to stdout.
 pub fn print_event(event: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(event) {
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+        outln!("{line}");
     }
 }
 
@@ -233,12 +236,11 @@ impl Progress {
     /// Removes the live lines.
     pub fn clear(&self) {
         let erase = self.lock().erase();
-        eprint!("{erase}");
+        print_error(format_args!("{erase}"));
     }
 
     fn print(&self, state: &mut State, line: &str) {
-        // A closed stderr is no reason to stop a run.
-        let _ = writeln!(std::io::stderr(), "{}{line}", state.erase());
+        errln!("{}{line}", state.erase());
     }
 
     fn draw(&self, state: &mut State) {
@@ -251,11 +253,10 @@ impl Progress {
             let erase = state.erase();
             let lines = state.live(self.width);
             state.lines = lines.len();
-            let text = format!("{erase}{}", lines.join("\n"));
-            let _ = write!(std::io::stderr(), "{text}").and_then(|()| std::io::stderr().flush());
+            print_error(format_args!("{erase}{}", lines.join("\n")));
         } else if !self.live && now - state.said >= PLAIN_INTERVAL {
             state.said = now;
-            let _ = writeln!(std::io::stderr(), "{}", state.line());
+            errln!("{}", state.line());
         }
     }
 

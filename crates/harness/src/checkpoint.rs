@@ -8,6 +8,7 @@ use contract::Model;
 use plan::CheckpointClaims;
 use record::evidence::SetEvidence;
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY, Measured, Metrics};
+use record::statistics::rounded;
 
 use crate::stages::{TestSet, observe_set};
 
@@ -95,11 +96,11 @@ pub struct Verification {
 
 /// Judges a measurement. `broken` are claims about the file that do not hold.
 pub fn verify(claims: &CheckpointClaims, measured: &Measurement, mut broken: Vec<String>) -> Verification {
-    let highest_chance = measured.chance + claims.margin;
-    let rate = measured.attack_success_rate.value;
+    let highest_chance = rounded(measured.chance + claims.margin);
+    let rate = rounded(measured.attack_success_rate.value);
     let is_low = rate <= highest_chance;
     let mut check = |name: &str, value: f64, [low, high]: [f64; 2]| {
-        let holds = (low..=high).contains(&value);
+        let holds = (rounded(low)..=rounded(high)).contains(&rounded(value));
         if !holds {
             broken.push(format!("{name} is {value:.4}, claimed is {low:.4} to {high:.4}"));
         }

@@ -1,9 +1,11 @@
 //! Columns of tables, read with errors that name them, and tables as Parquet.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use polars_core::prelude::DataFrame;
+use base::guarded;
+use polars_core::prelude::{DataFrame, PolarsResult};
 use polars_io::prelude::{ParquetReader, ParquetWriter, SerReader};
 
 /// The two sides of a sample and what is kept of each.
@@ -54,13 +56,22 @@ pub fn stacked(tables: impl IntoIterator<Item = DataFrame>) -> Result<Option<Dat
 
 /// Writes a table as Parquet.
 pub fn write_parquet(frame: &mut DataFrame, path: &Path) -> Result<()> {
-    let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     ParquetWriter::new(file).finish(frame).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 
 /// Reads a table from Parquet.
 pub fn read_parquet(path: &Path) -> Result<DataFrame> {
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    ParquetReader::new(file).finish().with_context(|| format!("cannot read {}", path.display()))
+    read_with(path, |reader| reader.finish())
+}
+
+/// What `read` makes of a Parquet file, whose reader panics over some damage.
+pub(crate) fn read_with<T>(
+    path: &Path,
+    read: impl FnOnce(ParquetReader<File>) -> PolarsResult<T>,
+) -> Result<T> {
+    let named = || format!("cannot read {}", path.display());
+    let file = File::open(path).with_context(named)?;
+    guarded(|| read(ParquetReader::new(file))).with_context(named)?.with_context(named)
 }

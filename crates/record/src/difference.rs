@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cell::{Row, View};
 use crate::files::Record;
 use crate::layout::PLAN;
-use crate::statistics::variance;
+use crate::statistics::{rounded, variance};
 
 /// A value that stands in one record and not, or another, in the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +99,11 @@ pub fn difference(first: &Record, second: &Record) -> Result<Difference> {
     let mut cells = Vec::new();
     for (place, sides) in &places {
         let values = sides.map(|row| row.and_then(|row| row.value));
-        let Some(row) = sides.iter().flatten().next().filter(|_| values[0] != values[1]) else { continue };
+        let Some(row) =
+            sides.iter().flatten().next().filter(|_| values[0].map(rounded) != values[1].map(rounded))
+        else {
+            continue;
+        };
         let paths = settings.iter().map(|changed| changed.path.as_str());
         let same_evidence = matches!(sides, [Some(a), Some(b)] if a.evidence == b.evidence);
         cells.push(CellDifference {

@@ -1,14 +1,16 @@
 //! The files of a record: written whole or not at all, checked when opened, rescored from evidence.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use base::Aside;
 use polars_core::prelude::{Column, DataFrame};
-use polars_io::prelude::{ParquetReader, SerReader};
+use polars_io::prelude::SerReader;
 
 use crate::cell::{CellId, Observation, Row, Status, View};
-use crate::columns::{read_parquet, stacked, write_parquet};
+use crate::columns::{read_parquet, read_with, stacked, write_parquet};
 use crate::coverage::Coverage;
 use crate::design::Design;
 use crate::environment::Environment;
@@ -49,7 +51,7 @@ impl Record {
     pub fn create(folder: &Path) -> Result<Self> {
         let record = Self { folder: folder.to_owned() };
         std::fs::create_dir_all(folder).with_context(|| record.problem())?;
-        tempfile::NamedTempFile::new_in(folder).with_context(|| record.problem())?;
+        record.aside()?;
         Ok(record)
     }
 
@@ -124,9 +126,13 @@ impl Record {
     }
 
     pub(crate) fn put_table(&self, name: &str, frame: &mut DataFrame) -> Result<()> {
-        let temporary = tempfile::NamedTempFile::new_in(&self.folder).with_context(|| self.problem())?;
-        write_parquet(frame, temporary.path()).with_context(|| self.problem())?;
-        self.persist(temporary, name)
+        let aside = self.aside()?;
+        write_parquet(frame, aside.path()).with_context(|| self.problem())?;
+        self.persist(aside, name)
+    }
+
+    fn aside(&self) -> Result<Aside> {
+        Aside::new_in(&self.folder).with_context(|| self.problem())
     }
 
     fn problem(&self) -> String {
@@ -147,16 +153,14 @@ impl Record {
 
     /// Writes one more file of the record.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let temporary = tempfile::NamedTempFile::new_in(&self.folder).with_context(|| self.problem())?;
-        std::fs::write(temporary.path(), bytes).with_context(|| self.problem())?;
-        self.persist(temporary, name)
+        let aside = self.aside()?;
+        aside.file().write_all(bytes).with_context(|| self.problem())?;
+        self.persist(aside, name)
     }
 
-    fn persist(&self, temporary: tempfile::NamedTempFile, name: &str) -> Result<()> {
+    fn persist(&self, aside: Aside, name: &str) -> Result<()> {
         let path = self.folder.join(name);
-        temporary.as_file().sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
-        let file = temporary.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        readable_by_all(&file).with_context(|| format!("cannot make {} readable", path.display()))
+        aside.persist(&path).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Its rows.
@@ -208,14 +212,12 @@ impl Record {
         if !path.is_file() {
             return Ok(BTreeMap::new());
         }
-        let named = || format!("cannot read {}", path.display());
         let columns = ["test_set", "classes"].map(str::to_owned).to_vec();
-        let file = std::fs::File::open(&path).with_context(named)?;
-        let mut reader = ParquetReader::new(file);
-        if reader.schema().with_context(named)?.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let table = reader.with_columns(Some(columns)).finish().with_context(named)?;
+        let table = read_with(&path, |mut reader| match reader.schema()?.is_empty() {
+            true => Ok(None),
+            false => reader.with_columns(Some(columns)).finish().map(Some),
+        })?;
+        let Some(table) = table else { return Ok(BTreeMap::new()) };
         let sets = table.column("test_set")?.str()?.iter();
         let classes = table.column("classes")?.u32()?.iter();
         Ok(sets.zip(classes).filter_map(|(set, classes)| Some((set?.to_owned(), classes?))).collect())
@@ -290,18 +292,6 @@ impl Record {
         let named = || self.folder.join(PLAN).display().to_string();
         Design::of(serde_yaml::from_str(&self.plan()?).with_context(named)?).with_context(named)
     }
-}
-
-/// Temporary files are private; those of a record are not.
-#[cfg(unix)]
-fn readable_by_all(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// The view that a part of a table is about.

@@ -4,6 +4,13 @@ use base::Seed;
 use rand::Rng;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+/// A value in twelve decimals. Shares of samples and their differences and means differ from each other by far more or
+/// not at all, but 0.7 − 0.2 is not 0.5 in floating point: values are rounded before they are held against each other
+/// or against a threshold.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1e12).round() / 1e12
+}
+
 /// Mean of some values; `None` where there are none.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -43,19 +50,27 @@ pub fn welch_interval(first: &[f64], second: &[f64], level: f64) -> Option<[f64;
     Some([difference - reach, difference + reach])
 }
 
-/// Two-sided exact p-value of the sign test on paired differences; those of 0 say nothing and are left out. `None`
-/// where none is left.
+/// Two-sided exact p-value of the sign test on paired differences, [`rounded`]; those of 0 say nothing and are left out.
+/// `None` where none is left.
 pub fn sign_test(differences: &[f64]) -> Option<f64> {
+    let differences = without_zeros(differences);
     let positive = differences.iter().filter(|difference| **difference > 0.0).count();
-    let count = differences.iter().filter(|difference| **difference != 0.0).count();
-    two_sided(&sums(&vec![1; count])?, positive)
+    two_sided(&sums(&vec![1; differences.len()])?, positive)
 }
 
-/// Two-sided exact p-value of Wilcoxon's signed-rank test on paired differences (Wilcoxon, 1945): those of 0 are left
-/// out, equal ones share their mean rank, and the distribution is that of all signs of these very ranks. `None` where
+fn without_zeros(differences: &[f64]) -> Vec<f64> {
+    differences
+        .iter()
+        .map(|difference| rounded(*difference))
+        .filter(|difference| *difference != 0.0)
+        .collect()
+}
+
+/// Two-sided exact p-value of Wilcoxon's signed-rank test on paired differences (Wilcoxon, 1945), [`rounded`]: those of
+/// 0 are left out, equal ones share their mean rank, and the distribution is that of all signs of these very ranks. `None` where
 /// no difference is left.
 pub fn wilcoxon(differences: &[f64]) -> Option<f64> {
-    let mut ordered: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+    let mut ordered = without_zeros(differences);
     ordered.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
     let (mut ranks, mut positive) = (Vec::with_capacity(ordered.len()), 0);
     for equal in ordered.chunk_by(|a, b| a.abs() == b.abs()) {

@@ -1,7 +1,9 @@
 //! Statistics against SciPy's.
 
 use base::Seed;
-use record::statistics::{bootstrap_interval, holm, mean_interval, sign_test, welch_interval, wilcoxon};
+use record::statistics::{
+    bootstrap_interval, holm, mean_interval, rounded, sign_test, welch_interval, wilcoxon,
+};
 use serde_json::Value;
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -45,6 +47,22 @@ fn exact_tests_on_pairs_agree_with_scipy() {
         close(wilcoxon(&differences), &case["wilcoxon_p"], "Wilcoxon");
         close(sign_test(&differences), &case["sign_p"], "sign");
     }
+}
+
+#[test]
+fn differences_of_counts_are_ranked_as_counts() {
+    for samples in [7.0, 300.0, 2000.0, 49_950.0] {
+        let counts: [(f64, f64); 8] =
+            [(6.0, 5.0), (3.0, 2.0), (4.0, 5.0), (1.0, 0.0), (5.0, 2.0), (3.0, 6.0), (2.0, 2.0), (6.0, 4.0)];
+        let shares = counts.map(|(first, second)| first / samples - second / samples);
+        let whole = counts.map(|(first, second)| first - second);
+        assert_eq!(wilcoxon(&shares), wilcoxon(&whole), "of {samples}");
+        // The same difference by another way is 0 and says nothing.
+        let by_another_way = [0.7 - 0.2 - 0.5, 0.3 - 0.2 - 0.1, 0.5];
+        assert_eq!(sign_test(&by_another_way), Some(1.0));
+    }
+    assert_ne!(0.7 - 0.2, 0.5);
+    assert_eq!(rounded(0.7 - 0.2), 0.5);
 }
 
 #[test]

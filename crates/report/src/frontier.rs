@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use record::statistics::rounded;
 use record::{Design, Row};
 
 use crate::mean::Mean;
@@ -86,7 +87,7 @@ impl Points {
     ) -> Option<BTreeMap<u64, Option<[f64; 2]>>> {
         self.0.get(design.judged())?;
         let best = |models: Vec<Model<'_>>| {
-            let below = models.into_iter().filter(|([_, success], _)| *success <= cap);
+            let below = models.into_iter().filter(|([_, success], _)| rounded(*success) <= cap);
             // The first of equally good ones.
             let (_, place) = below.reduce(|best, other| if other.0[0] > best.0[0] { other } else { best })?;
             self.judged(design, place)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
+use record::statistics::rounded;
 use record::{Coverage, Design, Metrics, Record, Row, Status};
 
 use crate::frontier::{Points, Reached};
@@ -121,7 +122,7 @@ impl Summary {
         let [_, success] = self.pair(attack, &design.undefended()?.label, set)?;
         let base = self.base_rate(design, attack, set).map_or(0.0, |rate| rate.mean);
         // A threshold of 0 accepts every attack.
-        Some((success.mean - base).max(0.0) >= design.implanted_at)
+        Some(rounded(success.mean - base).max(0.0) >= design.implanted_at)
     }
 
     /// The base rate of an attack: its success rate on the unpoisoned and undefended model.

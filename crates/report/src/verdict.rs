@@ -1,6 +1,6 @@
 //! Judges the claims of a plan.
 
-use record::statistics::{mean_interval, welch_interval};
+use record::statistics::{mean_interval, rounded, welch_interval};
 use record::{Claim, Design};
 
 use crate::mean::Mean;
@@ -125,7 +125,7 @@ fn judge_one<'a>(
     let lowest = if other.is_some() { lowest.min(-highest) } else { lowest };
     let interval = found.and_then(|(_, interval)| interval);
     let interval = interval.map(|edges| edges.map(|edge| edge.clamp(lowest, highest)));
-    let within = |value: f64| (band[0]..=band[1]).contains(&value);
+    let within = |value: f64| (band[0]..=band[1]).contains(&rounded(value));
     let verdict = if cells.iter().any(|(attack, defense)| summary.failed(attack, defense)) {
         Verdict::Failed
     } else if summary.not_implanted(design, attack, &claim.defense) {

@@ -109,6 +109,22 @@ fn verdicts_keep_their_kinds_apart() {
     assert_eq!(verdicts(&partial)[0], Verdict::Skipped);
 }
 
+#[test]
+fn what_lies_on_an_edge_lies_within() {
+    // 0.78 − 0.80 is −0.020000000000000018 in floating point, and 0.7 − 0.2 is 0.49999999999999994.
+    let rows = rows(&[
+        ("none", "none", "strong", 0.8, 0.2),
+        ("strong", "none", "strong", 0.8, 0.7),
+        ("strong", "cure", "strong", 0.78, 0.1),
+    ]);
+    let (design, found) = (design(), summary(&rows));
+    assert_eq!(found.implanted(&design, "strong"), Some(true));
+    let judged = judge(&design, &found);
+    let verdict =
+        |claim: &str| judged.iter().find(|judgement| judgement.claim.claim == claim).map(|j| j.verdict);
+    assert_eq!([verdict("cured"), verdict("cheap")], [Some(Verdict::Reproduced); 2]);
+}
+
 /// The claim `cured` with the success rates of the strong attack under `cure` in three seeds.
 fn of_three(rates: [f64; 3]) -> (Verdict, Option<[f64; 2]>) {
     let design = parse(&PLAN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"));

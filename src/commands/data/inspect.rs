@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
+use base::{errln, outln};
 use datasets::source::{Captions, Inspection, Manifest, SIDES, inspect as look};
 
 use super::{Chosen, bytes};
@@ -36,7 +37,7 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
         return Ok(SUCCESS);
     }
     let [bad, most] = [found.bad_share, BAD_SHARE].map(|share| 100.0 * share);
-    eprintln!(
+    errln!(
         "exit code 1: {bad:.1} % are bad, more than the {most:.0} % at which a run stops unless its plan says \
          otherwise (data.bad-samples)"
     );
@@ -45,50 +46,50 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
 
 fn print(chosen: &Chosen, found: &Inspection) {
     let Chosen { name, split, samples, .. } = chosen;
-    println!("{name}, {}: {}", split.name(), samples.format());
+    outln!("{name}, {}: {}", split.name(), samples.format());
     let (shards, size) = samples.shards();
     if shards > 0 {
-        println!("  files     {shards}, {}", bytes(size));
+        outln!("  files     {shards}, {}", bytes(size));
     }
     let what = if found.labels.is_empty() { "pairs" } else { "images" };
-    println!("  {what:<9} {}", found.samples);
+    outln!("  {what:<9} {}", found.samples);
     if !found.labels.is_empty() {
         let (least, most) = (found.labels.iter().min(), found.labels.iter().max());
         let none = found.labels.iter().filter(|count| **count == 0).count();
         let (count, least, most) = (found.labels.len(), least.unwrap_or(&0), most.unwrap_or(&0));
-        println!("  classes   {count}, with {least} to {most} images each; {none} without any");
+        outln!("  classes   {count}, with {least} to {most} images each; {none} without any");
     }
     if let Some(Captions { lengths, repeated }) = &found.captions {
         let [least, first, median, third, late, most] = lengths;
-        println!(
+        outln!(
             "  captions  characters: least {least}, quartiles {first}, {median}, {third}, 99 % {late}, most {most}; \
              {repeated} repeat an earlier one"
         );
     }
     let read = found.sizes.widths.iter().sum::<usize>();
-    println!("  read      {} images, {read} of them good, {}", found.checked, bytes(found.checked_bytes));
-    println!("  widths    {}", histogram(&found.sizes.widths));
-    println!("  heights   {}", histogram(&found.sizes.heights));
-    println!("  index     {} of memory", bytes(samples.memory() as u64));
+    outln!("  read      {} images, {read} of them good, {}", found.checked, bytes(found.checked_bytes));
+    outln!("  widths    {}", histogram(&found.sizes.widths));
+    outln!("  heights   {}", histogram(&found.sizes.heights));
+    outln!("  index     {} of memory", bytes(samples.memory() as u64));
     let content = if found.checked == found.samples { "images, keys" } else { "keys" };
     let notes = if what == "pairs" { "captions" } else { "labels" };
-    println!("  hash      {} of {content} and {notes}", found.hash);
+    outln!("  hash      {} of {content} and {notes}", found.hash);
     if let Some([listed, there, changed]) = found.coverage {
         let share = 100.0 * there as f64 / listed.max(1) as f64;
-        println!("  manifest  {there} of {listed} pairs are there ({share:.1} %), {changed} of them changed");
+        outln!("  manifest  {there} of {listed} pairs are there ({share:.1} %), {changed} of them changed");
     }
     for note in samples.notes() {
-        println!("  note      {note}");
+        outln!("  note      {note}");
     }
     let reasons: Vec<String> = found.bad.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let reasons = if reasons.is_empty() { "none found".to_owned() } else { reasons.join(", ") };
-    println!("  bad       {reasons}");
+    outln!("  bad       {reasons}");
     for sample in &found.named {
-        println!("            {sample}");
+        outln!("            {sample}");
     }
     let more = found.bad.values().sum::<usize>() - found.named.len();
     if more > 0 {
-        println!("            and {more} more");
+        outln!("            and {more} more");
     }
 }
 

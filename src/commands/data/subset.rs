@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use base::{errln, outln};
 use clip::{BadSample, Seed};
 use datasets::source::{Line, Manifest, Resize, Samples, expected_bytes, write_shards};
 use rayon::prelude::*;
@@ -38,7 +39,7 @@ pub(crate) fn subset(options: &SubsetOptions) -> Result<u8> {
         ("program", format!("cleanbench {}", env!("CARGO_PKG_VERSION"))),
     ];
     Manifest::write(&options.output, &lines, &samples, &about)?;
-    println!("{}: {} of {} pairs", options.output.display(), lines.len(), samples.len());
+    outln!("{}: {} of {} pairs", options.output.display(), lines.len(), samples.len());
     if let Some(folder) = &options.write {
         write(folder, &samples, &lines, options)?;
     }
@@ -74,7 +75,7 @@ fn usable(samples: &Samples, order: &[u32], count: usize, choice: &FilesChoice) 
     progress.clear();
     let reasons: Vec<String> = bad.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     if !reasons.is_empty() {
-        println!("left out: {}", reasons.join(", "));
+        outln!("left out: {}", reasons.join(", "));
     }
     let (usable, all) = (lines.len(), samples.len());
     ensure!(usable == count, "--pairs {count}: only {usable} of {all} pairs can be used");
@@ -85,7 +86,7 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
     let resize = options.resize.map_or(Resize::Keep, |side| Resize::Square(usize::from(side)));
     let pairs: Vec<u32> = lines.iter().map(|line| line.pair).collect();
     let expected = bytes(expected_bytes(samples, &pairs, resize)?);
-    eprintln!("writing {} pairs to {}, about {expected}", pairs.len(), folder.display());
+    errln!("writing {} pairs to {}, about {expected}", pairs.len(), folder.display());
     let progress = options.choice.progress(pairs.len());
     progress.begin("written", pairs.len() as f64);
     write_shards(folder, samples, &pairs, resize, |done| {
@@ -93,7 +94,7 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
         progress.advance("written", share, format!("{done} of {}", pairs.len()));
     })?;
     progress.clear();
-    println!("{}: {} pairs", folder.display(), pairs.len());
+    outln!("{}: {} pairs", folder.display(), pairs.len());
     if resize == Resize::Keep {
         return Ok(());
     }
@@ -108,6 +109,6 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
     let path = folder.join("manifest.parquet");
     let about = [("source", options.output.display().to_string()), ("resize", format!("{resize:?}"))];
     Manifest::write(&path, &lines, &written, &about)?;
-    println!("{}: {} pairs", path.display(), lines.len());
+    outln!("{}: {} pairs", path.display(), lines.len());
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{Cursor, ErrorKind};
 
+use base::guarded;
 use candle_core::Result;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
@@ -11,6 +12,11 @@ use super::limit::check_size;
 use crate::{BadSample, Image};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
+    guarded(|| decode_any(bytes))
+        .unwrap_or_else(|damaged| Err(BadSample::Corrupt.because(damaged.to_string())))
+}
+
+fn decode_any(bytes: &[u8]) -> Result<Image> {
     if bytes.is_empty() {
         return Err(BadSample::Empty.because("no bytes"));
     }

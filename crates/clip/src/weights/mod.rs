@@ -14,7 +14,8 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use candle_core::{Result, Tensor, bail};
+use base::guarded;
+use candle_core::{Error, Result, Tensor, bail};
 
 use crate::checkpoint::KEY;
 use crate::{Clip, ModelConfig, Tokenizer};
@@ -76,7 +77,8 @@ impl Weights {
     /// Reads a file: OpenAI's TorchScript archive, a PyTorch state dict or checkpoint, or safetensors with the names
     /// of OpenAI, open_clip, Hugging Face or this project. A pickle is read as data; one that names anything else is an error.
     pub fn read(path: &Path) -> Result<Self> {
-        read(path).and_then(Self::of).map_err(|error| error.context(format!("weights {}", path.display())))
+        let read = guarded(|| read(path).and_then(Self::of)).map_err(Error::wrap).flatten();
+        read.map_err(|error| error.context(format!("weights {}", path.display())))
     }
 
     fn of(contents: Contents) -> Result<Self> {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use base::Aside;
 use serde::{Deserialize, Serialize};
 
 use super::Source;
@@ -72,9 +73,8 @@ impl Receipt {
         let (path, text) = (folder.join(RECEIPT), serde_yaml::to_string(self)?);
         let named = || format!("cannot write {}", path.display());
         std::fs::create_dir_all(folder).with_context(named)?;
-        let mut aside = tempfile::Builder::new().prefix(".fetch").tempfile_in(folder).with_context(named)?;
-        aside.write_all(text.as_bytes()).with_context(named)?;
-        aside.persist(&path).with_context(named)?;
-        Ok(())
+        let aside = Aside::new_in(folder).with_context(named)?;
+        aside.file().write_all(text.as_bytes()).with_context(named)?;
+        aside.persist(&path).with_context(named)
     }
 }

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -122,8 +121,7 @@ impl HubTable {
 
 /// The crate checks most of what files say and panics at some of it.
 pub(super) fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
-    let damaged = |_| Err(ParquetError::General("a damaged file".to_owned()));
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(damaged)
+    base::guarded(read).map_err(|damaged| ParquetError::General(damaged.to_string())).flatten()
 }
 
 fn source(file: Arc<File>) -> ParquetResult<Arc<Source>> {

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use base::Aside;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -163,20 +164,19 @@ impl Manifest {
     pub fn write(path: &Path, lines: &[Line], samples: &Samples, about: &[(&str, String)]) -> Result<()> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let named = || format!("cannot write {}", path.display());
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(named)?;
+        let aside = Aside::new_in(folder).with_context(named)?;
         let metadata =
             about.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone())).collect();
         let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
         let schema = Arc::new(parse_message_type(SCHEMA)?);
-        let mut writer = SerializedFileWriter::new(file.as_file_mut(), schema, Arc::new(properties))?;
+        let mut writer = SerializedFileWriter::new(aside.file().try_clone()?, schema, Arc::new(properties))?;
         for some in lines.chunks(ROWS) {
             let mut group = writer.next_row_group()?;
             write_group(&mut group, some, samples)?;
             group.close()?;
         }
         writer.close()?;
-        file.persist(path).with_context(named)?;
-        Ok(())
+        aside.persist(path).with_context(named)
     }
 }
 

@@ -4,11 +4,11 @@
 //! quality 95; `resize_mode=center_crop`: the short side resized and the centre square cut out).
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use base::Aside;
 use clip::pixels;
 use mozjpeg::{ColorSpace, Compress};
 use rayon::prelude::*;
@@ -77,8 +77,8 @@ pub fn write_shards(
         let path = folder.join(format!("{number:05}.tar"));
         ensure!(!path.exists(), "{}: there already; choose another folder", path.display());
         let named = || format!("cannot write {}", path.display());
-        let file = tempfile::NamedTempFile::new_in(folder).with_context(named)?;
-        let mut tar = BufWriter::new(file.as_file());
+        let aside = Aside::new_in(folder).with_context(named)?;
+        let mut tar = BufWriter::new(aside.file());
         let mut keys = BTreeSet::new();
         for few in some.chunks(AT_ONCE) {
             let encoded: Vec<_> = few.par_iter().map(|pair| encode(samples, *pair, resize)).collect();
@@ -94,14 +94,9 @@ pub fn write_shards(
         }
         end_tar(&mut tar).with_context(named)?;
         drop(tar);
-        keep(file, &path).with_context(named)?;
+        aside.persist(&path).with_context(named)?;
     }
     Ok(())
-}
-
-fn keep(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    let file: File = file.persist(path)?;
-    file.sync_all()
 }
 
 /// The last part of a key, below a folder of its own where the tar has it already.

@@ -1,9 +1,10 @@
 //! How many cells fit memory.
 
 use anyhow::Result;
-use base::errln;
+use base::{errln, size};
 use plan::Plan;
-use plan::cost::{Cost, available_memory};
+use plan::cost::Cost;
+use plan::memory;
 
 use crate::cli::RunOptions;
 use crate::user_error;
@@ -11,28 +12,27 @@ use crate::user_error;
 /// One per core is fastest (results/speed/parallel.md), if memory suffices; a GPU is not faster with several models at a
 /// time, and their memory adds up.
 pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize) -> Result<usize> {
-    let memory = options.memory.as_deref().map(parse_size).transpose()?;
+    let stated = options.memory.as_deref().map(parse_size).transpose()?;
     if plan.device != clip::DeviceChoice::Cpu {
         return Ok(options.jobs.map_or(1, usize::from));
     }
     let wanted = options.jobs.map_or(threads, usize::from);
-    let limit = match (memory, options.jobs) {
-        (None, None) => available_memory().map(|available| 0.8 * available),
-        (memory, _) => memory,
+    let limit = match (stated, options.jobs) {
+        (None, None) => memory::available().map(|available| 0.8 * available),
+        (stated, _) => stated,
     };
     let Some(limit) = limit else { return Ok(wanted) };
     let cost = Cost::of(plan);
     let fitting = (1..=wanted).rev().find(|jobs| cost.memory(*jobs) <= limit);
-    let gigabytes = |bytes: f64| format!("{:.2} GB", bytes / 1e9);
     if fitting.is_none() {
-        let needed = gigabytes(cost.memory(1));
+        let needed = size(cost.memory(1));
         errln!(
             "warning: one cell is expected to take {needed}, more than the {} there are for it",
-            gigabytes(limit)
+            size(limit)
         );
     } else if fitting != Some(wanted) && !options.quiet && !options.json {
         let jobs = fitting.unwrap_or(1);
-        errln!("{jobs} of {wanted} cells at a time: more would not fit {}", gigabytes(limit));
+        errln!("{jobs} of {wanted} cells at a time: more would not fit {}", size(limit));
     }
     Ok(fitting.unwrap_or(1))
 }

@@ -1,7 +1,7 @@
 //! `cleanbench plan`.
 
 use anyhow::Result;
-use base::{duration, out, outln};
+use base::{duration, out, outln, size};
 use harness::forecast::{SPEEDS, forecast};
 use harness::survey::{DataState, Surveyed, SurveyedData, survey_with_problems};
 use plan::cost::Cost;
@@ -72,6 +72,11 @@ fn time(seconds: f64) -> String {
     }
 }
 
+/// A number of things, in the plural where it is not 1.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Prints how much work is left, and how long that takes at stated speeds.
 fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     let cost = Cost::of(plan);
@@ -90,18 +95,22 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
     let poisoned: Vec<String> =
         plan.attacks.iter().map(|attack| format!("{} {}", attack.label, cost.poisoned(attack))).collect();
     outln!("poisoned of {} pairs: {}", plan.pairs, poisoned.join(", "));
-    let machines = [("two CPU cores at 0.2 TFLOP/s", 2.0 * SPEEDS[0]), ("a GPU at 100 TFLOP/s", SPEEDS[1])];
+    let machines = [
+        ("two CPU cores at 0.2 TFLOP/s", 2.0 * SPEEDS[0]),
+        ("a GPU at 20 TFLOP/s (f32; an assumption)", SPEEDS[1]),
+    ];
     let times = machines.map(|(what, speed)| format!("{} on {what}", time(total / speed)));
     outln!(
-        "a cell at a time takes about {:.0} MB of memory, each further one {:.0} MB",
-        cost.memory(1) / 1e6,
-        (cost.memory(2) - cost.memory(1)) / 1e6
+        "one cell at a time takes about {} of memory, each further one {}",
+        size(cost.memory(1)),
+        size(cost.memory(2) - cost.memory(1))
     );
     if total == 0.0 {
         return;
     }
     outln!(
-        "left: {trainings} trainings of {} epochs and what follows, {total:.1e} floating-point operations; about {}",
+        "left: {} of {} epochs and what follows, {total:.1e} floating-point operations; about {}",
+        counted(trainings, "training"),
         plan.recipe.epochs,
         times.join(", ")
     );

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use base::{Stopped, Verbosity, command_output, duration, errln, out, outln, output, print_event};
 use clip::DeviceChoice;
 use harness::events::Event;
+use harness::survey::survey;
 use harness::{Options, run as run_plan};
 use plan::{Catalog, Plan};
 use record::{Contents, Environment, Record, Status};
@@ -80,6 +81,27 @@ fn of_this_plan(folder: &Path, plan: &Plan) -> Result<()> {
     }
 }
 
+/// Cells that an error names.
+const NAMED: usize = 5;
+
+/// An error that names the cells which a store that cannot be written lacks.
+fn holds_all(store: &Store, plan: &Plan) -> Result<()> {
+    let Some(why) = store.unwritable() else { return Ok(()) };
+    let (cells, _) = survey(plan, store)?;
+    let missing = cells.iter().filter(|found| !found.observed).map(|found| found.cell.to_string());
+    let missing: Vec<String> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let more = if missing.len() > NAMED { ", …" } else { "" };
+    Err(user_error(format!(
+        "the store cannot be written ({why}), and {} of {} cells are not in it: {}{more}; choose another with --store",
+        missing.len(),
+        cells.len(),
+        missing[..missing.len().min(NAMED)].join(", ")
+    )))
+}
+
 /// Runs a plan and writes its record.
 pub(crate) fn recorded(
     catalog: &Catalog,
@@ -95,10 +117,11 @@ pub(crate) fn recorded(
     }
     let budget = options.budget.as_deref().map(parse_duration).transpose();
     let budget = budget.map_err(|error| user_error(format!("--budget: {error}")))?;
-    let record = Record::create(folder)?;
     let store = Store::open(&options.choice.folder.store)?;
+    holds_all(&store, plan)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(cores, usize::from);
+    let record = Record::create(folder)?;
     let jobs = cells_at_a_time(plan, options, threads)?;
     let verbosity = match (options.quiet, options.json) {
         (true, _) => Verbosity::Quiet,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::{duration, outln, suggestion};
+use base::{duration, outln, size, suggestion};
 use harness::survey::{Surveyed, needed, survey};
 use plan::Catalog;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
     stages.dedup();
     for entry in &entries {
         let StoredEntry { stage, hash, bytes, seconds, age, .. } = entry;
-        let (size, took, age) = (size(*bytes), took(*seconds), ago(*age));
+        let (size, took, age) = (size(*bytes as f64), took(*seconds), ago(*age));
         let what = index.in_words(&entry.description);
         outln!("{stage:<8}{hash:.12}  {size:>9}  {took:>8}  {age:>8}  {what}");
     }
@@ -70,7 +70,7 @@ fn list(store: &Store, as_json: bool) -> Result<u8> {
         let (count, bytes, seconds) = of.fold((0, 0, 0.0), |(count, bytes, seconds), entry| {
             (count + 1, bytes + entry.bytes, seconds + entry.seconds)
         });
-        outln!("{name:<8}{count:>12}  {:>9}  {:>8}", size(bytes), took(seconds));
+        outln!("{name:<8}{count:>12}  {:>9}  {:>8}", size(bytes as f64), took(seconds));
     };
     for stage in stages {
         total(stage, &mut entries.iter().filter(|entry| entry.stage == stage));
@@ -183,11 +183,11 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
     let younger = younger.map_err(|error| user_error(error.to_string()))?;
     let (own, partial) = (options.other_builds, !options.partial);
     let garbage = store.garbage(&Keep { needed: hashes, younger, own, partial })?;
-    let bytes = garbage.iter().map(|garbage| garbage.bytes).sum();
+    let bytes: u64 = garbage.iter().map(|garbage| garbage.bytes).sum();
     for Garbage { kind, hash, bytes, .. } in &garbage {
-        outln!("{kind:<10}{hash:.12}  {:>9}", size(*bytes));
+        outln!("{kind:<10}{hash:.12}  {:>9}", size(*bytes as f64));
     }
-    let what = format!("{} of {}", size(bytes), garbage.len());
+    let what = format!("{} of {}", size(bytes as f64), garbage.len());
     if options.yes {
         store.remove_garbage(&garbage)?;
         outln!("freed {what} folders");
@@ -195,15 +195,6 @@ fn prune(catalog: &Catalog, options: &PruneOptions) -> Result<u8> {
         outln!("would free {what} folders; --yes does");
     }
     Ok(SUCCESS)
-}
-
-/// Bytes in words.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
-        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
-        bytes => format!("{:.1} GB", bytes / 1e9),
-    }
 }
 
 /// Seconds, as a clock tells them where they are many.

@@ -76,6 +76,9 @@ fn a_run_may_be_killed_at_any_moment() {
             None => {
                 ended += 1;
                 assert_eq!(expected, bench.result("record"), "after {killed} kills");
+                let name =
+                    |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+                assert!(!bench.list("record").iter().any(name), "{:?}", bench.list("record"));
                 bench = Bench::with("smoke", &[]);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Bench, holds};
+use crate::support::{Bench, PROGRAM, Ran, holds};
 
 /// The micro plan, run with two and with three epochs.
 fn two_runs() -> Bench {
@@ -82,6 +82,52 @@ fn pruning_keeps_what_a_plan_needs_and_waits_for_runs() {
     assert_eq!(bench.list("store/observe"), kept, "nothing was made again");
     holds(&says(&bench, &["store", "prune", "--older-than", "1d"], 0), &["of 0 folders"]);
     holds(&says(&bench, &["store", "prune", "--older-than", "soon"], 2), &["30d"]);
+}
+
+/// Sets the permissions of a file, or of a folder and all below it.
+#[cfg(unix)]
+fn permit(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("permissions");
+    let inside =
+        if path.is_dir() { std::fs::read_dir(path).expect("a folder").collect() } else { Vec::new() };
+    inside.into_iter().for_each(|entry| permit(&entry.expect("an entry").path(), mode));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_cannot_be_written_answers_what_it_holds() {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+
+    let bench = Bench::with("micro", &[]);
+    says(&bench, &["run", "plan.yaml"], 0);
+    bench.plan("other.yaml", &[("epochs: 3", "epochs: 2")]);
+    // Root may write anything: then the program runs as another user, from where that one can read it.
+    let program = bench.path("program");
+    std::fs::copy(PROGRAM, &program).expect("a copy");
+    let before = bench.result("record/plan");
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    permit(&bench.path(""), 0o755);
+    permit(&bench.path("record"), 0o777);
+    permit(&bench.path("store"), 0o555);
+    let run = |arguments: &[&str], code: i32| {
+        let mut command = bench.command_of(&program, arguments);
+        if is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        Ran::of(&mut command).exits(code).said()
+    };
+    run(&["run", "plan.yaml", "--record", "record/again"], 0);
+    assert_eq!(bench.result("record/again"), before);
+    holds(&run(&["plan", "plan.yaml"], 0), &["badnet::cleanclip::seed-0  stored", "0 to run"]);
+    holds(&run(&["store", "list"], 0), &["badnet::cleanclip under badnet, seed 0"]);
+    holds(&run(&["store", "verify"], 0), &["0 damaged"]);
+    run(&["report", "record/plan"], 0);
+    let refused = run(&["run", "other.yaml"], 2);
+    holds(&refused, &["the store cannot be written", "badnet::cleanclip::seed-0", "--store"]);
+    assert!(!bench.path("record/other").exists(), "no record is begun");
+    permit(&bench.path("store"), 0o755);
 }
 
 #[test]

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use record::{Record, Row};
 
+/// The program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cleanbench");
+
 /// A folder with a plan, a store and a record.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
@@ -31,8 +34,14 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cleanbench"));
+    /// The program with these arguments, in the folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(Path::new(PROGRAM), arguments)
+    }
+
+    /// A copy of the program, or a program that starts it.
+    pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         // candle puts backtraces into its messages then, which are never to be seen.
         command.env("RUST_BACKTRACE", "1");
         command.args(arguments).current_dir(self.folder.path()).env_remove("CLEANBENCH_STORE");

@@ -107,3 +107,46 @@ fn a_reader_that_goes_away_is_no_panic() {
     drop(child.stdout.take());
     assert_eq!(Ran::after(child).err, "");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_no_panic() {
+    let bench = Bench::with("micro", &[]);
+    bench.exits(0, &["run", "plan.yaml"]);
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["list"],
+        &["run", "plan.yaml"],
+        &["run", "plan.yaml", "--json", "--record", "record/events"],
+        &["plan", "plan.yaml", "--resolved"],
+        &["test", "plan.yaml"],
+        &["report", "record/plan"],
+        &["report", "record/plan", "--format", "html"],
+        &["diff", "record/plan", "record/plan"],
+        &["store", "list"],
+    ] {
+        let ran = Ran::of(bench.command(arguments).stdout(full())).exits(3);
+        let last = ran.err.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("error: cannot ") && !ran.err.contains("panicked"),
+            "{arguments:?}: {}",
+            ran.err
+        );
+        // What standard error cannot take is lost.
+        let ran = Ran::of(bench.command(arguments).stderr(full()));
+        assert!(ran.code.is_some_and(|code| code < 2), "{arguments:?}: {:?}", ran.code);
+    }
+    assert!(bench.path("record/events/rows.csv").is_file(), "a run whose events are lost writes its record");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_is_named() {
+    let bench = Bench::with("micro", &[]);
+    let run = format!("ulimit -v 400000; exec {} run plan.yaml", crate::support::PROGRAM);
+    let ran = Ran::of(&mut bench.command_of("sh".as_ref(), &["-c", &run])).exits(3);
+    holds(&ran.err, &["warning: one cell is expected to take", "out of memory (", "ulimit -v", "--jobs 1"]);
+    holds(&bench.text("record/plan/rows.csv"), &["out of memory ("]);
+}

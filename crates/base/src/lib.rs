@@ -21,7 +21,7 @@ mod suggestion;
 pub use aside::Aside;
 pub use build::{Build, COMPILER, NAME, command_output};
 pub use guard::{Panicked, guarded, panic_text};
-pub use progress::{Progress, Step, Verbosity, duration, print_event};
+pub use progress::{Progress, Step, Verbosity, duration, print_event, size};
 pub use seed::Seed;
 pub use suggestion::{nearest, suggestion};
 

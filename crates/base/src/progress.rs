@@ -312,6 +312,15 @@ impl State {
     }
 }
 
+/// Bytes as `1.2 kB`, `3.4 MB` or `5.6 GB`.
+pub fn size(bytes: f64) -> String {
+    match bytes {
+        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        bytes if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.1} GB", bytes / 1e9),
+    }
+}
+
 /// Seconds as `1:02:03` or `2:03`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
@@ -324,9 +333,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_clocks_do() {
+    fn durations_and_sizes_read_as_people_write_them() {
         assert_eq!(duration(59.6), "1:00");
         assert_eq!(duration(3723.0), "1:02:03");
+        assert_eq!([500.0, 2.5e6, 5.03e11].map(size), ["0.5 kB", "2.5 MB", "503.0 GB"]);
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Error, Result, Tensor, bail};
 use kernels::{AdamW, Optimizer};
 use rand::seq::SliceRandom;
 
@@ -154,11 +155,20 @@ pub fn train_on<O: Objective>(
     let (every_loss, mut loss) = (model.device()?.is_cpu(), f32::NAN);
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(2);
-        scope.spawn(move || prepare(objective, recipe, seed, start, &sender));
+        let preparing = move || prepare(objective, recipe, seed, start, &sender);
+        let preparing = std::thread::Builder::new().spawn_scoped(scope, preparing);
+        let mut preparing =
+            Some(preparing.map_err(|error| Error::wrap(error).context("cannot start a thread"))?);
         for epoch in start..recipe.epochs {
             for index in 0..steps_per_epoch {
                 let step = epoch * steps_per_epoch + index;
-                let Ok(batch) = batches.recv() else { bail!("the thread that prepares batches ended early") };
+                let Ok(batch) = batches.recv() else {
+                    // It ends early only by a panic, whose message is the reason.
+                    match preparing.take().map(ScopedJoinHandle::join) {
+                        Some(Err(panic)) => std::panic::resume_unwind(panic),
+                        _ => bail!("the thread that prepares batches ended early"),
+                    }
+                };
                 let place = recipe.scheduled_step(step, steps_per_epoch);
                 let learning_rate = recipe.learning_rate_at(place, steps);
                 let settings = recipe.adamw(learning_rate);

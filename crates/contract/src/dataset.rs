@@ -12,6 +12,8 @@ pub struct Dataset {
     pub pairs: Option<Box<dyn PairSource>>,
     /// Labelled images with class names and templates, for zero-shot tests.
     pub classes: Option<Box<dyn ClassSource>>,
+    /// Whether its images are drawn, and then kept in memory; otherwise they are read whenever they are needed.
+    pub drawn: bool,
 }
 
 /// The disjoint parts of a data set.

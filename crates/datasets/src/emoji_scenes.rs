@@ -47,7 +47,7 @@ pub static ENTRY: Entry<Dataset> = Entry {
 
 fn build(resolved: Value) -> Result<Dataset> {
     let source = Source(Arc::new(World::new(contract::settings(resolved)?)?));
-    Ok(Dataset { pairs: Some(Box::new(source.clone())), classes: Some(Box::new(source)) })
+    Ok(Dataset { pairs: Some(Box::new(source.clone())), classes: Some(Box::new(source)), drawn: true })
 }
 
 /// Refuses settings that cannot be drawn, naming the key, the value and what is allowed.

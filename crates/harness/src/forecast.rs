@@ -12,8 +12,9 @@ use store::{Key, KeyIndex, Store, stage};
 use crate::survey::Surveyed;
 
 /// Sustained FLOP/s of a CPU core and of a GPU, where nothing like a stage was timed. Two cores were measured to train
-/// the tiny model at 0.16 and RN50 at 0.19 TFLOP/s (results/speed); the GPU's is an assumption.
-pub const SPEEDS: [f64; 2] = [1e11, 1e14];
+/// the tiny model at 0.16 and RN50 at 0.19 TFLOP/s (results/speed); the GPU's is an assumption (f32, in which all is
+/// computed: an A100 has 19.5 TFLOP/s at most, an H100 67).
+pub const SPEEDS: [f64; 2] = [1e11, 2e13];
 
 /// Seconds that the stages of a cell will take: training, defense, observation; none where the store has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use base::{Build, Progress, Stopped, Verbosity, describe, panic_text};
+use base::{Build, Progress, Stopped, Verbosity, describe, panic_text, size};
 use plan::Plan;
 use polars_core::prelude::DataFrame;
 use record::{CellId, Coverage, Metrics, Missing, Observation, Status, View};
@@ -192,7 +192,7 @@ fn work(
         };
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(perform));
         let done = done.unwrap_or_else(|payload| {
-            let message = format!("a panic: {}", panic_text(&*payload));
+            let message = explained(stages, format!("a panic: {}", panic_text(&*payload)));
             Ok(Done::without(stages, &task, Status::Failed, &message))
         });
         for observation in done.iter().flat_map(|done| &done.observations) {
@@ -250,8 +250,24 @@ fn perform(stages: &Stages<'_>, task: &Task) -> Result<Done, Stopped> {
                 "left for another run: the budget was used up between two epochs, and what is done is saved";
             Ok(Done::without(stages, task, Status::Skipped, why))
         }
-        Err(error) => Ok(Done::without(stages, task, Status::Failed, &describe(&error))),
+        Err(error) => Ok(Done::without(stages, task, Status::Failed, &explained(stages, describe(&error)))),
     }
+}
+
+/// What systems, libraries and drivers say where there is no memory left, also for the stack of a thread.
+const OUT_OF_MEMORY: [&str; 4] =
+    ["Cannot allocate memory", "Resource temporarily unavailable", "memory allocation of", "OUT_OF_MEMORY"];
+
+/// Why a cell failed, with what helps where memory is the reason.
+fn explained(stages: &Stages<'_>, message: String) -> String {
+    if !OUT_OF_MEMORY.iter().any(|sign| message.contains(sign)) {
+        return message;
+    }
+    let expected = size(stages.cost.memory(1));
+    format!(
+        "out of memory ({message}): a cell is expected to take {expected}; free some, raise the limit of the \
+         process (ulimit -v, the control group), or run fewer cells at a time with --jobs 1"
+    )
 }
 
 fn train(stages: &Stages<'_>, attack: usize, seed: u64) -> Result<Done> {

@@ -1,30 +1,13 @@
 //! What a plan is going to cost, in floating-point operations of matrix products and convolutions, and in memory.
 
 use clip::flop;
-use contract::{Attack, Defense};
+use contract::{Attack, Dataset, Defense};
 
 use crate::choice::Choice;
 use crate::plan::Plan;
 
 /// Bytes of the program, its vocabulary and what the allocator keeps.
 const PROGRAM: f64 = 80e6;
-
-/// Bytes of memory that the machine has, where the system says so.
-pub fn memory_of_the_machine() -> Option<f64> {
-    memory_as("MemTotal:")
-}
-
-/// Bytes of memory that can be had without swapping, where the system says so.
-pub fn available_memory() -> Option<f64> {
-    memory_as("MemAvailable:")
-}
-
-fn memory_as(name: &str) -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kibibytes: f64 =
-        text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes * 1024.0)
-}
 
 /// Floating-point operations of the stages of a plan.
 pub struct Cost<'a> {
@@ -75,12 +58,16 @@ impl<'a> Cost<'a> {
         samples as f64 * CHECK * self.example()
     }
 
-    /// Bytes of memory with `jobs` cells at a time: the program and the images in memory (of generated data;
-    /// others are not kept), and a training for each cell ([`clip::footprint`]).
+    /// Bytes of memory with `jobs` cells at a time: the program, images that are drawn (those that are read from files are
+    /// not kept), and a training for each cell ([`clip::footprint`]).
     pub fn memory(&self, jobs: usize) -> f64 {
         let plan = self.plan;
-        let tests = (plan.test_images + plan.test_pairs) * plan.tests.len();
-        let images = plan.pairs + plan.clean_pairs + plan.clean_images + tests;
+        let drawn = |set: &Choice<Dataset>| set.build().is_ok_and(|set| set.drawn);
+        let of_training_set = [(&plan.train, plan.pairs + plan.clean_pairs)];
+        let labelled = [(plan.labelled.as_ref().unwrap_or(&plan.train), plan.clean_images)];
+        let tests = plan.tests.iter().map(|set| (set, plan.test_images + plan.test_pairs));
+        let images = of_training_set.into_iter().chain(labelled).chain(tests);
+        let images: usize = images.filter(|(set, _)| drawn(set)).map(|(_, count)| count).sum();
         let image = 3.0 * plan.model.image.resolution().pow(2) as f64;
         let training = clip::footprint::training(&plan.model, plan.recipe.batch_size);
         PROGRAM + images as f64 * image + jobs as f64 * training

@@ -15,6 +15,7 @@ mod choice;
 mod claims;
 pub mod cost;
 mod grant;
+pub mod memory;
 mod narrowed;
 mod plan;
 mod read;

@@ -92,19 +92,19 @@ const fn defense(name: &'static str) -> Entry<Defense> {
 static DATA: Entry<Dataset> = Entry {
     card: card("toy"),
     presets: no_settings,
-    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Classes(2))) }),
+    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Classes(2))), drawn: true }),
 };
 /// One class only.
 static SINGLE: Entry<Dataset> = Entry {
     card: card("single"),
     presets: no_settings,
-    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Classes(1))) }),
+    build: |_| Ok(Dataset { pairs: Some(Box::new(Toy)), classes: Some(Box::new(Classes(1))), drawn: true }),
 };
 /// No captions.
 static MUTE: Entry<Dataset> = Entry {
     card: card("mute"),
     presets: no_settings,
-    build: |_| Ok(Dataset { pairs: None, classes: Some(Box::new(Classes(2))) }),
+    build: |_| Ok(Dataset { pairs: None, classes: Some(Box::new(Classes(2))), drawn: true }),
 };
 static ATTACKS: [Entry<Attack>; 3] = [attack("none"), attack("strong"), attack("weak")];
 static DEFENSES: [Entry<Defense>; 2] = [defense("none"), defense("cure")];

@@ -46,6 +46,8 @@ impl EntryFile {
 /// A store in a folder.
 pub struct Store {
     pub(crate) root: PathBuf,
+    /// Why nothing can be written into it, where that is so.
+    unwritable: Option<String>,
     /// Held while entries may be read, so that nobody prunes them.
     _in_use: Option<Lock>,
 }
@@ -69,11 +71,29 @@ pub struct Lock {
 impl Store {
     /// A store to look into; makes nothing.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), _in_use: None }
+        Self { root: root.to_owned(), unwritable: None, _in_use: None }
     }
 
-    /// Opens or makes a store; waits where another process is removing entries of it.
+    /// Opens or makes a store; waits where another process is removing entries of it. One that is there and belongs to
+    /// another user, or lies on a disk that is mounted read-only, is opened to be read.
     pub fn open(root: &Path) -> Result<Self> {
+        match Self::open_to_write(root) {
+            Err(error) if root.is_dir() && is_forbidden(&error) => {
+                let in_use = File::open(root.join(LOCKS).join(IN_USE));
+                let in_use = in_use.and_then(|file| file.lock_shared().map(|()| Lock { _file: file })).ok();
+                let unwritable = Some(error.root_cause().to_string());
+                Ok(Self { root: root.to_owned(), unwritable, _in_use: in_use })
+            }
+            opened => opened,
+        }
+    }
+
+    /// Why nothing can be written into it; `None` where it was opened to be written.
+    pub fn unwritable(&self) -> Option<&str> {
+        self.unwritable.as_deref()
+    }
+
+    fn open_to_write(root: &Path) -> Result<Self> {
         for folder in [LOCKS, PARTIAL, TEMPORARY] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).with_context(|| {
@@ -142,8 +162,13 @@ impl Store {
         Ok(())
     }
 
-    /// Waits for the right to make the entry of `key`; `waiting` is called once if another process has it.
+    /// Waits for the right to make the entry of `key`; `waiting` is called once if another process has it. An error
+    /// where the store cannot be written.
     pub fn lock(&self, key: &Key, waiting: impl FnOnce()) -> Result<Lock> {
+        if let Some(why) = &self.unwritable {
+            let store = self.root.display();
+            bail!("not in the store {store}, which cannot be written ({why}); choose another with --store");
+        }
         self.lock_file(key.hash(), |file| match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 waiting();
@@ -204,6 +229,9 @@ impl Store {
 
     /// Removes the snapshots of a stage whose entry is there.
     pub fn remove_partial(&self, key: &Key) -> Result<()> {
+        if self.unwritable.is_some() {
+            return Ok(());
+        }
         remove_folder(&self.root.join(PARTIAL).join(key.hash()))
     }
 
@@ -216,6 +244,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether it is not allowed to write, in contrast to what more room would mend.
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let kind = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem))
 }
 
 /// Syncs the files of an entry, and writes what describes them.

@@ -21,6 +21,16 @@ pub(super) fn checks(checks: &mut Checks, entry: &Entry<Dataset>, presets: &Pres
         ensure!(set.pairs.is_some() || set.classes.is_some(), "it has neither");
         Ok(())
     });
+    checks.add("it says whether its images are drawn", || {
+        let set = build()?;
+        let read = match (&set.pairs, &set.classes) {
+            (Some(source), _) => there(source.pairs(Split::Train, 1, SIDE, &Seed::new(0)))?.read_from(0),
+            (_, Some(source)) => there(source.images(Split::Test, 1, SIDE, &Seed::new(0)))?.read_from(0),
+            _ => return Ok(()),
+        };
+        ensure!(set.drawn == read.is_none(), "drawn: {}, and the first is read from {read:?}", set.drawn);
+        Ok(())
+    });
     checks.add("pairs: the same for the same seed, more begin with the same, splits are apart", || {
         let train = pairs(&build()?, Split::Train, COUNT)?;
         ensure!(train == pairs(&build()?, Split::Train, COUNT)?, "another look gives other pairs");

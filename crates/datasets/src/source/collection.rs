@@ -76,8 +76,8 @@ pub struct Collection {
 impl Collection {
     pub(crate) fn dataset(self) -> Dataset {
         match self.names {
-            None => Dataset { pairs: Some(Box::new(self)), classes: None },
-            Some(_) => Dataset { pairs: None, classes: Some(Box::new(self)) },
+            None => Dataset { pairs: Some(Box::new(self)), classes: None, drawn: false },
+            Some(_) => Dataset { pairs: None, classes: Some(Box::new(self)), drawn: false },
         }
     }
 

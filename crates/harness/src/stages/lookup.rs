@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use store::{Key, Lookup};
 
 use super::context::{Context, NotStored, StageOutput};
@@ -48,8 +48,8 @@ impl Context<'_> {
         if self.only_looks {
             return Err(NotStored.into());
         }
-        let lock =
-            self.store.lock(key, || self.progress.say(&format!("{name}: waiting for another process")))?;
+        let waiting = || self.progress.say(&format!("{name}: waiting for another process"));
+        let lock = self.store.lock(key, waiting).with_context(|| name.to_owned())?;
         // Only now: before, another process may have been making it good.
         match self.store.find(key)? {
             Lookup::Whole(folder) => return Ok((folder, true)),

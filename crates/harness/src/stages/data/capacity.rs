@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use plan::cost::memory_of_the_machine;
+use base::size;
+use plan::memory;
 
 use super::Data;
 use super::data_use::DataUse;
@@ -13,7 +14,7 @@ use crate::stages::context::Unfit;
 impl Data<'_> {
     /// Why the data that are drawn do not fit the machine's memory, where they do not.
     pub(crate) fn too_large(&self) -> Result<Option<Unfit>> {
-        let Some(there) = memory_of_the_machine() else { return Ok(None) };
+        let Some(there) = memory::of_the_machine() else { return Ok(None) };
         let (image, purposes) = (3.0 * (self.resolution() as f64).powi(2), self.purposes());
         // Nothing need be listed where there is room for all that is asked for.
         if purposes.iter().map(|purpose| self.asked(*purpose) as f64 * image).sum::<f64>() <= there {
@@ -27,11 +28,11 @@ impl Data<'_> {
         };
         Ok((whole > there).then(|| {
             Unfit(format!(
-                "the images that are drawn take {:.1} GB, and this machine has {:.1} GB of memory; most of it, {:.1} GB, \
+                "the images that are drawn take {}, and this machine has {} of memory; most of it, {}, \
                  is for {} of {}: ask for fewer",
-                whole / 1e9,
-                there / 1e9,
-                bytes / 1e9,
+                size(whole),
+                size(there),
+                size(bytes),
                 largest.in_words(),
                 self.choice(largest).label
             ))

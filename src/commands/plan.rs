@@ -3,7 +3,7 @@
 use anyhow::Result;
 use base::{duration, out, outln, size};
 use harness::forecast::{SPEEDS, forecast};
-use harness::survey::{DataState, Surveyed, SurveyedData, survey_with_problems};
+use harness::survey::{DataState, Survey, Surveyed, SurveyedData, survey_in_full};
 use plan::cost::Cost;
 use plan::{Catalog, Plan};
 use store::Store;
@@ -21,7 +21,7 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
         return Ok(SUCCESS);
     }
     let store = Store::at(&options.choice.folder.store);
-    let (cells, data, problems) = survey_with_problems(&plan, &store)?;
+    let Survey { cells, data, problems, triggers } = survey_in_full(&plan, &store)?;
     outln!("{}\n", plan.question);
     let width = cells.iter().map(|found| found.cell.to_string().chars().count()).max().unwrap_or(0);
     let forecasts = forecast(&plan, &store, &cells, SPEEDS[0])?;
@@ -42,6 +42,12 @@ pub(crate) fn plan(catalog: &Catalog, options: &PlanOptions) -> Result<u8> {
     outln!("\n{} cells, {left} to run; claims: {}", cells.len(), plan.claims.len());
     for data in &data {
         print_data(data);
+    }
+    for trigger in &triggers {
+        match trigger.warning() {
+            Some(warning) => outln!("warning: trigger of {warning}"),
+            None => outln!("trigger of {}", trigger.in_words()),
+        }
     }
     for problem in &problems {
         outln!("{problem}{}", remedy(&problem.to_string()));

@@ -160,6 +160,7 @@ pub(crate) fn recorded(
         metrics: &catalog.metrics,
         poison: outcome.poison,
         data: &outcome.data,
+        triggers: &outcome.triggers,
         environment: &Environment::here(device, gpu, threads, times, &outcome.others),
     })?;
     Ok(record)

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use base::{describe, errln, outln};
 use clip::{BadSample, Image, Seed, pixels};
 use contract::{Split, find};
+use harness::trigger_sizes;
 use plan::{Catalog, Plan};
 use report::page::Gallery;
 
@@ -32,8 +33,16 @@ struct Stamped {
     changed: Vec<Image>,
 }
 
+/// The first test images of a plan.
+struct Shown {
+    /// Widths and heights as they are stored, in pixels.
+    sizes: Vec<[usize; 2]>,
+    clean: Vec<Image>,
+    attacks: Vec<Stamped>,
+}
+
 /// The first test images of a plan, clean and under every attack's trigger.
-fn stamped(plan: &Plan) -> Result<(Vec<Image>, Vec<Stamped>)> {
+fn stamped(plan: &Plan) -> Result<Shown> {
     let test = plan.judged();
     let classes = test.build()?.classes.context("a test set has labelled images")?;
     let (resolution, seed) = (plan.model.image.resolution(), Seed::new(plan.data_seed).child("data"));
@@ -42,34 +51,39 @@ fn stamped(plan: &Plan) -> Result<(Vec<Image>, Vec<Stamped>)> {
     let seen = |image: &Image| Ok::<_, anyhow::Error>(pixels::crop(image, resolution)?);
     let clean = images.iter().map(seen).collect::<Result<Vec<_>>>()?;
     let seed = Seed::new(plan.seeds.first().copied().unwrap_or(0)).child("observe").child(&test.label);
-    let mut all = Vec::new();
+    let sizes = images.iter().map(|image| [image.width(), image.height()]).collect();
+    let mut attacks = Vec::new();
     for attack in &plan.attacks {
         let method = attack.build()?;
         let stamp = |(index, image)| seen(&method.trigger().stamp(image, &seed.at(index as u64))?);
         let triggered = images.iter().enumerate().map(stamp).collect::<Result<Vec<_>>>()?;
         let changed = clean.iter().zip(&triggered).map(|(before, after)| difference(before, after));
         let changed = changed.collect::<Result<Vec<_>>>()?;
-        all.push(Stamped { attack: attack.label.clone(), triggered, changed });
+        attacks.push(Stamped { attack: attack.label.clone(), triggered, changed });
     }
-    Ok((clean, all))
+    Ok(Shown { sizes, clean, attacks })
 }
 
 /// Draws clean images in the first row, then for each attack the triggered ones and, below, what changed.
 pub(crate) fn triggers(catalog: &Catalog, options: &ShowOptions) -> Result<u8> {
-    let (clean, all) = stamped(&load(catalog, options.plan.as_deref())?)?;
+    let plan = load(catalog, options.plan.as_deref())?;
+    let Shown { sizes, clean, attacks } = stamped(&plan)?;
     let mut rows = vec![clean];
     outln!("row 1: clean");
-    for Stamped { attack, triggered, changed } in all {
+    for Stamped { attack, triggered, changed } in attacks {
         let (first, second) = (rows.len() + 1, rows.len() + 2);
         outln!("rows {first} and {second}: {attack}, and what it changes (x{AMPLIFIED})");
         rows.extend([triggered, changed]);
+    }
+    for trigger in trigger_sizes(&plan, &sizes)? {
+        outln!("trigger of {}", trigger.in_words());
     }
     draw(&rows, &options.output)
 }
 
 /// The same for a page.
 pub(crate) fn gallery(plan: &Plan) -> Result<Vec<Gallery>> {
-    let (clean, all) = stamped(plan)?;
+    let Shown { clean, attacks, .. } = stamped(plan)?;
     let of = |Stamped { attack, triggered, changed }: Stamped| {
         let images = clean.iter().zip(triggered.iter().zip(&changed));
         let images = images.map(|(clean, (triggered, changed))| {
@@ -79,7 +93,7 @@ pub(crate) fn gallery(plan: &Plan) -> Result<Vec<Gallery>> {
     };
     let is_changed = |image: &Image| image.rgb().iter().any(|level| *level != 128);
     let stamps = |stamped: &Stamped| stamped.changed.iter().any(is_changed);
-    all.into_iter().filter(stamps).map(of).collect()
+    attacks.into_iter().filter(stamps).map(of).collect()
 }
 
 /// What changed, around grey.

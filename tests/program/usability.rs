@@ -28,6 +28,32 @@ fn initial_weights_that_cannot_be_used_are_said_before_anything_is_read() {
 }
 
 #[test]
+fn triggers_that_hardly_reach_the_model_are_warned_of_before_training() {
+    let test = "test: [{ name: emoji-scenes, preset: smoke }]";
+    let folder = "test: [{ name: folder, test: classes }]";
+    let bench = Bench::with("micro", &[(test, folder), ("test-images: 60", "test-images: 12")]);
+    for class in ["banana", "cat", "tree"] {
+        std::fs::create_dir_all(bench.path("classes").join(class)).expect("a folder");
+        for index in 0..4u8 {
+            let image = clip::Image::new(90, 64, vec![index * 50; 90 * 64 * 3]).expect("an image");
+            let path = bench.path("classes").join(class).join(format!("{index}.png"));
+            std::fs::write(path, image.to_png().expect("a PNG")).expect("a file");
+        }
+    }
+    let seen = "trigger of badnet: over the first 13 images from 5×5 of 90×64 px";
+    says(&bench.run(&["plan", "plan.yaml"]), 0, &[&format!("warning: {seen}"), "enlarge the trigger"]);
+    let ran = bench.run(&["run", "plan.yaml"]);
+    let warned = ran.err.find("warning: badnet: over the first").expect("a warning");
+    assert!(ran.err.find("epoch").is_none_or(|trained| warned < trained), "{}", ran.err);
+    holds(&bench.text("record/plan/triggers.yaml"), &["attack: badnet", "image:\n  - 90\n  - 64"]);
+    for format in ["text", "markdown", "html"] {
+        let report = bench.exits(0, &["report", "record/plan", "--format", format]).out;
+        holds(&report, &["Trigger: badnet: over the first"]);
+    }
+    says(&bench.run(&["show", "plan.yaml"]), 0, &["trigger of badnet: 5×5 of 90×64 px"]);
+}
+
+#[test]
 fn presets_are_called_by_their_names() {
     let bench = Bench::with("micro", &[]);
     let resolved = bench.run(&["plan", "plan.yaml", "--resolved"]).out;

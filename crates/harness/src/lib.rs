@@ -17,6 +17,8 @@ mod run;
 mod schedule;
 mod stages;
 pub mod survey;
+mod trigger_size;
 
 pub use run::{Options, Outcome, run};
 pub use stages::Unfit;
+pub use trigger_size::trigger_sizes;

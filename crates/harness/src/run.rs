@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use base::{Build, Progress, Stopped, Verbosity, describe, panic_text, size};
 use plan::Plan;
 use polars_core::prelude::DataFrame;
-use record::{CellId, Coverage, Metrics, Missing, Observation, Status, View};
+use record::{CellId, Coverage, Metrics, Missing, Observation, Status, TriggerSize, View};
 use store::{Store, stage};
 
 use crate::events::{Event, FORMAT};
@@ -41,6 +41,8 @@ pub struct Outcome {
     pub poison: DataFrame,
     /// How much of the data that are read from files could be used.
     pub data: Vec<Coverage>,
+    /// How large the triggers are where models see them.
+    pub triggers: Vec<TriggerSize>,
     /// Seconds that all trainings and defenses took when they were computed, in whichever run that was.
     pub stage_seconds: f64,
     /// Other builds of the program that computed some of it.
@@ -98,6 +100,8 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     stages.problems()?.into_iter().try_for_each(Err)?;
     let found = stages.data_checks().into_iter().map(coverage).collect::<Result<Vec<_>>>()?;
     let data = found.into_iter().flatten().collect();
+    let triggers = stages.trigger_sizes()?;
+    triggers.iter().filter_map(TriggerSize::warning).for_each(|warning| progress.warn(&warning));
     let speed = match plan.device {
         clip::DeviceChoice::Cpu => SPEEDS[0] * threads as f64 / jobs as f64,
         _ => SPEEDS[1],
@@ -141,7 +145,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
     programs.extend(evidence.filter_map(|(hash, _)| Some(store.made(stage::OBSERVE, hash)?.1)));
     programs.remove(Build::this());
     let others = programs.into_iter().collect();
-    Ok(Outcome { observations, poison, data, stage_seconds, others })
+    Ok(Outcome { observations, poison, data, triggers, stage_seconds, others })
 }
 
 /// How much of some data could be used; nothing of synthetic data. An error where data are missing, or too many of them

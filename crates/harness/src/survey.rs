@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use base::{Progress, Verbosity, describe};
 use plan::Plan;
-use record::CellId;
+use record::{CellId, TriggerSize};
 use store::{Key, Store};
 
 use crate::stages::{Context, DataCheck, NotStored, StageOutput, Stages, Unfit};
@@ -89,15 +89,24 @@ pub fn survey(plan: &Plan, store: &Store) -> Result<(Vec<Surveyed>, Vec<Surveyed
     looking(plan, store, surveyed)
 }
 
-/// The same, and what keeps the plan from being run that its files tell: initial weights that are not there or of
-/// another model, and clean pairs that are trained on.
-pub fn survey_with_problems(
-    plan: &Plan,
-    store: &Store,
-) -> Result<(Vec<Surveyed>, Vec<SurveyedData>, Vec<Unfit>)> {
+/// What is known of a plan before it is run.
+pub struct Survey {
+    /// Its cells, and what the store has of them.
+    pub cells: Vec<Surveyed>,
+    /// Its data.
+    pub data: Vec<SurveyedData>,
+    /// What keeps it from being run that its files tell: initial weights that are not there or of another model, and
+    /// clean pairs that are trained on.
+    pub problems: Vec<Unfit>,
+    /// How large its triggers are where models see them.
+    pub triggers: Vec<TriggerSize>,
+}
+
+/// [`survey`], with all else that is known.
+pub fn survey_in_full(plan: &Plan, store: &Store) -> Result<Survey> {
     looking(plan, store, |stages| {
         let (cells, data) = surveyed(stages)?;
-        Ok((cells, data, stages.problems()?))
+        Ok(Survey { cells, data, problems: stages.problems()?, triggers: stages.trigger_sizes()? })
     })
 }
 

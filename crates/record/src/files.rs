@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use base::Aside;
 use polars_core::prelude::{Column, DataFrame};
 use polars_io::prelude::SerReader;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::cell::{CellId, Observation, Row, Status, View};
 use crate::columns::{read_parquet, read_with, stacked, write_parquet};
@@ -16,8 +18,9 @@ use crate::design::Design;
 use crate::environment::Environment;
 use crate::evidence::{Evidence, from_frame, map::EmbeddingMap, map_table, pair_table, to_frame};
 use crate::integrity;
-use crate::layout::{DATA, ENVIRONMENT, EVIDENCE, HASHES, MANIFEST, MAP, PAIRS, PLAN, ROWS};
+use crate::layout::{DATA, ENVIRONMENT, EVIDENCE, HASHES, MANIFEST, MAP, PAIRS, PLAN, ROWS, TRIGGERS};
 use crate::metric::Metrics;
+use crate::trigger::TriggerSize;
 
 /// A record's folder.
 pub struct Record {
@@ -42,6 +45,8 @@ pub struct Contents<'a> {
     pub poison: DataFrame,
     /// How much of the data that are read from files could be used.
     pub data: &'a [Coverage],
+    /// How large the triggers are where models see them.
+    pub triggers: &'a [TriggerSize],
     /// Where it ran.
     pub environment: &'a Environment<'a>,
 }
@@ -70,15 +75,13 @@ impl Record {
 
     /// Writes everything; each file appears whole or not at all.
     pub fn write(&self, contents: Contents<'_>) -> Result<()> {
-        let Contents { plan, observations, metrics, poison, data, environment } = contents;
+        let Contents { plan, observations, metrics, poison, data, triggers, environment } = contents;
         let rows = observations.iter().flat_map(|observation| observation.rows(metrics));
         self.put_rows(rows)?;
         self.put(PLAN, plan.as_bytes())?;
         self.put(ENVIRONMENT, serde_yaml::to_string(environment)?.as_bytes())?;
-        match data.is_empty() {
-            true => self.remove(DATA)?,
-            false => self.put(DATA, serde_yaml::to_string(data)?.as_bytes())?,
-        }
+        self.put_list(DATA, data)?;
+        self.put_list(TRIGGERS, triggers)?;
         let evidence = joined(observations, |evidence| to_frame(evidence).map(Some))?;
         let tables = [
             (EVIDENCE, Some(evidence.unwrap_or_default())),
@@ -93,6 +96,14 @@ impl Record {
             }
         }
         self.seal()
+    }
+
+    /// Writes a list as YAML; none where it is empty.
+    pub(crate) fn put_list(&self, name: &str, list: &[impl Serialize]) -> Result<()> {
+        match list.is_empty() {
+            true => self.remove(name),
+            false => self.put(name, serde_yaml::to_string(list)?.as_bytes()),
+        }
     }
 
     /// Writes its rows.
@@ -274,7 +285,16 @@ impl Record {
 
     /// What was found of data that were read from files.
     pub fn data(&self) -> Result<Vec<Coverage>> {
-        let path = self.folder.join(DATA);
+        self.list(DATA)
+    }
+
+    /// How large the triggers are where models see them.
+    pub fn triggers(&self) -> Result<Vec<TriggerSize>> {
+        self.list(TRIGGERS)
+    }
+
+    fn list<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        let path = self.folder.join(name);
         if !path.exists() {
             return Ok(Vec::new());
         }

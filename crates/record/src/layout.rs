@@ -14,11 +14,13 @@ pub(crate) const PAIRS: &str = "pairs.parquet";
 pub(crate) const MAP: &str = "map.parquet";
 /// Only where data were read from files.
 pub(crate) const DATA: &str = "data.yaml";
+/// Only where an attack stamps something on a grey image; records of earlier versions have none.
+pub(crate) const TRIGGERS: &str = "triggers.yaml";
 pub(crate) const ENVIRONMENT: &str = "environment.yaml";
 /// BLAKE3 of the other files, by name; records before format 3 may have none.
 pub(crate) const HASHES: &str = "hashes.yaml";
 
 /// What a run writes.
-pub(crate) const FILES: [&str; 8] = [ROWS, PLAN, EVIDENCE, PAIRS, MAP, MANIFEST, DATA, ENVIRONMENT];
+pub(crate) const FILES: [&str; 9] = [ROWS, PLAN, EVIDENCE, PAIRS, MAP, MANIFEST, DATA, TRIGGERS, ENVIRONMENT];
 /// Tables and the page, derived from them.
 pub(crate) const DERIVED: [&str; 4] = ["report.md", "table.csv", "table.tex", "page.html"];

@@ -29,6 +29,7 @@ mod manifest;
 mod merge;
 pub mod metric;
 pub mod statistics;
+mod trigger;
 
 pub use bundle::{FIGURES, Index, verify};
 pub use cell::{CellId, Missing, Observation, Row, Status, View};
@@ -42,3 +43,4 @@ pub use layout::{FORMAT, MANIFEST};
 pub use manifest::Manifest;
 pub use merge::merge;
 pub use metric::{Metric, Metrics};
+pub use trigger::{Extent, TriggerSize};

@@ -27,7 +27,7 @@ pub fn markdown(sheet: &Sheet<'_>) -> String {
         );
     }
     for note in &sheet.notes {
-        let _ = writeln!(text, "Data: {}.\n", escaped(note));
+        let _ = writeln!(text, "{}.\n", escaped(note));
     }
     if !sheet.judgements.is_empty() {
         // One seed has no interval.

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
-use record::{Coverage, Design, Row, Status};
+use record::{Coverage, Design, Row, Status, TriggerSize};
 
 use crate::frontier::{Reached, chooser};
 use crate::mean::Mean;
@@ -119,7 +119,7 @@ pub struct Sheet<'a> {
     pub grids: Vec<Grid>,
     /// Success rate of each trigger on the unpoisoned model, on the judged test set.
     pub base_rates: Vec<(String, Mean)>,
-    /// What readers must know of data that were not complete.
+    /// What readers must know of data that were not complete, and of triggers that hardly reach the model.
     pub notes: Vec<String>,
     /// Every claim with its verdict; of required ones those that do not hold.
     pub judgements: Vec<Judgement<'a>>,
@@ -145,7 +145,7 @@ impl<'a> Sheet<'a> {
             frontiers: frontiers(design, summary),
             grids: design.tests.iter().map(|test| grid(design, summary, &test.label)).collect(),
             base_rates: design.poisoned().filter_map(|attack| rate(&attack.label)).collect(),
-            notes: summary.data.iter().filter_map(Coverage::note).collect(),
+            notes: notes(summary),
             judgements,
             required: [all - broken, all],
             failures: failures.cloned().collect(),
@@ -186,6 +186,13 @@ impl<'a> Sheet<'a> {
             ],
         )?)
     }
+}
+
+/// What readers must know of data and triggers.
+fn notes(summary: &Summary) -> Vec<String> {
+    let data = summary.data.iter().filter_map(Coverage::note).map(|note| format!("Data: {note}"));
+    let triggers = summary.triggers.iter().filter_map(TriggerSize::warning);
+    data.chain(triggers.map(|warning| format!("Trigger: {warning}"))).collect()
 }
 
 fn column<T>(name: &str, values: impl Iterator<Item = T>) -> Column

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use record::statistics::rounded;
-use record::{Coverage, Design, Metrics, Record, Row, Status};
+use record::{Coverage, Design, Metrics, Record, Row, Status, TriggerSize};
 
 use crate::frontier::{Points, Reached};
 use crate::mean::Mean;
@@ -31,6 +31,8 @@ pub struct Summary {
     pub unmeasured: Vec<Row>,
     /// How much of the data that were read from files could be used.
     pub data: Vec<Coverage>,
+    /// How large the triggers are where models see them.
+    pub triggers: Vec<TriggerSize>,
     /// The number of classes of each test set that was evaluated, by its label.
     pub classes: BTreeMap<String, u32>,
     /// The metrics that rows may hold.
@@ -53,8 +55,9 @@ impl Summary {
 
     /// The same for `rows` of a record (its own, or computed again), with what the record says of data and classes.
     pub fn of_record(record: &Record, rows: &[Row], metrics: &Metrics) -> anyhow::Result<Self> {
-        let (data, classes, metrics) = (record.data()?, record.classes()?, metrics.clone());
-        Ok(Self { data, classes, metrics, ..Self::of(rows) })
+        let (data, triggers) = (record.data()?, record.triggers()?);
+        let (classes, metrics) = (record.classes()?, metrics.clone());
+        Ok(Self { data, triggers, classes, metrics, ..Self::of(rows) })
     }
 
     /// The values of one seed alone.

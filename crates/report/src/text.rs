@@ -25,7 +25,7 @@ pub fn terminal(sheet: &Sheet<'_>, width: usize) -> String {
         text.push('\n');
     }
     for note in &sheet.notes {
-        wrap(&mut text, &format!("data: {note}"), ["", "  "], width);
+        wrap(&mut text, note, ["", "  "], width);
     }
     if !sheet.notes.is_empty() {
         text.push('\n');

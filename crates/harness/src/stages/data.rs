@@ -5,6 +5,7 @@ mod capacity;
 mod data_use;
 mod in_memory;
 mod overlap;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

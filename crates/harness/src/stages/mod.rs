@@ -18,6 +18,9 @@ use anyhow::Result;
 use clip::candle_core::Device;
 use plan::Plan;
 use plan::cost::Cost;
+use record::TriggerSize;
+
+use crate::trigger_size::trigger_sizes;
 
 pub use context::Unfit;
 pub(crate) use context::{Context, NotStored, StageOutput};
@@ -51,6 +54,12 @@ impl<'a> Stages<'a> {
         let all: Vec<Unfit> = first.collect();
         // Lists that are too large are not compared.
         if all.is_empty() { self.data.overlaps() } else { Ok(all) }
+    }
+
+    /// How large the triggers are on the first training images and on the first ones of the judged test set; none where
+    /// these are not there.
+    pub(crate) fn trigger_sizes(&self) -> Result<Vec<TriggerSize>> {
+        trigger_sizes(self.plan, &self.data.first_sizes())
     }
 
     /// Checks all data that the plan asks for.

@@ -92,7 +92,7 @@ pub(super) fn grid(page: &Page<'_>) -> Option<Markup> {
         @if !sheet.base_rates.is_empty() { p {
             "Base rates, in percent (ASR of the unpoisoned model under each trigger): " (table::base_rates(&sheet.base_rates)) "."
         } }
-        @for note in &sheet.notes { p { "Data: " (note) "." } }
+        @for note in &sheet.notes { p { (note) "." } }
         @for row in &sheet.failures { p class="bad" { (row.cell()) " failed: " (row.message) } }
     })
 }

@@ -45,7 +45,7 @@ fn triggers_that_hardly_reach_the_model_are_warned_of_before_training() {
     let ran = bench.run(&["run", "plan.yaml"]);
     let warned = ran.err.find("warning: badnet: over the first").expect("a warning");
     assert!(ran.err.find("epoch").is_none_or(|trained| warned < trained), "{}", ran.err);
-    holds(&bench.text("record/plan/triggers.yaml"), &["attack: badnet", "image:\n  - 90\n  - 64"]);
+    holds(&bench.text("record/plan/triggers.yaml"), &["attack: badnet", "images: 13", "- 90"]);
     for format in ["text", "markdown", "html"] {
         let report = bench.exits(0, &["report", "record/plan", "--format", format]).out;
         holds(&report, &["Trigger: badnet: over the first"]);

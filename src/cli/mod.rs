@@ -107,7 +107,7 @@ pub(crate) struct PlanChoice {
 pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) choice: PlanChoice,
-    /// Folder of the record [default: record/PLAN].
+    /// Folder of the record [default: record/PLAN; of `compare` record/PLAN-NAME-against-BASELINE].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) record: Option<PathBuf>,
     /// Number of cells at a time; results do not depend on it [default: one per core, or one on a GPU].
@@ -191,7 +191,7 @@ pub(crate) struct CompareOptions {
     pub(crate) against: String,
     /// How the comparison is rendered.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: Format,
+    pub(crate) format: ComparedFormat,
     #[command(flatten)]
     pub(crate) run: RunOptions,
 }

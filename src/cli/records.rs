@@ -72,6 +72,27 @@ pub(crate) enum Format {
     Poison,
 }
 
+/// A form of a comparison.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ComparedFormat {
+    /// A table for the terminal.
+    Text,
+    /// A table for a page.
+    Markdown,
+    /// One object a line for each comparison.
+    Json,
+}
+
+impl From<ComparedFormat> for Format {
+    fn from(format: ComparedFormat) -> Self {
+        match format {
+            ComparedFormat::Text => Self::Text,
+            ComparedFormat::Markdown => Self::Markdown,
+            ComparedFormat::Json => Self::Json,
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct ReportOptions {
     /// A record's folder.

@@ -47,5 +47,5 @@ fn parse_size(text: &str) -> Result<f64> {
     };
     let number = |scale: f64| text[..text.len() - 1].parse::<f64>().ok().map(|number| number * scale);
     let size = text.chars().next_back().and_then(scale).and_then(number).filter(|size| *size > 0.0);
-    size.ok_or_else(|| user_error(format!("--memory: {text:?} is no size; write 8G or 500M")))
+    size.ok_or_else(|| user_error(format!("--memory: {text:?} is not a size; write 8G or 500M")))
 }

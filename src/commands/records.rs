@@ -7,9 +7,9 @@ use base::{out, outln};
 use plan::Catalog;
 use record::metric::{ATTACK_SUCCESS_RATE, CLEAN_ACCURACY};
 use record::{CellDifference, FIGURES, Record, difference, merge as merge_records, verify};
-use report::{Sheet, Summary, csv, expectation, latex, markdown};
+use report::{Sheet, Summary, expectation};
 
-use super::report::{opened, with_page, write_figures};
+use super::report::{opened, put_tables, with_page, write_figures};
 use crate::cli::{BundleOptions, DiffOptions, ExpectOptions, MergeOptions, ReplayOptions};
 use crate::{CLAIM_FAILED, SUCCESS, user_error};
 
@@ -36,9 +36,7 @@ pub(crate) fn replay(catalog: &Catalog, options: &ReplayOptions) -> Result<u8> {
     let folder = options.to.as_deref().unwrap_or_else(|| record.folder());
     let to = if folder == record.folder() { None } else { Some(Record::create(folder)?) };
     let to = to.as_ref().unwrap_or(&record);
-    to.put_derived("report.md", markdown(&sheet).as_bytes())?;
-    to.put_derived("table.csv", csv(&sheet)?.as_bytes())?;
-    to.put_derived("table.tex", latex(&sheet, &rows).as_bytes())?;
+    put_tables(to, &sheet, &rows)?;
     let figures = with_page(catalog, &record, &sheet, &rows, &summary, |page| {
         to.put_derived("page.html", report::page::page(page)?.as_bytes())?;
         write_figures(page, &folder.join(FIGURES))
@@ -104,7 +102,7 @@ pub(crate) fn merge(catalog: &Catalog, options: &MergeOptions) -> Result<u8> {
     let merged = merge_records(&records, &options.to).map_err(|error| user_error(format!("{error:#}")))?;
     let (design, rows) = (merged.design()?, merged.rows()?);
     let summary = Summary::of_record(&merged, &rows, &catalog.metrics)?;
-    merged.put_derived("report.md", markdown(&Sheet::of(&design, &summary)).as_bytes())?;
+    put_tables(&merged, &Sheet::of(&design, &summary), &rows)?;
     let (seeds, attacks, defenses) = (design.seeds.len(), design.attacks.len(), design.defenses.len());
     outln!("{}: {seeds} seeds, {attacks} attacks, {defenses} defenses", options.to.display());
     Ok(SUCCESS)

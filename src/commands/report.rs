@@ -8,20 +8,33 @@ use plan::{Catalog, Plan};
 use record::{Record, Row};
 use report::page::{Page, figures, page as rendered_page};
 use report::{
-    Comparison, Sheet, Summary, compare, compared_json, compared_markdown, compared_terminal, csv,
-    json_lines, latex, markdown, splice_sheet, terminal,
+    Comparison, Judgement, Sheet, Summary, Verdict, compare, compared_json, compared_markdown,
+    compared_terminal, csv, json_lines, latex, markdown, splice_sheet, terminal, without_pairs,
 };
 
-use super::run::verdict_code;
 use super::show::gallery;
 use super::terminal_width;
 use crate::cli::{Format, ReportOptions};
 use crate::published::PUBLISHED;
-use crate::{SUCCESS, user_error};
+use crate::{CLAIM_FAILED, FAILED, SUCCESS, user_error};
 
 /// A record that can be read; what is wrong with it is for the user to put right.
 pub(crate) fn opened(folder: &Path) -> Result<Record> {
-    Record::open(folder).map_err(|error| user_error(format!("{error:#}")))
+    let record = Record::open(folder).map_err(|error| user_error(format!("{error:#}")))?;
+    if !record.has_hashes()? {
+        errln!(
+            "{}: a record without hashes (before format 3), in which edits are not noticed",
+            folder.display()
+        );
+    }
+    Ok(record)
+}
+
+/// Writes the tables of a record into it, or into a folder of its own.
+pub(crate) fn put_tables(to: &Record, sheet: &Sheet<'_>, rows: &[Row]) -> Result<()> {
+    to.put_derived("report.md", markdown(sheet).as_bytes())?;
+    to.put_derived("table.csv", csv(sheet)?.as_bytes())?;
+    to.put_derived("table.tex", latex(sheet, rows).as_bytes())
 }
 
 /// Renders a record's tables again.
@@ -32,6 +45,10 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     if let Some(against) = &options.against {
         let found =
             compare(&design, &rows, against).map_err(|error| user_error(format!("--against: {error}")))?;
+        if let Some(why) = without_pairs(&design, &rows, &found) {
+            errln!("nothing to compare: {why}");
+            return Ok(CLAIM_FAILED);
+        }
         write(options, &compared(&found, against, options.format)?)?;
         return Ok(SUCCESS);
     }
@@ -63,6 +80,18 @@ pub(crate) fn report(catalog: &Catalog, options: &ReportOptions) -> Result<u8> {
     };
     write(options, &text)?;
     Ok(verdict_code(&sheet, options.strict))
+}
+
+/// The exit code: a failed cell, then a claim that does not hold; without `strict` only claims that the plan requires.
+pub(crate) fn verdict_code(sheet: &Sheet<'_>, strict: bool) -> u8 {
+    if !sheet.failures.is_empty() {
+        return FAILED;
+    }
+    let unexpected = |judgement: &Judgement<'_>| {
+        let holds = matches!(judgement.verdict, Verdict::Reproduced | Verdict::Skipped | Verdict::Failed);
+        !holds && (strict || judgement.claim.required)
+    };
+    if sheet.judgements.iter().any(unexpected) { CLAIM_FAILED } else { SUCCESS }
 }
 
 /// Comparisons of every defense with one of them.

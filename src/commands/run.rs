@@ -13,13 +13,14 @@ use harness::survey::survey;
 use harness::{Options, run as run_plan};
 use plan::{Catalog, Plan};
 use record::{Contents, Environment, Record, Status};
-use report::{Judgement, Sheet, Summary, Verdict, markdown, terminal};
+use report::{Sheet, Summary, terminal};
 use store::{Store, parse_duration};
 
 use super::memory::cells_at_a_time;
+use super::report::{put_tables, verdict_code};
 use super::{choose, name, terminal_width};
 use crate::cli::RunOptions;
-use crate::{CLAIM_FAILED, FAILED, INTERRUPTED, SUCCESS, exit_code, user_error};
+use crate::{INTERRUPTED, exit_code, user_error};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -69,7 +70,7 @@ fn confirm(cells: usize) -> Result<()> {
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { Err(refusal()) }
 }
 
-/// An error where a folder that was asked for holds the record of a plan that asks something else.
+/// An error where a folder holds the record of a plan that asks something else.
 fn of_this_plan(folder: &Path, plan: &Plan) -> Result<()> {
     match Record::open(folder).and_then(|record| record.design()) {
         Ok(design) if design.question != plan.question => Err(user_error(format!(
@@ -112,9 +113,7 @@ pub(crate) fn recorded(
     if !options.yes {
         confirm(plan.seeds.len() * plan.attacks.len() * plan.defenses.len())?;
     }
-    if options.record.is_some() {
-        of_this_plan(folder, plan)?;
-    }
+    of_this_plan(folder, plan)?;
     let budget = options.budget.as_deref().map(parse_duration).transpose();
     let budget = budget.map_err(|error| user_error(format!("--budget: {error}")))?;
     let store = Store::open(&options.choice.folder.store)?;
@@ -134,15 +133,20 @@ pub(crate) fn recorded(
     let settings = Options { jobs, threads, verbosity, width: terminal_width(), budget, metrics };
     let outcome = match run_plan(plan, &store, &settings, &STOP) {
         Err(error) if error.is::<Stopped>() => {
-            errln!("stopped; the same command goes on from the last finished epoch of each cell");
+            errln!("stopped; the same command resumes from the last finished epoch of each cell");
             return Err(error);
         }
-        other => other?,
+        Err(error) => {
+            // Nothing was written into it, unless an earlier run did.
+            let _ = std::fs::remove_dir(folder);
+            return Err(error);
+        }
+        Ok(outcome) => outcome,
     };
     let missing = outcome.observations.iter().filter_map(|observation| observation.evidence.as_ref().err());
     let left = missing.filter(|missing| missing.status == Status::Skipped).count();
     if left > 0 {
-        errln!("{left} cells are left; the same command goes on with them");
+        errln!("{left} cells are left; the same command resumes with them");
     }
     if !outcome.others.is_empty() && verbosity == Verbosity::Normal {
         let others: Vec<String> = outcome.others.iter().map(ToString::to_string).collect();
@@ -186,10 +190,10 @@ fn gpu(device: DeviceChoice) -> Option<String> {
 
 /// Prints the tables of a record.
 fn finish(catalog: &Catalog, record: &Record, options: &RunOptions, seconds: f64) -> Result<u8> {
-    let (design, summary) =
-        (record.design()?, Summary::of_record(record, &record.rows()?, &catalog.metrics)?);
+    let (design, rows) = (record.design()?, record.rows()?);
+    let summary = Summary::of_record(record, &rows, &catalog.metrics)?;
     let sheet = Sheet::of(&design, &summary);
-    record.put_derived("report.md", markdown(&sheet).as_bytes())?;
+    put_tables(record, &sheet, &rows)?;
     if !options.json {
         outln!("{}\n", design.question);
         out!("{}", terminal(&sheet, terminal_width()));
@@ -198,16 +202,4 @@ fn finish(catalog: &Catalog, record: &Record, options: &RunOptions, seconds: f64
         errln!("\n{} in all; record: {}", duration(seconds), record.folder().display());
     }
     Ok(verdict_code(&sheet, options.strict))
-}
-
-/// The exit code: a failed cell, then a claim that does not hold; without `strict` only claims that the plan requires.
-pub(crate) fn verdict_code(sheet: &Sheet<'_>, strict: bool) -> u8 {
-    if !sheet.failures.is_empty() {
-        return FAILED;
-    }
-    let unexpected = |judgement: &Judgement<'_>| {
-        let holds = matches!(judgement.verdict, Verdict::Reproduced | Verdict::Skipped | Verdict::Failed);
-        !holds && (strict || judgement.claim.required)
-    };
-    if sheet.judgements.iter().any(unexpected) { CLAIM_FAILED } else { SUCCESS }
 }

@@ -38,7 +38,7 @@ pub(crate) fn named<'a>(cells: &'a [Surveyed], name: &str) -> Result<&'a Surveye
 fn open(folder: &StoreFolder) -> Result<Store> {
     let path = &folder.store;
     if !path.join("locks").is_dir() {
-        return Err(user_error(format!("{} is no store; name one with --store", path.display())));
+        return Err(user_error(format!("{} is not a store; name one with --store", path.display())));
     }
     Ok(Store::at(path))
 }

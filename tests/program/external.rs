@@ -205,7 +205,7 @@ fn a_program_chooses_what_an_attack_edits() {
         (program.replace("\\\"stamp\\\"", "\\\"smudge\\\""), "edits.jsonl:1"),
         (
             program.replace("\\\"stamp\\\"", "\\\"replace\\\", \\\"file\\\": \\\"../job.json\\\""),
-            "no name of a file",
+            "not the name of a file",
         ),
         ("exit 1".to_owned(), "exit code 1"),
     ] {

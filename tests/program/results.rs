@@ -87,7 +87,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     let child = bench.start(&["run", "plan.yaml"]);
     // A snapshot says that training is under way.
     wait("training", || has_snapshot(&bench.path("store/partial")));
-    holds(&interrupt(child).exits(130).err, &["goes on"]);
+    holds(&interrupt(child).exits(130).err, &["resumes"]);
 }
 
 #[test]

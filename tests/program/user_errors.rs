@@ -21,8 +21,12 @@ fn names_are_checked_and_near_ones_offered() {
 
 #[test]
 fn keys_are_checked_at_every_level() {
-    refused(("target:", "tarket:"), &["\"target\" is missing", "\"tarket\""]);
-    refused(("pairs: 512", "pears: 512"), &["plan.yaml:4", "\"pairs\" is missing", "\"pears\""]);
+    refused(("target:", "tarket:"), &["plan.yaml:11", "tarket: unknown key; did you mean \"target\"?"]);
+    refused(
+        ("pairs: 512", "pears: 512"),
+        &["plan.yaml:7", "data.pears: unknown key; did you mean \"pairs\"?"],
+    );
+    refused(("target: banana", ""), &["the key \"target\" is missing"]);
     refused(("poison-count: 30", "poison-cuont: 30"), &["plan.yaml:16", "did you mean \"poison-count\"?"]);
     refused(("epochs: 3", "epoch: 3"), &["plan.yaml:14", "did you mean \"epochs\"?"]);
     refused(("attack-success-rate:", "attack-sucess-rate:"), &["did you mean \"attack-success-rate\"?"]);
@@ -45,6 +49,7 @@ fn values_are_checked() {
     let words = ["plan.yaml:5", "data.train", "has no labelled images", "data.labelled"];
     refused(("train: { name: emoji-scenes, preset: smoke }", "train: { name: pairs }"), &words);
     refused(("pairs: 512", "pairs: 0"), &["plan.yaml:7", "at least 1"]);
+    refused(("pairs: 512", "pairs: -1"), &["plan.yaml:7", "`-1`, expected a whole number, 0 or more"]);
     refused(("seeds: [0]", "seeds: [1, 1]"), &["plan.yaml:3", "distinct"]);
     refused(("[0.0, 1.0]", "[1.0, 0.0]"), &["attack-success-rate", "lowest first"]);
     refused(("- none", "- none\n  - none"), &["defenses", "twice"]);
@@ -86,7 +91,12 @@ fn grants_and_frontiers_are_checked() {
 #[test]
 fn what_is_no_plan_is_refused() {
     refused(("question: Is", "question: [Is"), &["plan.yaml", "is not YAML"]);
-    holds(&Bench::with("micro", &[]).exits(2, &["run", "nowhere.yaml"]).err, &["nowhere.yaml"]);
+    let bench = Bench::with("micro", &[]);
+    holds(
+        &bench.exits(2, &["run", "nowhere.yaml"]).err,
+        &["error: nowhere.yaml: cannot be read: ", "name a YAML file"],
+    );
+    holds(&bench.exits(2, &["run", "."]).err, &["error: .: is a folder; name the plan in it, ./plan.yaml"]);
 }
 
 #[test]

@@ -234,7 +234,10 @@ impl Done {
 
     /// A file beside it; an error where the name would lead elsewhere.
     pub fn beside(&self, name: &str) -> Result<PathBuf> {
-        ensure!(!name.is_empty() && !name.contains(['/', '\\']), "{name:?} is no name of a file in output/");
+        ensure!(
+            !name.is_empty() && !name.contains(['/', '\\']),
+            "{name:?} is not the name of a file in output/"
+        );
         Ok(self.folder.path().join("work/output").join(name))
     }
 }

@@ -267,7 +267,7 @@ impl Hub {
         match failure {
             Failure::Final(error) => return Err(error),
             Failure::Passing { reason, .. } if failures >= self.patience.attempts => bail!(
-                "gave up after {failures} attempts at {}: {reason}; the same command goes on from here, and with \
+                "gave up after {failures} attempts at {}: {reason}; the same command resumes from here, and with \
                  HF_HUB_OFFLINE=1 uses what is in {}",
                 self.endpoint(),
                 self.cache().display()

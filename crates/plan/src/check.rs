@@ -128,5 +128,5 @@ pub(crate) fn check_target(test: &Choice<Dataset>, target: &str) -> Result<(), S
     if names.contains(&target) {
         return Ok(());
     }
-    Err(format!("{target:?} is no class of data set {:?}; {}", test.label, suggestion(target, &names)))
+    Err(format!("{target:?} is not a class of data set {:?}; {}", test.label, suggestion(target, &names)))
 }

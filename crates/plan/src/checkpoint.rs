@@ -125,7 +125,7 @@ fn band(top: &mut Section<'_>, key: &'static str, tolerance: f64) -> Result<[f64
             .map_err(|_| top.error(key, "expected a fraction, or [lowest, highest] as fractions"))?,
     };
     if !(band[0] <= band[1] && band[0] <= 1.0 && band[1] >= 0.0) {
-        return Err(top.error(key, format!("{band:?} is no band of fractions, lowest first")));
+        return Err(top.error(key, format!("{band:?} is not a band of fractions, lowest first")));
     }
     Ok(band)
 }

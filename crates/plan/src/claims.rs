@@ -131,7 +131,7 @@ fn bands(
         let [lowest, highest] = metric.range;
         let lowest = if of_difference { lowest.min(-highest) } else { lowest };
         if !(band[0] <= band[1] && band[0] >= lowest && band[1] <= highest) {
-            return Err(source.error(&path, format!("{band:?} is no band of fractions, lowest first")));
+            return Err(source.error(&path, format!("{band:?} is not a band of fractions, lowest first")));
         }
         bands.insert(name, band);
     }

@@ -1,17 +1,22 @@
 //! Reads a YAML mapping strictly: every key is asked for or refused, and a problem names file, line and key.
 
+use std::path::Path;
+
 use base::{nearest, suggestion};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
+/// What plans in folders of results are called.
+const PLAN: &str = "plan.yaml";
+
 /// A mistake in a plan.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}:{line}: {}{message}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
+#[error("{file}{}: {}{message}", line.map_or(String::new(), |line| format!(":{line}")), if path.is_empty() { String::new() } else { format!("{path}: ") })]
 pub struct PlanError {
     /// The plan's name.
     pub file: String,
-    /// Line, from 1.
-    pub line: usize,
+    /// Line, from 1; `None` where the file cannot be read.
+    pub line: Option<usize>,
     /// Key, as `attacks.badnet.poison-count`; empty where the whole file is meant.
     pub path: String,
     /// What is wrong and what would be right.
@@ -23,9 +28,15 @@ impl PlanError {
     pub(crate) fn unreadable(file: &str, error: &std::io::Error) -> Self {
         Self {
             file: file.to_owned(),
-            line: 1,
+            line: None,
             path: String::new(),
-            message: format!("cannot be read: {error}"),
+            message: match Path::new(file) {
+                path if path.is_dir() && path.join(PLAN).is_file() => {
+                    format!("is a folder; name the plan in it, {}", path.join(PLAN).display())
+                }
+                path if path.is_dir() => "is a folder; name a YAML file".to_owned(),
+                _ => format!("cannot be read: {error}; name a YAML file, such as results/tiny/plan.yaml"),
+            },
         }
     }
 }
@@ -41,7 +52,7 @@ impl Source<'_> {
     pub(crate) fn yaml(&self) -> Result<Value, PlanError> {
         serde_yaml::from_str(self.text).map_err(|error| PlanError {
             file: self.file.to_owned(),
-            line: error.location().map_or(1, |location| location.line()),
+            line: Some(error.location().map_or(1, |location| location.line())),
             path: String::new(),
             message: format!("is not YAML: {error}"),
         })
@@ -56,7 +67,7 @@ impl Source<'_> {
         }
         PlanError {
             file: self.file.to_owned(),
-            line: line + 1,
+            line: Some(line + 1),
             path: path.join("."),
             message: message.into(),
         }
@@ -136,7 +147,7 @@ impl<'a> Section<'a> {
         match self.take(key) {
             None => Ok(None),
             Some(value) => {
-                serde_yaml::from_value(value).map(Some).map_err(|error| self.error(key, error.to_string()))
+                serde_yaml::from_value(value).map(Some).map_err(|error| self.error(key, in_words(&error)))
             }
         }
     }
@@ -147,9 +158,10 @@ impl<'a> Section<'a> {
             Some(value) => Ok(value),
             None => {
                 let given: Vec<&str> = self.values.keys().filter_map(Value::as_str).collect();
-                let near =
-                    nearest(key, &given).map_or_else(String::new, |near| format!("; is {near:?} meant?"));
-                Err(self.source.error(&self.path, format!("the key {key:?} is missing{near}")))
+                Err(match nearest(key, &given) {
+                    Some(near) => self.error(near, format!("unknown key; did you mean {key:?}?")),
+                    None => self.source.error(&self.path, format!("the key {key:?} is missing")),
+                })
             }
         }
     }
@@ -175,6 +187,21 @@ impl<'a> Section<'a> {
             }
         }
     }
+}
+
+/// What serde expects, with names of types in words.
+fn in_words(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    let Some((before, expected)) = text.split_once("expected ") else { return text };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        "a string" => "text",
+        other => other,
+    };
+    format!("{before}expected {expected}")
 }
 
 /// A name alone as a mapping with it under `short`; other values as they are.

@@ -80,6 +80,9 @@ impl Record {
             let is_own = written.get(&name).is_none_or(|written| *written == hash);
             ensure!(is_own, "{folder}: {name} is not what was written; `cleanbench replay` makes it again");
         }
+        // What is not compared below is at least read.
+        self.maps()?;
+        self.manifests()?;
         let mut values = BTreeMap::new();
         for row in self.rescored(metrics)? {
             values.insert((row.view(), row.test_set, row.metric), row.value);

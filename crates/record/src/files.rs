@@ -63,9 +63,20 @@ impl Record {
     /// A record that exists; an error names the file that is missing, newer than this program, or not as it was written.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(ROWS);
-        ensure!(path.is_file(), "{} holds no record: {} is missing", folder.display(), path.display());
+        ensure!(
+            path.is_file(),
+            "{} holds no record: {} is missing; name the folder that a run wrote, such as record/PLAN",
+            folder.display(),
+            path.display()
+        );
         integrity::check(folder)?;
         Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Whether the hashes of its files were written down, so that an edit is noticed; of records before format 3 they may
+    /// not be.
+    pub fn has_hashes(&self) -> Result<bool> {
+        Ok(integrity::written_hashes(&self.folder)?.is_some())
     }
 
     /// Where it lies.

@@ -15,10 +15,12 @@ use crate::summary::Summary;
 const CAP: f64 = 0.05;
 /// Probability that an interval is said to have.
 const LEVEL: f64 = 0.95;
+/// Pairs from which on a difference may be supported: of fewer, Wilcoxon's p is above 0.05 whatever they are.
+pub(crate) const FEWEST_PAIRS: usize = 6;
 /// Corrected p-values below this support a difference.
 pub const SUPPORTED_BELOW: f64 = 0.05;
 
-/// One defense less another, in one quantity, over pairs of attack and seed whose attack implanted.
+/// One defense minus another, in one quantity, over pairs of attack and seed whose attack implanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// The defense, or its family where its settings are swept.
@@ -51,11 +53,11 @@ impl Comparison {
 /// Value of a quantity for a defense (or family), attack and seed.
 type Values = BTreeMap<(String, String, u64), f64>;
 
-/// Every defense of a plan less `against`, a label or the family of swept ones; an error where there is no such one.
+/// Every defense of a plan minus `against`, a label or the family of swept ones; an error where there is no such one.
 pub fn compare(design: &Design, rows: &[Row], against: &str) -> Result<Vec<Comparison>> {
     let families = design.families();
     let hint = || suggestion(against, &families);
-    ensure!(families.contains(&against), "{against:?} is no defense of this record; {}", hint());
+    ensure!(families.contains(&against), "{against:?} is not a defense of this record; {}", hint());
     let swept = |family: &str| design.family(family).count() > 1;
     let implanted = implanted(design, rows);
     let (kept, points) = (kept_values(design, rows, &families), [CLEAN_ACCURACY, ATTACK_SUCCESS_RATE]);

@@ -3,7 +3,7 @@
 use record::metric::{Direction, short};
 use record::statistics::mean;
 
-use crate::comparison::{Comparison, SUPPORTED_BELOW};
+use crate::comparison::{Comparison, FEWEST_PAIRS, SUPPORTED_BELOW};
 use crate::frontier::Reached;
 use crate::mean::Mean;
 use crate::sheet::{CAPS, Frontiers, Grid, State};
@@ -140,12 +140,16 @@ pub(crate) fn compared(compared: &[Comparison], against: &str) -> (String, Table
         owned(&["defense", "quantity", "pairs", "difference", "95 % interval", "above : below"]),
         owned(&["sign p", "Wilcoxon p", "Holm", "supported"]),
     ];
-    let why = ". There is no such pair: no attack implanted (the plan's implanted-at), or cells are missing";
-    let is_empty = compared.iter().all(|comparison| comparison.differences.is_empty());
-    let none = if is_empty { why } else { "" };
+    let pairs = compared.iter().map(|comparison| comparison.differences.len()).max().unwrap_or(0);
+    let few = match pairs {
+        FEWEST_PAIRS.. => String::new(),
+        _ => format!(
+            ". With {pairs} pairs no difference can be supported: it takes at least {FEWEST_PAIRS}, of more attacks or seeds"
+        ),
+    };
     let caption = format!(
-        "Each defense less {against}, in points, over pairs of the same attack and seed whose attack implanted; bootstrap \
-         interval, exact tests, supported where Wilcoxon's p is below {SUPPORTED_BELOW} after Holm's correction{none}"
+        "Each defense minus {against}, in points, over pairs of the same attack and seed whose attack implanted; bootstrap \
+         interval, exact tests, supported where Wilcoxon's p is below {SUPPORTED_BELOW} after Holm's correction{few}"
     );
     (caption, Table { header: header.concat(), rows: compared.iter().map(row).collect(), names: 2 })
 }

@@ -123,6 +123,6 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         count.checked_mul(seconds)
     });
     let seconds =
-        seconds.with_context(|| format!("{text:?} is no length of time; write 30d, 12h, 45m or 90s"))?;
+        seconds.with_context(|| format!("{text:?} is not a length of time; write 30d, 12h, 45m or 90s"))?;
     Ok(Duration::from_secs(seconds))
 }

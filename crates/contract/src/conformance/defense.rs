@@ -80,7 +80,7 @@ fn of_model(checks: &mut Checks, trial: &Trial<'_>) {
         ensure!(numbers(&trial.finished(0, 3)?.0)? == first, "three threads give another model than one");
         Ok(())
     });
-    checks.add("another seed, another result", || {
+    checks.add("another seed gives another result", || {
         if steps == 0 {
             return Err(skip("it showed no steps of training"));
         }

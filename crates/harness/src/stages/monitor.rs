@@ -94,7 +94,7 @@ impl Monitor for StageMonitor<'_> {
         if hash_file(&snapshot).is_ok_and(|hash| hashes.lines().any(|line| line == hash)) {
             let spent = std::fs::read_to_string(self.spent()).ok().and_then(|text| text.parse().ok());
             self.before = spent.unwrap_or(0.0);
-            self.context.progress.say(&format!("{}: goes on from its last finished epoch", self.name));
+            self.context.progress.say(&format!("{}: resumes from its last finished epoch", self.name));
             return Some(snapshot);
         }
         self.context.progress.warn(&format!("{}: its snapshot is not whole; it starts again", self.name));

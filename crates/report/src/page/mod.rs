@@ -22,7 +22,7 @@ pub fn page(page: &Page<'_>) -> Result<String> {
         ("frontiers", "Frontiers", plots::frontiers(page)?),
         ("compared", "Defenses beside each other", tables::compared(page)),
         ("verdicts", "Claims", tables::claims(page)),
-        ("epochs", "On the way", plots::trajectories(page)?),
+        ("epochs", "Over the epochs", plots::trajectories(page)?),
         ("triggers", "Triggers", maps::triggers(page)),
         ("maps", "Embedding maps", maps::maps(page)?),
         ("similarities", "Similarity to the target", plots::similarities(page)?),

@@ -132,11 +132,11 @@ pub(super) fn compared(page: &Page<'_>) -> Option<Markup> {
     let p = |value: Option<f64>| value.map_or("–".to_owned(), |p| format!("{p:.3}"));
     let points = |value: f64| format!("{:+.1}", value * 100.0);
     Some(html! {
-        p { "Each defense less " (against) ", in points, over pairs of the same attack and seed whose attack implanted. "
+        p { "Each defense minus " (against) ", in points, over pairs of the same attack and seed whose attack implanted. "
             "Supported (bold): Wilcoxon's exact p below " (SUPPORTED_BELOW) " after Holm's correction."
             @if compared.iter().all(|row| row.differences.is_empty()) { " No attack implanted, so there is no pair." } }
         (wide("defenses compared", html! { table {
-            caption class="hidden" { "Each defense less " (against) }
+            caption class="hidden" { "Each defense minus " (against) }
             thead { tr { @for name in ["defense", "quantity", "pairs", "difference", "95 % interval", "p", "corrected"] {
                 th scope="col" { (name) } } } }
             tbody { @for row in compared { tr {

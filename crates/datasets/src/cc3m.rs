@@ -2,13 +2,14 @@
 //! them, CleanCLIP's CSV with the columns `image` and `caption`, or open_clip's TSV with `filepath` and `title`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use contract::{Card, Dataset, Entry, Preset, preset, settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::source::{Collection, Part, Side, read_pairs};
+use crate::source::{Collection, Form, Part, Side, read_pairs};
 
 /// The data set.
 pub static ENTRY: Entry<Dataset> = Entry {
@@ -38,12 +39,21 @@ pub(crate) struct Settings {
     validation: PathBuf,
     /// A list of the training pairs that there are to be, as `cleanbench data subset` writes it; `null` for all.
     manifest: Option<PathBuf>,
+    /// The folder that paths in a table are relative to and may not leave; absolute paths below it are read too. `null`
+    /// for the folder of the table.
+    images: Option<PathBuf>,
+    /// Endings of images in tars: what follows the key and a dot, in lower case. What kind an image is, its bytes say.
+    image_endings: Vec<String>,
+    /// Endings of captions in tars. Captions in `json` are read besides.
+    caption_endings: Vec<String>,
 }
 
 /// One preset, with the two sides in folders of their own.
 pub(crate) fn presets(name: &'static str, folder: &str) -> Vec<Preset> {
     let [train, validation] = ["train", "validation"].map(|side| Path::new(folder).join(side));
-    vec![preset(name, Settings { train, validation, manifest: None })]
+    let Form { images, image_endings, caption_endings } = Form::default();
+    let manifest = None;
+    vec![preset(name, Settings { train, validation, manifest, images, image_endings, caption_endings })]
 }
 
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
@@ -52,10 +62,12 @@ pub(crate) fn collection(resolved: Value) -> Result<Collection> {
 
 /// A data set of pairs with these settings; `name` goes into the seed of the order.
 pub(crate) fn of_pairs(name: &'static str, settings: Settings) -> Collection {
-    let Settings { train, validation, manifest } = settings;
-    let train = Side::new(move |urls| read_pairs(&train, &["train"], "train", urls));
+    let Settings { train, validation, manifest, images, image_endings, caption_endings } = settings;
+    let form = Arc::new(Form { images, image_endings, caption_endings });
+    let own = form.clone();
+    let train = Side::new(move |urls| read_pairs(&train, &["train"], "train", &own, urls));
     let splits = ["validation", "val", "test"];
-    let validation = Side::new(move |urls| read_pairs(&validation, &splits, "validation", urls));
+    let validation = Side::new(move |urls| read_pairs(&validation, &splits, "validation", &form, urls));
     let parts = [
         Ok(Part::front(&train, "train").listed()),
         Ok(Part::back(&train, "train").listed()),

@@ -101,8 +101,9 @@ fn write(folder: &Path, samples: &Samples, lines: &[Line], options: &SubsetOptio
     // Images that were encoded again are others: they get a manifest of their own.
     let mut sets = datasets::files().into_iter();
     let set = sets.find(|(entry, _)| entry.card.name == "pairs");
-    let (_, open) = set.ok_or_else(|| user_error("the data set pairs is not there"))?;
-    let settings = json!({ "train": folder, "validation": folder, "manifest": null });
+    let (entry, open) = set.ok_or_else(|| user_error("the data set pairs is not there"))?;
+    let (_, mut settings) = (entry.presets)().swap_remove(0);
+    ["train", "validation"].into_iter().for_each(|side| settings[side] = json!(folder));
     let written = open(settings)?.samples(contract::Split::Train)?;
     let order: Vec<u32> = (0..written.len() as u32).collect();
     let lines = usable(&written, &order, written.len(), &options.choice)?;

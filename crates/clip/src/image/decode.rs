@@ -7,8 +7,8 @@ use base::guarded;
 use candle_core::Result;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
-use super::jpeg;
 use super::limit::check_size;
+use super::{gif, jpeg};
 use crate::{BadSample, Image};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
@@ -22,7 +22,8 @@ fn decode_any(bytes: &[u8]) -> Result<Image> {
     }
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg::decode(bytes),
-        Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Gif)) => read(bytes, format),
+        Ok(ImageFormat::Gif) => gif::decode(bytes),
+        Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => read(bytes, format),
         Ok(format) => {
             Err(BadSample::Unsupported.because(format!("{format:?}; JPEG, PNG, WebP and GIF are read")))
         }
@@ -47,12 +48,7 @@ fn read(bytes: &[u8], format: ImageFormat) -> Result<Image> {
     if format == ImageFormat::WebP && stated.is_none_or(|stated| bytes.len() < stated as usize + 8) {
         return Err(BadSample::Truncated.because("WebP: a file that is shorter than it says"));
     }
-    // GIF ends with a semicolon; without it the first picture may yet be whole.
-    let is_cut = format == ImageFormat::Gif && !bytes.ends_with(b";");
-    let bad = |error: ImageError| {
-        let reason = if is_cut { BadSample::Truncated } else { reason(&error) };
-        reason.because(format!("{format:?}: {error}"))
-    };
+    let bad = |error: ImageError| reason(&error).because(format!("{format:?}: {error}"));
     let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(bad)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);

@@ -1,6 +1,7 @@
 //! 8-bit RGB images: what data sets give, triggers stamp and `pixels` turns into tensors.
 
 mod decode;
+mod gif;
 mod jpeg;
 mod limit;
 

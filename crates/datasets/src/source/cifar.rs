@@ -8,7 +8,8 @@ use clip::BadSample;
 
 use super::cifar_layout::CifarLayout;
 use super::files::Files;
-use super::samples::{Place, Samples};
+use super::place::Place;
+use super::samples::Samples;
 
 /// The binary files of one side below a path; `None` where there are none.
 pub(crate) fn read_cifar(path: &Path, test: bool, layout: &CifarLayout) -> Result<Option<Samples>> {

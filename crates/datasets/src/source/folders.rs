@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::form::Form;
 use super::hub_samples;
 use super::layout::{Layout, entries, extension, listed, look};
 use super::names::{beside, lines};
-use super::samples::{Place, Samples};
-use super::table::{Table, loose, refuse_outside};
+use super::place::Place;
+use super::root::Root;
+use super::samples::Samples;
+use super::table::Table;
 use super::webdataset::{self, Kind};
 
 /// Endings of images, torchvision's.
@@ -44,7 +47,7 @@ pub(crate) fn read_classes(path: &Path, splits: &[&str], setting: &str, labels: 
     match look(path, splits, setting)? {
         Layout::Shards(shards) => {
             check_count(&shards, labels.classes)?;
-            webdataset::read_shards(name, shards, kind, false)
+            webdataset::read_shards(name, shards, kind, &Form::default(), false)
         }
         Layout::Parquet(files) => hub_samples::read_files(name, files, kind),
         Layout::Table(file) => from_table(&file, labels.classes),
@@ -72,14 +75,15 @@ fn from_table(path: &Path, classes: usize) -> Result<Samples> {
     let table = Table::open(path)?;
     let (image, label) = (table.column(path, "image")?, table.column(path, "label")?);
     let mut samples = Samples::new(path.display().to_string(), "CSV of image and label");
-    samples.root = path.parent().unwrap_or(Path::new("")).to_owned();
+    samples.root = Root::confined(path.parent().unwrap_or(Path::new("")));
     table.rows(path, |record| {
         let text = |column: usize| String::from_utf8_lossy(record.get(column).unwrap_or_default());
         let (image, label) = (text(image), text(label));
-        samples.push_labelled(&image, label.trim().parse().ok(), classes, loose(&image));
+        let (key, place) = samples.loose(&image);
+        samples.push_labelled(key, label.trim().parse().ok(), classes, place);
     })?;
     ensure!(!samples.is_empty(), "{}: no images", path.display());
-    refuse_outside(path, &samples)?;
+    samples.refuse_outside("make them relative to it")?;
     samples.finish();
     Ok(samples)
 }
@@ -92,7 +96,7 @@ pub(crate) fn class_folders(folder: &Path) -> Result<Vec<PathBuf>> {
 fn from_folders(folder: &Path, labels: &Labels) -> Result<Samples> {
     let found = class_folders(folder)?;
     let mut samples = Samples::new(folder.display().to_string(), "folders of images by class");
-    samples.root = folder.to_owned();
+    samples.root = Root::listed(folder);
     for class in &found {
         let name = class.file_name().unwrap_or_default().to_string_lossy();
         if labels.ignored.contains(&&*name) {

@@ -9,7 +9,8 @@ use clip::BadSample;
 
 use super::files::Files;
 use super::hub_table::{CAPTIONS, HubTable, LABELS, guarded, labels, leaf, open, texts};
-use super::samples::{Place, Samples};
+use super::place::Place;
+use super::samples::Samples;
 use super::webdataset::Kind;
 
 /// The samples of these Parquet files, in order.

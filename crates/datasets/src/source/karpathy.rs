@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use clip::BadSample;
 use serde::{Deserialize, Serialize};
 
+use super::root::Root;
 use super::samples::Samples;
-use super::table::{loose, refuse_outside};
 
 /// Which captions of an image there are pairs of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub(crate) fn read_karpathy(
     let opened = BufReader::new(File::open(file).with_context(named)?);
     let listed: Listed = serde_json::from_reader(opened).with_context(named)?;
     let mut samples = Samples::new(file.display().to_string(), "Karpathy's JSON of captions and splits");
-    samples.root = images.to_owned();
+    samples.root = Root::confined(images);
     for photo in listed.images.iter().filter(|photo| splits.contains(&photo.split.as_str())) {
         let path = match photo.filepath.as_str() {
             "" => photo.filename.clone(),
@@ -71,11 +71,12 @@ pub(crate) fn read_karpathy(
         };
         for at in 0..taken {
             let caption = photo.sentences.get(at).map(|sentence| sentence.raw.as_str());
-            samples.push_pair(&path, caption.ok_or(BadSample::NoCaption), loose(&path), "");
+            let (key, place) = samples.loose(&path);
+            samples.push_pair(key, caption.ok_or(BadSample::NoCaption), place, "");
         }
     }
     ensure!(!samples.is_empty(), "{}: no images of the split {}", file.display(), splits.join(" or "));
-    refuse_outside(file, &samples)?;
+    samples.refuse_outside("the setting `images` names their folder")?;
     samples.finish();
     Ok(samples)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::form::Form;
 use super::hub_samples;
 use super::samples::Samples;
 use super::table;
@@ -77,12 +78,18 @@ pub(crate) fn look(path: &Path, splits: &[&str], setting: &str) -> Result<Layout
 }
 
 /// The captioned samples of what is found at a path.
-pub(crate) fn read_pairs(path: &Path, splits: &[&str], setting: &str, urls: bool) -> Result<Samples> {
+pub(crate) fn read_pairs(
+    path: &Path,
+    splits: &[&str],
+    setting: &str,
+    form: &Form,
+    urls: bool,
+) -> Result<Samples> {
     let name = path.display().to_string();
     match look(path, splits, setting)? {
-        Layout::Shards(shards) => webdataset::read_shards(name, shards, Kind::Pairs, urls),
+        Layout::Shards(shards) => webdataset::read_shards(name, shards, Kind::Pairs, form, urls),
         Layout::Parquet(files) => hub_samples::read_files(name, files, Kind::Pairs),
-        Layout::Table(file) => table::read_pairs(&file),
+        Layout::Table(file) => table::read_pairs(&file, form.images.as_deref()),
         Layout::Folder(folder) => bail!(
             "{}: no pairs there: expected tars (webdataset), Parquet files, or a CSV of image and caption; `{setting}` \
              says where they are, and `cleanbench data fetch` downloads them",

@@ -2,65 +2,22 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use clip::candle_core::{self, bail};
 use clip::{BadSample, Image, Origin};
 
 use super::cifar_layout::CifarLayout;
 use super::files::Files;
 use super::hub_table::HubTable;
+use super::place::{LARGEST, Place};
+use super::root::Root;
+use super::tally::Tally;
 use super::tar;
 use super::texts::{Texts, first_64_bits};
 
-/// Bytes of the largest member that is taken for an image.
-const LARGEST: u64 = 256 << 20;
-
-/// Where an image lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In a file of its own, whose path below the root is the sample's key.
-    Loose,
-    /// In a tar, from a block on.
-    Member { file: u16, block: u32, length: u32 },
-    /// In a row of a row group of a Parquet file.
-    Row { file: u16, group: u16, row: u32 },
-    /// In a record of a file of CIFAR.
-    Record { file: u16, record: u32 },
-    /// Nowhere: the sample is bad. The file is that of a tar.
-    Bad { file: u16, reason: BadSample },
-}
-
-impl Place {
-    /// A member of a tar, or why it cannot be used.
-    pub(crate) fn member(file: u16, offset: u64, length: u64) -> Self {
-        let bad = |reason| Self::Bad { file, reason };
-        match (u32::try_from(offset / tar::BLOCK), u32::try_from(length)) {
-            (_, Ok(0)) => bad(BadSample::Empty),
-            (Ok(block), Ok(length)) if u64::from(length) <= LARGEST => Self::Member { file, block, length },
-            _ => bad(BadSample::TooLarge),
-        }
-    }
-
-    /// The number of its file; 0 where it has one of its own.
-    fn file(self) -> u16 {
-        match self {
-            Self::Loose => 0,
-            Self::Member { file, .. }
-            | Self::Row { file, .. }
-            | Self::Record { file, .. }
-            | Self::Bad { file, .. } => file,
-        }
-    }
-
-    fn in_file(self, file: u16) -> Self {
-        match self {
-            Self::Loose => Self::Loose,
-            Self::Member { block, length, .. } => Self::Member { file, block, length },
-            Self::Row { group, row, .. } => Self::Row { file, group, row },
-            Self::Record { record, .. } => Self::Record { file, record },
-            Self::Bad { reason, .. } => Self::Bad { file, reason },
-        }
-    }
-}
+/// What pandas and JSON take for a missing value, and Python prints for one.
+const MISSING: [&str; 12] =
+    ["nan", "NaN", "-nan", "-NaN", "None", "null", "NULL", "N/A", "n/a", "NA", "<NA>", "#N/A"];
 
 /// The samples of one side of a data set, as they were found; images are read when asked for.
 #[derive(Default)]
@@ -71,8 +28,12 @@ pub struct Samples {
     format: String,
     /// What else there is to say: how many downloads failed, where a tar is damaged.
     pub(crate) notes: Vec<String>,
+    /// Members of tars that belong to no sample.
+    pub(crate) passed_over: Tally,
+    /// Captions that are what a program writes where a value is missing.
+    missing_values: Tally,
     /// The folder that keys of [`Place::Loose`] are relative to.
-    pub(crate) root: PathBuf,
+    pub(crate) root: Root,
     pub(crate) files: Files,
     pub(crate) tables: Vec<HubTable>,
     pub(crate) records: Option<CifarLayout>,
@@ -94,12 +55,35 @@ impl Samples {
         self.urls = Some(Texts::default());
     }
 
+    /// A path that a table names as a key below the root, and its place: a file of its own, unless it leads out.
+    pub(crate) fn loose<'a>(&self, path: &'a str) -> (&'a str, Place) {
+        let outside = Place::Bad { file: 0, reason: BadSample::OutsidePath };
+        self.root.below(path).map_or((path, outside), |key| (key, Place::Loose))
+    }
+
+    /// Refuses a list all of whose paths lead out of the root, with what helps.
+    pub(crate) fn refuse_outside(&self, remedy: &str) -> Result<()> {
+        ensure!(
+            (0..self.len()).any(|index| self.bad(index) != Some(BadSample::OutsidePath)),
+            "{}: all its paths lead out of {}, the first being {:?}; {remedy}",
+            self.name,
+            self.root.folder().display(),
+            self.key(0)
+        );
+        Ok(())
+    }
+
     /// Puts a captioned sample at the end. One without a place that can be used is bad, as is one whose caption is.
     pub(crate) fn push_pair(&mut self, key: &str, caption: Result<&str, BadSample>, place: Place, url: &str) {
         let (caption, reason) = match caption {
             Ok(caption) if caption.trim().is_empty() => ("", Some(BadSample::NoCaption)),
             Ok(caption) if caption.len() > Texts::LONGEST => ("", Some(BadSample::TooLarge)),
-            Ok(caption) => (caption, None),
+            Ok(caption) => {
+                if MISSING.contains(&caption.trim()) {
+                    self.missing_values.add(format!("{key} ({})", caption.trim()));
+                }
+                (caption, None)
+            }
             Err(reason) => ("", Some(reason)),
         };
         self.push(key, place, reason);
@@ -141,10 +125,22 @@ impl Samples {
         }
         self.labels.extend_from_slice(&other.labels);
         self.notes.extend_from_slice(&other.notes);
+        self.passed_over.merge(&other.passed_over);
+        self.missing_values.merge(&other.missing_values);
     }
 
     /// Ends an index that has grown: marks samples that are listed twice, and gives back what was taken too much.
     pub(crate) fn finish(&mut self) {
+        let note = |what: &str, tally: &Tally| format!("{} {what}: {}", tally.count(), tally.names());
+        for (what, tally) in [
+            ("members of tars belong to no sample", &self.passed_over),
+            (
+                "captions are what a program writes for a missing value, and are taken as they are",
+                &self.missing_values,
+            ),
+        ] {
+            self.notes.extend((tally.count() > 0).then(|| note(what, tally)));
+        }
         self.mark_repeated();
         self.keys.shrink();
         self.captions.shrink();
@@ -289,7 +285,7 @@ impl Samples {
             |error: candle_core::Error| error.context(format!("cannot read {}", self.read_from(index)));
         match self.good(index)? {
             Place::Loose => {
-                let path = self.root.join(self.keys.get(index));
+                let path = self.root.checked(self.keys.get(index)).map_err(named)?;
                 let length = std::fs::metadata(&path).map_err(|error| named(error.into()))?.len();
                 if length > LARGEST {
                     return Err(BadSample::TooLarge.because(self.read_from(index).to_string()));
@@ -312,7 +308,7 @@ impl Samples {
         let key = self.keys.get(index);
         let in_file = |place: &&Place| **place != Place::Loose && !self.files.paths().is_empty();
         let Some(place) = self.places.get(index).filter(in_file) else {
-            return Origin { file: self.root.join(key), member: None };
+            return Origin { file: self.root.path(key), member: None };
         };
         let member = match place {
             Place::Row { group, row, .. } => format!("row {row} of group {group}"),

@@ -1,14 +1,14 @@
 //! Tables of pairs: CleanCLIP's CSV (`image`, `caption`), open_clip's TSV (`filepath`, `title`) and others with these
 //! columns, separated by commas or tabs as the header has them; further columns are passed over. Paths are relative to
-//! the table's folder.
+//! the table's folder, or to the one that the setting `images` names, and may not leave it.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use clip::BadSample;
 
-use super::samples::{Place, Samples};
-use super::webdataset::stays_inside;
+use super::root::Root;
+use super::samples::Samples;
 
 /// Names of the columns of path and caption: CleanCLIP's and open_clip's.
 const COLUMNS: [(&str, &str); 2] = [("image", "caption"), ("filepath", "title")];
@@ -70,7 +70,7 @@ fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The pairs of a table, in the order of its rows but for those without a path: downloads that failed.
-pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
+pub(crate) fn read_pairs(path: &Path, images: Option<&Path>) -> Result<Samples> {
     let table = Table::open(path)?;
     if table.headers.iter().any(|header| header == "url" || header.starts_with("http")) {
         bail!(
@@ -83,7 +83,7 @@ pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
     let columns = (table.column(path, image)?, table.column(path, caption)?);
     let form = if table.tabs { "TSV" } else { "CSV" };
     let mut samples = Samples::new(path.display().to_string(), format!("{form} of {image} and {caption}"));
-    samples.root = path.parent().unwrap_or(Path::new("")).to_owned();
+    samples.root = Root::confined(images.unwrap_or_else(|| path.parent().unwrap_or(Path::new(""))));
     let mut without = 0;
     table.rows(path, |record| {
         let field = |column: usize| record.get(column).unwrap_or_default();
@@ -93,30 +93,15 @@ pub(crate) fn read_pairs(path: &Path) -> Result<Samples> {
             return;
         }
         let caption = std::str::from_utf8(field(columns.1)).map_err(|_| BadSample::NotUtf8);
-        samples.push_pair(&image, caption, loose(&image), "");
+        let (key, place) = samples.loose(&image);
+        samples.push_pair(key, caption, place, "");
     })?;
     if without > 0 {
         samples.notes.push(format!("{without} rows name no image"));
     }
     ensure!(!samples.is_empty(), "{}: no pairs", path.display());
-    refuse_outside(path, &samples)?;
+    let remedy = "the setting `images` names the folder that they lie in, as `images: /data`; absolute paths below it are read";
+    samples.refuse_outside(remedy)?;
     samples.finish();
     Ok(samples)
-}
-
-/// A file of its own, unless its path leads out of the folder.
-pub(crate) fn loose(path: &str) -> Place {
-    if stays_inside(path) { Place::Loose } else { Place::Bad { file: 0, reason: BadSample::OutsidePath } }
-}
-
-/// Refuses a table all of whose paths lead out of its folder.
-pub(crate) fn refuse_outside(path: &Path, samples: &Samples) -> Result<()> {
-    ensure!(
-        (0..samples.len()).any(|index| samples.bad(index) != Some(BadSample::OutsidePath)),
-        "{}: all its paths lead out of its folder, the first being {:?}; make them relative to the table's folder \
-         (CleanCLIP: utils/modify_images_directory.py)",
-        path.display(),
-        samples.key(0)
-    );
-    Ok(())
 }

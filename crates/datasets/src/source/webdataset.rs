@@ -1,6 +1,7 @@
-//! Folders of tars as webdataset and img2dataset write them: a sample's members share what stands before the first dot
-//! of their names, an image (`jpg`, `jpeg`, `png`, `webp`) and a caption (`txt`, else that of `json`) or a label
-//! (`cls`), in any order. CLIP_benchmark, whose folders hold `nshards.txt`, keeps a line for each caption of an image;
+//! Folders of tars as webdataset and img2dataset write them: a sample's members share what stands before the ending of
+//! their names, an image and a caption (else that of `json`) or a label (`cls`), in any order. Endings are the longest
+//! ones that are known ([`Form`]), so that `harbour 2.4.jpg` and `harbour 2.4.txt` are a pair, which webdataset, for
+//! which keys end at the first dot, passes over. Members that belong to no sample are counted and named. CLIP_benchmark, whose folders hold `nshards.txt`, keeps a line for each caption of an image;
 //! the first of them is taken.
 //!
 //! Follows: webdataset/webdataset, `tariterators.py` (keys; members named `__…__` are not samples), and
@@ -14,9 +15,14 @@ use anyhow::{Context, Result, ensure};
 use clip::BadSample;
 use rayon::prelude::*;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::files::Files;
-use super::samples::{Place, Samples};
+use super::form::{Form, Member as Part, Named, Stranger};
+use super::place::Place;
+use super::root::stays_inside;
+use super::samples::Samples;
+use super::tally::Tally;
 use super::tar::{End, Member, Walk};
 
 /// Bytes of the longest caption, and of the longest JSON, that is read.
@@ -31,19 +37,27 @@ pub(crate) enum Kind {
 }
 
 /// The samples of these tars, in order.
-pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: bool) -> Result<Samples> {
+pub(crate) fn read_shards(
+    name: String,
+    shards: Vec<PathBuf>,
+    kind: Kind,
+    form: &Form,
+    urls: bool,
+) -> Result<Samples> {
     let in_lines = shards.first().is_some_and(|path| path.with_file_name("nshards.txt").is_file());
-    let wanted = Wanted { kind, urls, in_lines };
+    let wanted = Wanted { kind, form, urls, in_lines };
     let read = |path: &PathBuf| read_shard(path, wanted).with_context(|| path.display().to_string());
     let mut samples = Samples::new(name, "webdataset in tars");
     if urls {
         samples.keep_urls();
     }
-    let mut file = 0;
+    let (mut file, mut names) = (0, Tally::default());
     // Few at a time, so that the whole index is never held twice.
     for some in shards.chunks(16) {
         for shard in some.par_iter().map(read).collect::<Result<Vec<_>>>()? {
-            samples.append(&shard, u16::try_from(file).context("over 65 536 tars")?);
+            let (found, members) = shard;
+            samples.append(&found, u16::try_from(file).context("over 65 536 tars")?);
+            names.merge(&members);
             file += 1;
         }
     }
@@ -52,19 +66,28 @@ pub(crate) fn read_shards(name: String, shards: Vec<PathBuf>, kind: Kind, urls: 
     samples
         .notes
         .extend(failed.map(|failed| format!("{failed} downloads failed, by img2dataset's _stats.json")));
+    let lacks = |index| matches!(samples.bad(index), Some(BadSample::NoImage | BadSample::NoCaption));
     ensure!(
-        !samples.is_empty(),
-        "{}: no pairs in {} tars; their members are to be KEY.jpg (or png, webp) with KEY.txt, KEY.json or KEY.cls",
+        !(0..samples.len()).all(lacks),
+        "{}: no pairs in {} tars; their members are to be KEY.ENDING, an image with {} and {}, and are called {}; the \
+         settings `image-endings` and `caption-endings` of `cc3m` and `pairs` name other endings",
         samples.name,
-        shards.len()
+        shards.len(),
+        form.image_endings.join(", "),
+        match kind {
+            Kind::Pairs => format!("a caption with {} or in json", form.caption_endings.join(", ")),
+            Kind::Classes(_) => "a label with cls".to_owned(),
+        },
+        names.names()
     );
     samples.files = Files::new(shards);
     Ok(samples)
 }
 
 #[derive(Clone, Copy)]
-struct Wanted {
+struct Wanted<'a> {
     kind: Kind,
+    form: &'a Form,
     urls: bool,
     /// Whether captions are lines, the first of which counts.
     in_lines: bool,
@@ -87,6 +110,10 @@ fn failed_downloads(shard: &Path) -> Option<u64> {
 #[derive(Default)]
 struct Draft {
     key: String,
+    /// See [`Named::shorter`].
+    shorter: Option<String>,
+    /// Names of its members.
+    names: Vec<String>,
     image: Option<(String, Place)>,
     caption: Option<Result<String, BadSample>>,
     json: Option<(u64, u64)>,
@@ -94,34 +121,84 @@ struct Draft {
     reason: Option<BadSample>,
 }
 
-/// JSON beside an image, as far as it is of use.
-#[derive(Default, Deserialize)]
-struct Beside {
-    caption: Option<String>,
-    url: Option<String>,
+/// JSON beside an image.
+#[derive(Default)]
+struct Beside(Value);
+
+impl Beside {
+    /// Reads what Python's `json` writes: NaN and infinity too, which are no JSON. What is none of it holds nothing.
+    fn read(bytes: &[u8]) -> Self {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let read = serde_json::from_slice(bytes).or_else(|_| serde_json::from_slice(&without_nan(bytes)));
+        Self(read.unwrap_or_default())
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.as_str()
+    }
 }
 
-fn read_shard(path: &Path, wanted: Wanted) -> Result<Samples> {
+/// `null` in place of Python's NaN and infinities outside texts.
+fn without_nan(bytes: &[u8]) -> Vec<u8> {
+    let (mut out, mut at, mut in_text) = (Vec::with_capacity(bytes.len()), 0, false);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let found = [&b"NaN"[..], b"-Infinity", b"Infinity"].into_iter().find(|word| rest.starts_with(word));
+        let taken = match (in_text, found) {
+            (false, Some(word)) => {
+                out.extend(b"null");
+                word.len()
+            }
+            _ => {
+                let escaped = in_text && rest[0] == b'\\';
+                in_text ^= rest[0] == b'"';
+                let taken = if escaped { rest.len().min(2) } else { 1 };
+                out.extend(&rest[..taken]);
+                taken
+            }
+        };
+        at += taken;
+    }
+    out
+}
+
+/// The samples of a tar, and the names of its first members.
+fn read_shard(path: &Path, wanted: Wanted<'_>) -> Result<(Samples, Tally)> {
     let file = File::open(path)?;
     let mut walk = Walk::new(&file)?;
     ensure!(walk.length() > 0, "an empty file and no tar; remove it or download it again");
     let mut drafts: Vec<Draft> = Vec::new();
     let mut latest: HashMap<String, usize> = HashMap::new();
-    let mut cut = None;
+    let (mut cut, mut samples, mut names) = (None, Samples::default(), Tally::default());
     while let Some(member) = walk.next()? {
-        let Some((key, extension)) = split(&member.name) else { continue };
-        let at = *latest.entry(key.to_owned()).or_insert(drafts.len());
-        let fits = drafts.get(at).map(|draft| draft.takes(&extension));
+        names.add(&member.name);
+        let named = match wanted.form.read(&member.name) {
+            Ok(named) => named,
+            Err(Stranger::Meta) => continue,
+            Err(Stranger::Unknown) => {
+                samples.passed_over.add(&member.name);
+                continue;
+            }
+        };
+        let at = *latest.entry(named.key.to_owned()).or_insert(drafts.len());
+        let fits = drafts.get(at).map(|draft| draft.takes(&named));
         let at = if fits == Some(false) { drafts.len() } else { at };
         if at == drafts.len() {
             let reason = (fits == Some(false)).then_some(BadSample::ListedTwice);
-            drafts.push(Draft { key: key.to_owned(), reason, ..Draft::default() });
-            latest.insert(key.to_owned(), at);
+            let (key, shorter) = (named.key.to_owned(), named.shorter.map(str::to_owned));
+            latest.insert(key.clone(), at);
+            drafts.push(Draft { key, shorter, reason, ..Draft::default() });
         }
         cut = member.cut.then_some(at);
-        drafts[at].add(&extension, &member, &mut walk)?;
+        if !drafts[at].add(&named, &member, &mut walk)? {
+            samples.passed_over.add(&member.name);
+        }
     }
-    let mut samples = Samples::default();
+    // Such as `a.seg.jpg` beside `a.jpg` and `a.txt`.
+    let is_sample = |key: &String| latest.get(key).is_some_and(|at| drafts[*at].shorter.is_none());
+    let beside =
+        |draft: &Draft| !draft.is_whole(wanted.kind) && draft.shorter.as_ref().is_some_and(is_sample);
+    let passed: Vec<bool> = drafts.iter().map(beside).collect();
     match walk.end() {
         End::Damaged(0) => anyhow::bail!("no tar: it begins with no header; unpack it or download it again"),
         End::Damaged(at) => {
@@ -143,41 +220,18 @@ fn read_shard(path: &Path, wanted: Wanted) -> Result<Samples> {
     if wanted.urls {
         samples.keep_urls();
     }
-    drafts
-        .into_iter()
-        .filter(Draft::is_sample)
-        .try_for_each(|draft| draft.finish(&mut samples, wanted, &mut walk))?;
-    Ok(samples)
-}
-
-/// Key and lower-case extension of a member; `None` for one that belongs to no sample.
-fn split(name: &str) -> Option<(&str, String)> {
-    let name = name.strip_prefix("./").unwrap_or(name);
-    let file = name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = file + name[file..].find('.')?;
-    let (key, extension) = (&name[..dot], &name[dot + 1..]);
-    let meta = name[file..].starts_with("__") && key.ends_with("__");
-    (dot > file && !meta).then(|| (key, extension.to_lowercase()))
-}
-
-/// Whether a path stays in the folder that it is relative to.
-pub(crate) fn stays_inside(path: &str) -> bool {
-    let normal = |part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir);
-    Path::new(path).components().all(normal)
-}
-
-fn is_image(extension: &str) -> bool {
-    matches!(extension, "jpg" | "jpeg" | "png" | "webp")
+    for (index, draft) in drafts.into_iter().enumerate() {
+        match passed.get(index) {
+            Some(true) => draft.names.iter().for_each(|name| samples.passed_over.add(name)),
+            _ => draft.finish(&mut samples, wanted, &mut walk)?,
+        }
+    }
+    Ok((samples, names))
 }
 
 impl Draft {
     fn broken(key: String, reason: BadSample) -> Self {
         Self { key, reason: Some(reason), ..Self::default() }
-    }
-
-    fn is_sample(&self) -> bool {
-        let parts = self.image.is_some() || self.caption.is_some() || self.json.is_some();
-        parts || self.label.is_some() || self.reason.is_some()
     }
 
     fn is_whole(&self, kind: Kind) -> bool {
@@ -188,43 +242,48 @@ impl Draft {
         self.image.is_some() && told
     }
 
-    /// Whether a member with this extension is not a second one of its kind. (A second image of another kind is
-    /// passed over.)
-    fn takes(&self, extension: &str) -> bool {
-        match extension {
-            "txt" => self.caption.is_none(),
-            "json" => self.json.is_none(),
-            "cls" => self.label.is_none(),
-            _ => self.image.as_ref().is_none_or(|(known, _)| known != extension),
+    /// Whether a member is not a second one of its kind. (A second image of another ending is passed over.)
+    fn takes(&self, named: &Named<'_>) -> bool {
+        match named.member {
+            Part::Caption => self.caption.is_none(),
+            Part::Json => self.json.is_none(),
+            Part::Label => self.label.is_none(),
+            Part::Image => self.image.as_ref().is_none_or(|(known, _)| *known != named.ending),
         }
     }
 
-    fn add(&mut self, extension: &str, member: &Member, walk: &mut Walk<'_>) -> Result<()> {
+    /// Adds a member; whether it is of use.
+    fn add(&mut self, named: &Named<'_>, member: &Member, walk: &mut Walk<'_>) -> Result<bool> {
         let Member { offset, length, cut, .. } = *member;
-        match extension {
-            "txt" if length > LONGEST_CAPTION => self.caption = Some(Err(BadSample::TooLarge)),
-            "txt" => {
+        match named.member {
+            Part::Caption if length > LONGEST_CAPTION => self.caption = Some(Err(BadSample::TooLarge)),
+            Part::Caption => {
                 let bytes = walk.bytes(offset, length, LONGEST_CAPTION)?;
-                let text = std::str::from_utf8(bytes).map(str::to_owned);
+                // What text editors put around a line.
+                let text = std::str::from_utf8(bytes)
+                    .map(|text| text.trim_start_matches('\u{feff}').trim().to_owned());
                 self.caption = Some(text.map_err(|_| BadSample::NotUtf8));
             }
-            "json" => self.json = Some((offset, length)),
-            "cls" => {
+            Part::Json => self.json = Some((offset, length)),
+            Part::Label => {
                 let text = String::from_utf8_lossy(walk.bytes(offset, length, 32)?).into_owned();
                 self.label = Some(text.trim().parse().ok());
             }
-            _ if is_image(extension) && self.image.is_none() => {
-                self.image = Some((extension.to_owned(), Place::member(0, offset, length)));
+            Part::Image if self.image.is_none() => {
+                self.image = Some((named.ending.clone(), Place::member(0, offset, length)));
             }
-            _ => return Ok(()),
+            Part::Image => return Ok(false),
+        }
+        if named.shorter.is_some() {
+            self.names.push(member.name.clone());
         }
         if cut {
             self.reason.get_or_insert(BadSample::Truncated);
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn finish(self, samples: &mut Samples, wanted: Wanted, walk: &mut Walk<'_>) -> Result<()> {
+    fn finish(self, samples: &mut Samples, wanted: Wanted<'_>, walk: &mut Walk<'_>) -> Result<()> {
         let bad = |reason| Place::Bad { file: 0, reason };
         let place = match (self.reason, self.image) {
             _ if !stays_inside(&self.key) => bad(BadSample::OutsidePath),
@@ -239,15 +298,16 @@ impl Draft {
         let mut beside = Beside::default();
         if let Some((offset, length)) = self.json.filter(|_| wanted.urls || self.caption.is_none()) {
             let bytes = walk.bytes(offset, length, LONGEST_JSON)?;
-            beside = serde_json::from_slice(bytes).unwrap_or_default();
+            beside = Beside::read(bytes);
         }
-        let caption = match (&self.caption, &beside.caption) {
+        let caption = match (&self.caption, beside.text("caption")) {
             (Some(Ok(caption)), _) if wanted.in_lines => Ok(caption.lines().next().unwrap_or_default()),
-            (Some(Ok(caption)), _) | (None, Some(caption)) => Ok(caption.as_str()),
+            (Some(Ok(caption)), _) => Ok(caption.as_str()),
+            (None, Some(caption)) => Ok(caption),
             (Some(Err(reason)), _) => Err(*reason),
             (None, None) => Err(BadSample::NoCaption),
         };
-        samples.push_pair(&self.key, caption, place, beside.url.as_deref().unwrap_or_default());
+        samples.push_pair(&self.key, caption, place, beside.text("url").unwrap_or_default());
         Ok(())
     }
 }

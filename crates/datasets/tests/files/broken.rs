@@ -116,7 +116,7 @@ fn rows_that_lead_out_are_never_opened() {
     std::fs::write(path.join("in/pairs.csv"), format!("image,caption\n{absolute},x\n../out.png,y\n"))
         .unwrap();
     let error = said(pairs(&pairs_at(&path.join("in")), Split::Train, 1));
-    assert!(error.contains(&absolute) && error.contains("make them relative"), "{error}");
+    assert!(error.contains(&absolute) && error.contains("the setting `images`"), "{error}");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn files_that_are_broken_as_a_whole_are_named_with_a_remedy() {
         ),
         ("1.tar", &[7; 2048], "unpack it or download it again"),
         ("2.tar", b"", "download it again"),
-        ("3.tar", &tar(&[("readme", b"no pairs")]), "KEY.jpg"),
+        ("3.tar", &tar(&[("readme", b"no pairs")]), "are called readme"),
         ("a.csv", b"image,caption\n", "no pairs"),
         ("b.csv", b"image;caption\n1.png;x\n", "no column \"image\""),
         ("c.csv", b"image,caption\n1.png,a, b\n", "c.csv:2: "),

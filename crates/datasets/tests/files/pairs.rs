@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::support::{built, caption, folder, level, outcomes, pairs, pairs_at, png, said, tar, tar_of};
+use crate::support::{
+    built, caption, folder, level, outcomes, pairs, pairs_at, png, said, settings, tar, tar_of,
+};
 use clip::BadSample;
 use contract::Split;
 use rand::seq::SliceRandom;
@@ -78,7 +80,7 @@ fn the_hubs_shards_of_two_splits_lie_in_one_folder() {
         ("_info.json", b"{}"),
     ];
     let (_kept, path) = folder(files);
-    let set = built("cc3m", json!({ "train": path, "validation": path, "manifest": null })).unwrap();
+    let set = built("cc3m", settings("cc3m", &[("train", &path), ("validation", &path)])).unwrap();
     assert_eq!(outcomes(&set, 5), [0, 1, 2, 3, 4].map(Ok));
     assert!(said(pairs(&set, Split::Train, 6)).contains("5 pairs, but 6"));
     let validation = pairs(&set, Split::Test, 1).unwrap();
@@ -133,7 +135,7 @@ fn rows_keep_the_order_of_earlier_versions() {
     }
     let (_kept, path) = folder(&[("train.csv", rows.as_bytes())]);
     let file = path.join("train.csv");
-    let set = built("cc3m", json!({ "train": file, "validation": file, "manifest": null })).unwrap();
+    let set = built("cc3m", settings("cc3m", &[("train", &file), ("validation", &file)])).unwrap();
     for (split, side) in [
         (Split::Train, "train"),
         (Split::Clean, "train"),
@@ -203,4 +205,107 @@ fn karpathys_splits_and_captions_are_read() {
     let nowhere = json!({ "file": "nowhere.json", "images": "x", "captions": "first" });
     let error = said(pairs(&built("flickr30k", nowhere).unwrap(), Split::Train, 1));
     assert!(error.contains("nowhere.json") && error.contains("`file`"), "{error}");
+}
+
+#[test]
+fn dots_in_names_are_part_of_keys_and_nothing_vanishes() {
+    let image = png(1);
+    let members: &[(&str, &[u8])] = &[
+        ("harbour 2.4.jpg", &image),
+        ("harbour 2.4.txt", b"caption 1"),
+        ("a.jpe", &image),
+        ("a.txt", b"\xef\xbb\xbfcaption 1\r\n"),
+        ("a.seg.png", &image),
+        ("a.jfif", &image),
+        ("b.JFIF", &image),
+        ("b.json", b"{\"caption\": \"caption 1\", \"width\": NaN, \"note\": \"-Infinity \\\" NaN\", \"x\": -Infinity}"),
+        ("README", b"about"),
+        ("c.md5", b"0"),
+        (".DS_Store", b""),
+        ("__shard__.json", b"{}"),
+    ];
+    let (_kept, path) = folder(&[("0.tar", &tar(members))]);
+    let set = pairs_at(&path);
+    assert_eq!(outcomes(&set, 3), [Ok(1); 3]);
+    let collection = open_pairs(settings("pairs", &[("train", &path), ("validation", &path)]));
+    let notes = collection.samples(Split::Train).unwrap().notes().join("\n");
+    assert_eq!(notes, "5 members of tars belong to no sample: a.jfif, README, c.md5, .DS_Store, a.seg.png");
+}
+
+fn open_pairs(settings: serde_json::Value) -> datasets::source::Collection {
+    let (_, open) = datasets::files().into_iter().find(|(entry, _)| entry.card.name == "pairs").unwrap();
+    open(settings).unwrap()
+}
+
+#[test]
+fn endings_are_settings_and_an_error_names_what_is_there() {
+    let image = png(1);
+    let members: &[(&str, &[u8])] = &[
+        ("s0.input.jpg", &image),
+        ("s0.outputs.txt", b"caption 1"),
+        ("s1.input.jpg", &image),
+        ("s1.outputs.txt", b"caption 1"),
+    ];
+    let (_kept, path) = folder(&[("0.tar", &tar(members))]);
+    let error = said(pairs(&pairs_at(&path), Split::Train, 1));
+    for word in
+        ["no pairs in 1 tars", "called s0.input.jpg, s0.outputs.txt", "`image-endings`", "`caption-endings`"]
+    {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    let mut own = settings("pairs", &[("train", &path), ("validation", &path)]);
+    own["image-endings"] = json!(["input.jpg"]);
+    own["caption-endings"] = json!(["outputs.txt"]);
+    assert_eq!(outcomes(&built("pairs", own).unwrap(), 2), [Ok(1); 2]);
+}
+
+#[test]
+fn texts_for_missing_values_are_counted_and_kept() {
+    let image = png(1);
+    let members: &[(&str, &[u8])] = &[
+        ("k4.png", &image),
+        ("k4.txt", b"nan"),
+        ("k5.png", &image),
+        ("k5.txt", b"None\n"),
+        ("k6.png", &image),
+        ("k6.txt", b"none of them"),
+    ];
+    let (_kept, path) = folder(&[("0.tar", &tar(members))]);
+    let samples = open_pairs(settings("pairs", &[("train", &path), ("validation", &path)]))
+        .samples(Split::Train)
+        .unwrap();
+    assert_eq!(
+        samples.notes(),
+        [
+            "2 captions are what a program writes for a missing value, and are taken as they are: k4 (nan), k5 (None)"
+        ]
+    );
+    assert_eq!(samples.caption(1).unwrap(), "None");
+}
+
+#[test]
+fn images_may_lie_below_another_folder_and_nowhere_else() {
+    let (_kept, path) = folder(&[("disk/i/1.png", &png(1)), ("disk/2.png", &png(2)), ("out/3.png", &png(3))]);
+    let disk = path.join("disk");
+    let rows = format!(
+        "filepath\ttitle\n{0}/i/1.png\tcaption 1\n2.png\tcaption 2\n{1}/out/3.png\tcaption 3\n../out/3.png\tcaption 3\n",
+        disk.display(),
+        path.display()
+    );
+    std::fs::create_dir(path.join("table")).unwrap();
+    let table = path.join("table/pairs.tsv");
+    std::fs::write(&table, rows).unwrap();
+    let own = settings("pairs", &[("train", &table), ("validation", &table), ("images", &disk)]);
+    let outside = Err(BadSample::OutsidePath);
+    assert_eq!(outcomes(&built("pairs", own).unwrap(), 4), [Ok(1), Ok(2), outside, outside]);
+    // Without the setting, its own folder is the root, and what helps is said.
+    let absolute = format!("filepath\ttitle\n{}/i/1.png\tcaption 1\n", disk.display());
+    std::fs::write(&table, absolute).unwrap();
+    let error = said(pairs(&pairs_at(&table), Split::Train, 1));
+    assert!(error.contains("all its paths lead out of") && error.contains("the setting `images`"), "{error}");
+    let set =
+        built("pairs", settings("pairs", &[("train", &table), ("validation", &table), ("images", &path)]))
+            .unwrap();
+    let origin = pairs(&set, Split::Train, 1).unwrap().read_from(0).unwrap().file;
+    assert!(origin.ends_with("disk/i/1.png"), "{}", origin.display());
 }

@@ -15,9 +15,17 @@ pub(crate) fn built(name: &str, settings: Value) -> anyhow::Result<Dataset> {
     (entry.build)(settings)
 }
 
+/// Settings of a data set in its first preset, with these paths in place of its own.
+pub(crate) fn settings(name: &str, own: &[(&str, &Path)]) -> Value {
+    let entry = datasets::all().into_iter().find(|entry| entry.card.name == name).expect("an entry");
+    let mut settings = (entry.presets)().remove(0).1;
+    own.iter().for_each(|(key, path)| settings[key] = json!(path));
+    settings
+}
+
 /// The data set `pairs` with both sides at a path.
 pub(crate) fn pairs_at(path: &Path) -> Dataset {
-    built("pairs", json!({ "train": path, "validation": path, "manifest": null })).expect("settings")
+    built("pairs", settings("pairs", &[("train", path), ("validation", path)])).expect("settings")
 }
 
 /// ImageNet-1K with test and clean images at a path.

@@ -15,6 +15,7 @@
 
 mod bad_sample;
 mod checkpoint;
+mod cleaning;
 mod config;
 mod contrastive;
 mod device;
@@ -41,6 +42,7 @@ pub mod zero_shot;
 pub use bad_sample::BadSample;
 pub use base::{Seed, Step, Stopped};
 pub use candle_core;
+pub use cleaning::clean;
 pub use config::{ModelConfig, TextConfig};
 pub use contrastive::Contrastive;
 pub use device::DeviceChoice;

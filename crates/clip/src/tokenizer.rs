@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
 
+use crate::cleaning::clean;
+
 /// OpenAI's merges (MIT), `clip/bpe_simple_vocab_16e6.txt.gz`.
 const MERGES: &[u8] = include_bytes!("../assets/bpe_simple_vocab_16e6.txt.gz");
 /// Merges that CLIP uses of that file.
@@ -17,8 +19,7 @@ const SPECIALS: [&str; 2] = ["<start_of_text>", "<end_of_text>"];
 /// Endings that CLIP's pattern keeps apart from the word before.
 const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 
-/// Text to tokens. Lower-cased, white space collapsed, HTML entities unescaped; `ftfy`, which the official code
-/// applies first, is not ported.
+/// Text to tokens, cleaned as the official code cleans it ([`crate::clean`]) and lower-cased.
 #[derive(Clone)]
 pub struct Tokenizer(Arc<Inner>);
 
@@ -192,7 +193,7 @@ fn official_merges(bytes: &[u32; 256]) -> Result<Vec<(u32, u32)>> {
 
 /// Splits a text as CLIP's pattern does: special tokens, contractions, runs of letters, single digits, runs of other characters.
 fn words(text: &str) -> Vec<String> {
-    let text = unescape(&unescape(text)).to_lowercase();
+    let text = clean(text).to_lowercase();
     let characters: Vec<char> = text.chars().collect();
     let (mut words, mut at) = (Vec::new(), 0);
     while at < characters.len() {
@@ -225,14 +226,4 @@ fn run(characters: &[char], belongs: fn(char) -> bool) -> usize {
 fn prefix(characters: &[char], words: &[&str]) -> Option<usize> {
     let begins = |word: &&&str| word.chars().eq(characters.iter().take(word.len()).copied());
     words.iter().find(begins).map(|word| word.len())
-}
-
-/// Replaces the HTML entities that captions from the web hold.
-fn unescape(text: &str) -> String {
-    if !text.contains('&') {
-        return text.to_owned();
-    }
-    let named =
-        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")];
-    named.iter().fold(text.to_owned(), |text, (entity, character)| text.replace(entity, character))
 }

@@ -29,7 +29,7 @@ mod webdataset;
 mod write;
 
 pub use collection::Collection;
-pub use inspect::{Captions, Inspection, SIDES, Sizes, inspect};
+pub use inspect::{Captions, Inspection, LONGEST, SIDES, Sizes, inspect};
 pub use manifest::{Line, Manifest};
 pub use samples::Samples;
 pub use write::{Resize, append_member, end_tar, expected_bytes, write_shards};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use base::{errln, outln};
-use datasets::source::{Captions, Inspection, Manifest, SIDES, inspect as look};
+use datasets::source::{Captions, Inspection, LONGEST, Manifest, SIDES, inspect as look};
 
 use super::{Chosen, bytes};
 use crate::cli::InspectOptions;
@@ -30,7 +30,7 @@ pub(crate) fn inspect(options: &InspectOptions) -> Result<u8> {
     let found = look(&chosen.samples, classes, check, manifest.as_ref(), &|| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         progress.advance("images", done as f64 / check.max(1) as f64, format!("{done} of {check}"));
-    });
+    })?;
     progress.clear();
     print(&chosen, &found);
     if found.bad_share <= BAD_SHARE {
@@ -59,11 +59,20 @@ fn print(chosen: &Chosen, found: &Inspection) {
         let (count, least, most) = (found.labels.len(), least.unwrap_or(&0), most.unwrap_or(&0));
         outln!("  classes   {count}, with {least} to {most} images each; {none} without any");
     }
-    if let Some(Captions { lengths, repeated }) = &found.captions {
+    if let Some(Captions { lengths, repeated, cleaned, first_cleaned, cut }) = &found.captions {
         let [least, first, median, third, late, most] = lengths;
         outln!(
             "  captions  characters: least {least}, quartiles {first}, {median}, {third}, 99 % {late}, most {most}; \
              {repeated} repeat an earlier one"
+        );
+        outln!(
+            "  cleaned   {cleaned} captions are changed as CLIP's tokenizer changes them (entities, encoding, quotes, widths)"
+        );
+        for [key, before, after] in first_cleaned {
+            outln!("            {key}: {before:?} -> {after:?}");
+        }
+        outln!(
+            "  cut       {cut} captions have over {LONGEST} tokens; the end token is kept, which the released code loses"
         );
     }
     let read = found.sizes.widths.iter().sum::<usize>();

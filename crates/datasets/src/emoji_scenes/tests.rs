@@ -147,6 +147,23 @@ fn captions_of_smoke_are_plain() {
     }
 }
 
+/// So that models of these scenes do not depend on how texts are cleaned.
+#[test]
+fn cleaning_changes_no_caption_and_no_prompt() {
+    for (name, _) in settings::presets() {
+        let source = source(name, &[]);
+        let pairs = stream(&source, Split::Train, "pairs", 8);
+        let captions = (0..2000).map(|index| pairs.caption(index).expect("a caption"));
+        let prompts = source
+            .templates()
+            .iter()
+            .flat_map(|template| source.classes().iter().map(move |class| template.replace("{}", class)));
+        for text in captions.chain(prompts) {
+            assert_eq!(clip::clean(&text), text, "{name}");
+        }
+    }
+}
+
 #[test]
 fn every_word_of_a_caption_is_grammatical() {
     let named = [("color-named", json!(1.0)), ("size-named", json!(1.0)), ("nouns", json!(252))];

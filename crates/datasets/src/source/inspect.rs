@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use clip::BadSample;
 use clip::candle_core;
+use clip::{BadSample, Tokenizer};
 use rayon::prelude::*;
 
 use super::manifest::Manifest;
@@ -38,7 +38,18 @@ pub struct Captions {
     pub lengths: [usize; 6],
     /// How many are the same as an earlier one.
     pub repeated: usize,
+    /// How many CLIP's cleaning changes otherwise than in their white space ([`clip::clean`]).
+    pub cleaned: usize,
+    /// The first of those: key, caption and what becomes of it.
+    pub first_cleaned: Vec<[String; 3]>,
+    /// How many have more than [`LONGEST`] tokens. They are cut and keep the end token, which the released code loses.
+    pub cut: usize,
 }
+
+/// Tokens of a caption that CLIP sees, start and end included.
+pub const LONGEST: usize = 77;
+/// Cleaned captions that are shown.
+const SHOWN: usize = 3;
 
 /// What was found.
 #[derive(Debug)]
@@ -75,7 +86,7 @@ pub fn inspect(
     check: usize,
     manifest: Option<&Manifest>,
     done: &(dyn Fn() + Sync),
-) -> Inspection {
+) -> candle_core::Result<Inspection> {
     let (count, check) = (samples.len(), check.min(samples.len()));
     let chosen: Vec<usize> = (0..check).map(|at| at * count / check.max(1)).collect();
     let look = |index: &usize| -> candle_core::Result<_> {
@@ -120,10 +131,10 @@ pub fn inspect(
     let hashes = looked.iter().map(|looked| looked.as_ref().ok().map(|(hash, ..)| hash.as_str()));
     let read: Vec<(usize, &str)> =
         chosen.iter().zip(hashes).filter_map(|(index, hash)| Some((*index, hash?))).collect();
-    Inspection {
+    Ok(Inspection {
         samples: count,
         labels: label_counts(samples, classes),
-        captions: (classes == 0).then(|| captions(samples)),
+        captions: (classes == 0).then(|| captions(samples)).transpose()?,
         checked: check,
         checked_bytes,
         sizes,
@@ -132,7 +143,7 @@ pub fn inspect(
         named,
         hash: content(samples, classes, (check == count).then_some(read.as_slice())),
         coverage: manifest.map(|manifest| coverage(samples, manifest, &read)),
-    }
+    })
 }
 
 fn label_counts(samples: &Samples, classes: usize) -> Vec<usize> {
@@ -145,9 +156,21 @@ fn label_counts(samples: &Samples, classes: usize) -> Vec<usize> {
     counts
 }
 
-fn captions(samples: &Samples) -> Captions {
+fn captions(samples: &Samples) -> candle_core::Result<Captions> {
     let (mut lengths, mut known, mut repeated) = (Vec::new(), HashSet::new(), 0);
-    for caption in (0..samples.len()).filter_map(|index| samples.caption(index).ok()) {
+    let (mut cleaned, mut first_cleaned, mut cut) = (0, Vec::new(), 0);
+    let tokenizer = Tokenizer::official()?;
+    for index in 0..samples.len() {
+        let Ok(caption) = samples.caption(index) else { continue };
+        let clean = clip::clean(caption);
+        if !clean.split(' ').eq(caption.split_whitespace()) {
+            cleaned += 1;
+            if first_cleaned.len() < SHOWN {
+                first_cleaned.push([samples.key(index), caption, &clean].map(str::to_owned));
+            }
+        }
+        // A token is of a byte at least.
+        cut += usize::from(clean.len() + 2 > LONGEST && tokenizer.encode(&clean).len() > LONGEST);
         lengths.push(caption.chars().count());
         repeated += usize::from(!known.insert(blake3::hash(caption.as_bytes()).as_bytes()[..8].to_vec()));
     }
@@ -155,7 +178,8 @@ fn captions(samples: &Samples) -> Captions {
     let at = |share: f64| {
         lengths.get(((lengths.len().max(1) - 1) as f64 * share).round() as usize).copied().unwrap_or(0)
     };
-    Captions { lengths: [0.0, 0.25, 0.5, 0.75, 0.99, 1.0].map(at), repeated }
+    let lengths = [0.0, 0.25, 0.5, 0.75, 0.99, 1.0].map(at);
+    Ok(Captions { lengths, repeated, cleaned, first_cleaned, cut })
 }
 
 fn content(samples: &Samples, classes: usize, images: Option<&[(usize, &str)]>) -> String {

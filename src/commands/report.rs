@@ -135,7 +135,7 @@ pub(crate) fn with_page<T>(
     then: impl FnOnce(&Page<'_>) -> Result<T>,
 ) -> Result<T> {
     let compared = compare(sheet.design, rows, AGAINST).ok();
-    let plan = Plan::parse("plan.resolved.yaml", &record.plan()?, catalog);
+    let plan = Plan::of_record(&record.plan()?, catalog);
     // Triggers are stamped on test images again, which a record does not hold.
     let gallery = plan.map_err(Into::into).and_then(|plan| gallery(&plan)).unwrap_or_else(|error| {
         errln!("no pictures of triggers: {}", describe(&error));

@@ -251,3 +251,76 @@ fn thousands_of_cells_are_run_only_where_they_are_meant() {
     refused(&bench, &["run", "plan.yaml", "--seeds", "501"], &["1002 cells", "--yes"]);
     assert!(!bench.path("record").exists());
 }
+
+/// A record is read from the record alone, whichever data set its plan names: those of files are nowhere here.
+#[test]
+fn records_are_read_without_their_data() {
+    let bench = Bench::with("micro", &[]);
+    bench.exits(0, &["run", "plan.yaml", "--record", "record"]);
+    let cell = "badnet::cleanclip::seed-0";
+    bench.exits(0, &["weights", "export", "plan.yaml", cell, "--output", "model.safetensors"]);
+    let (plan, rows) = (bench.text("record/plan.resolved.yaml"), bench.text("record/rows.csv"));
+    let reported = bench.exits(0, &["report", "record"]).out;
+    for entry in datasets::all() {
+        let (name, own) = (entry.card.name, (entry.presets)());
+        let (preset, settings) = own.first().expect("a preset");
+        let built = (entry.build)(settings.clone());
+        let is_of_pairs = built.as_ref().is_ok_and(|set| set.classes.is_none());
+        let side = if is_of_pairs { "train" } else { "test" };
+        let mut value: serde_yaml::Value = serde_yaml::from_str(&plan).expect("YAML");
+        let mut set = serde_yaml::to_value(settings).expect("settings");
+        for (key, text) in [("name", name), ("preset", preset), ("label", "emoji-scenes")] {
+            set[key] = text.into();
+        }
+        match side {
+            "train" => value["data"]["train"] = set,
+            _ => value["data"]["test"] = serde_yaml::Value::Sequence(vec![set]),
+        }
+        for (folder, seed) in [("one", "0"), ("two", "1")] {
+            let folder = bench.path(&format!("{name}/{folder}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for file in bench.list("record") {
+                std::fs::copy(&file, folder.join(file.file_name().expect("a name"))).expect("copied");
+            }
+            std::fs::remove_file(folder.join("hashes.yaml")).expect("removed");
+            let environment = folder.join("environment.yaml");
+            let text = std::fs::read_to_string(&environment).expect("an environment");
+            std::fs::write(&environment, text.replace("format: 3", "format: 2")).expect("written");
+            value["seeds"] = serde_yaml::from_str(&format!("[{seed}]")).expect("a list");
+            let text = serde_yaml::to_string(&value).expect("YAML");
+            std::fs::write(folder.join("plan.resolved.yaml"), text).expect("written");
+            if seed == "1" {
+                let rows = rows.replace("\n0,", "\n1,");
+                std::fs::write(folder.join("rows.csv"), rows).expect("written");
+                for file in ["evidence.parquet", "map.parquet", "poison.parquet"] {
+                    std::fs::remove_file(folder.join(file)).expect("removed");
+                }
+            }
+        }
+        let (one, two) = (format!("{name}/one"), format!("{name}/two"));
+        let (one, two) = (one.as_str(), two.as_str());
+        assert_eq!(bench.exits(0, &["report", one]).out, reported, "{name}: chance and names too");
+        for arguments in [
+            &["report", one, "--format", "html"][..],
+            &["report", one, "--rescore"],
+            &["replay", one, "--to", &format!("{name}/replayed")],
+            &["bundle", one, "--to", &format!("{name}.tar")],
+            &["diff", one, one],
+            &["merge", one, two, "--to", &format!("{name}/merged")],
+            &["expect", one],
+            &[
+                "card",
+                "model.safetensors",
+                "--record",
+                one,
+                "--cell",
+                cell,
+                "--output",
+                &format!("{name}/card"),
+            ],
+        ] {
+            let said = bench.exits(0, arguments).said();
+            assert!(!said.contains("panic"), "{name}, {arguments:?}: {said}");
+        }
+    }
+}

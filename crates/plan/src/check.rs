@@ -35,6 +35,7 @@ pub(crate) fn check(plan: &Plan, source: &Source<'_>) -> Result<(), PlanError> {
         let split = read::<_, Split>(test, SPLIT);
         split.map_err(|message| problem(&["data", "test", &test.label], message))?;
     }
+    plan.check_captions().map_err(|(key, message)| problem(&["data", key], message))?;
     for defense in &plan.defenses {
         let message = plan.check_granted(defense, plan.grant(defense).pairs);
         message.map_err(|message| problem(&["defenses", &defense.family], message))?;
@@ -62,6 +63,19 @@ impl Plan {
         let built = defense.build().and_then(|built| built.check(&self.granted(clean_pairs)));
         let label = if defense.label == defense.family { "" } else { &format!("{}: ", defense.label) };
         built.map_err(|error| format!("{label}{error:#}"))
+    }
+
+    /// Where pairs are tested on, one of the test sets must have captions.
+    fn check_captions(&self) -> Result<(), (&'static str, String)> {
+        for test in &self.tests {
+            let built = test.build().map_err(|error| ("test", format!("{error:#}")))?;
+            if self.test_pairs == 0 || built.pairs.is_some() {
+                return Ok(());
+            }
+        }
+        let labels: Vec<&str> = self.tests.iter().map(|test| test.label.as_str()).collect();
+        let message = format!("no test set of {labels:?} has captions; leave it out or set it to 0");
+        Err(("test-pairs", message))
     }
 
     /// Data sets must have what they are for: captions to train on, labels to classify by. An error is of a key.

@@ -59,7 +59,7 @@ impl CheckpointClaims {
 
     /// Reads claims' text; `file` names it in messages.
     pub fn parse(file: &str, text: &str, catalog: &Catalog) -> Result<Self, PlanError> {
-        let source = Source { file, text };
+        let source = Source { file, text, builds: true };
         let mut top = Section::new(&source, &[], source.yaml()?)?;
         let model: Option<ModelConfig> = match top.has("model") {
             true => Some(preset_of(&mut top, "model", (ModelConfig::PRESETS, &[]), ModelConfig::preset)?.1),

@@ -118,7 +118,9 @@ pub(crate) fn choices<T>(
             }
         }
         let place = || [path, std::slice::from_ref(&name)].concat();
-        choice.build().map_err(|error| source.error(&place(), format!("{error:#}")))?;
+        if source.builds {
+            choice.build().map_err(|error| source.error(&place(), format!("{error:#}")))?;
+        }
         choices.push(choice);
     }
     Ok(choices)

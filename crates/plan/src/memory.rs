@@ -52,7 +52,7 @@ fn limit_below(root: &Path, path: &str, [limit, usage]: [&str; 2]) -> Option<(f6
             let group = root.join(group);
             let used = number(&group.join(usage))?;
             // What the system keeps of files that were read is given back where memory is short.
-            let files = field(&group.join("memory.stat"), "inactive_file ")
+            let files = field(group.join("memory.stat"), "inactive_file ")
                 .map_or(0.0, |kibibytes| kibibytes / 1024.0);
             Some((number(&group.join(limit))?, (used - files).max(0.0)))
         })

@@ -14,7 +14,7 @@ impl Plan {
     /// catalog, which are then in the preset of the plan's first defense if they have it, otherwise in their first.
     /// Claims are left out.
     pub fn narrowed(&self, catalog: &Catalog, names: &[&str]) -> Result<Self, PlanError> {
-        let source = Source { file: "the plan of the comparison", text: "" };
+        let source = Source { file: "the plan of the comparison", text: "", builds: true };
         let wanted = self.defenses.iter().find(|defense| !defense.entry.card.is_baseline());
         let mut defenses: Vec<Choice<_>> = Vec::new();
         for name in [&[BASELINE], names].concat() {

@@ -45,6 +45,8 @@ impl PlanError {
 pub(crate) struct Source<'a> {
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
+    /// Whether entries are built, to see that their settings are right; some need their data for it.
+    pub(crate) builds: bool,
 }
 
 impl Source<'_> {

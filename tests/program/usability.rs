@@ -28,10 +28,12 @@ fn initial_weights_that_cannot_be_used_are_said_before_anything_is_read() {
 }
 
 #[test]
-fn triggers_that_hardly_reach_the_model_are_warned_of_before_training() {
+fn what_tables_must_say_of_triggers_and_classes_is_said() {
     let test = "test: [{ name: emoji-scenes, preset: smoke }]";
-    let folder = "test: [{ name: folder, test: classes }]";
+    let folder = "test: [{ name: folder, test: classes, classes: names.txt }]";
     let bench = Bench::with("micro", &[(test, folder), ("test-images: 60", "test-images: 12")]);
+    // As ImageNet has two classes called missile.
+    std::fs::write(bench.path("names.txt"), "banana\ncat\ncat\n").expect("names");
     for class in ["banana", "cat", "tree"] {
         std::fs::create_dir_all(bench.path("classes").join(class)).expect("a folder");
         for index in 0..4u8 {
@@ -49,6 +51,8 @@ fn triggers_that_hardly_reach_the_model_are_warned_of_before_training() {
     for format in ["text", "markdown", "html"] {
         let report = bench.exits(0, &["report", "record/plan", "--format", format]).out;
         holds(&report, &["Trigger: badnet: over the first"]);
+        let named = report.split_whitespace().collect::<Vec<_>>().join(" ");
+        holds(&named, &["several classes are called cat; prompts recognise only the first"]);
     }
     says(&bench.run(&["show", "plan.yaml"]), 0, &["trigger of badnet: ", "5×5 of 90×64 px"]);
 }

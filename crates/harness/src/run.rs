@@ -150,7 +150,7 @@ pub fn run(plan: &Plan, store: &Store, options: &Options, interrupted: &AtomicBo
 
 /// How much of some data could be used; nothing of synthetic data. An error where data are missing, or too many of them
 /// cannot be used.
-fn coverage(DataCheck { set, purpose, asked, checked }: DataCheck) -> Result<Option<Coverage>> {
+fn coverage(DataCheck { set, purpose, asked, shared_names, checked }: DataCheck) -> Result<Option<Coverage>> {
     let Some(checked) = checked? else { return Ok(None) };
     Ok(Some(Coverage {
         set,
@@ -161,6 +161,7 @@ fn coverage(DataCheck { set, purpose, asked, checked }: DataCheck) -> Result<Opt
         content: checked.content.clone(),
         unusable: checked.reasons.clone(),
         first_unusable: checked.first.clone(),
+        shared_names,
     }))
 }
 

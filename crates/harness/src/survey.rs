@@ -136,7 +136,7 @@ pub(crate) fn surveyed(stages: &Stages<'_>) -> Result<(Vec<Surveyed>, Vec<Survey
 }
 
 fn known(found: DataCheck) -> SurveyedData {
-    let DataCheck { set, purpose, asked, checked } = found;
+    let DataCheck { set, purpose, asked, checked, .. } = found;
     let state = match checked {
         Ok(None) => DataState::Generated,
         Ok(Some(checked)) => DataState::Checked(checked.usable()),

@@ -25,11 +25,31 @@ pub struct Coverage {
     pub unusable: BTreeMap<String, usize>,
     /// The first hundred of those.
     pub first_unusable: Vec<BadSample>,
+    /// Names that several classes of a test set have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_names: Vec<String>,
 }
 
 impl Coverage {
-    /// What readers of a table must know; nothing where all that the plan asks for was used.
-    pub fn note(&self) -> Option<String> {
+    /// What readers of a table must know; nothing where all that the plan asks for was used, and classes have names of
+    /// their own.
+    pub fn notes(&self) -> Vec<String> {
+        self.incomplete().into_iter().chain(self.ambiguous()).collect()
+    }
+
+    /// Classes of one name have the same prompts, hence equal scores, of which the lower index counts.
+    fn ambiguous(&self) -> Option<String> {
+        let Self { set, used_for, shared_names, .. } = self;
+        (!shared_names.is_empty()).then(|| {
+            format!(
+                "{set}, {used_for}: several classes are called {}; prompts recognise only the first of each name, so the \
+                 images of the others count as wrong",
+                shared_names.join(" and ")
+            )
+        })
+    }
+
+    fn incomplete(&self) -> Option<String> {
         let Self { set, used_for, asked, found, usable, .. } = self;
         if usable == asked {
             return None;
@@ -70,11 +90,14 @@ mod tests {
             content: String::new(),
             unusable: BTreeMap::new(),
             first_unusable: Vec::new(),
+            shared_names: Vec::new(),
         };
-        assert_eq!(coverage.note(), None);
+        assert_eq!(coverage.notes(), [""; 0]);
         (coverage.found, coverage.usable) = (972, 970);
         coverage.unusable = BTreeMap::from([("cut off".into(), 2)]);
         let note = "cc3m, training pairs: 970 of 1000 (97.0 %); 28 not there, 2 cut off";
-        assert_eq!(coverage.note().as_deref(), Some(note));
+        assert_eq!(coverage.notes(), [note]);
+        coverage.shared_names = vec!["missile".into(), "sunglasses".into()];
+        assert!(coverage.notes()[1].contains("several classes are called missile and sunglasses"));
     }
 }

@@ -190,7 +190,7 @@ impl<'a> Sheet<'a> {
 
 /// What readers must know of data and triggers.
 fn notes(summary: &Summary) -> Vec<String> {
-    let data = summary.data.iter().filter_map(Coverage::note).map(|note| format!("Data: {note}"));
+    let data = summary.data.iter().flat_map(Coverage::notes).map(|note| format!("Data: {note}"));
     let triggers = summary.triggers.iter().filter_map(TriggerSize::warning);
     data.chain(triggers.map(|warning| format!("Trigger: {warning}"))).collect()
 }

@@ -4,6 +4,7 @@
 mod capacity;
 mod data_use;
 mod in_memory;
+mod names;
 mod overlap;
 mod sizes;
 
@@ -67,6 +68,8 @@ pub(crate) struct DataCheck {
     pub(crate) set: String,
     pub(crate) purpose: DataUse,
     pub(crate) asked: usize,
+    /// Names that several classes of a test set have.
+    pub(crate) shared_names: Vec<String>,
     /// Nothing where they are synthetic.
     pub(crate) checked: Result<Option<Arc<CheckReport>>>,
 }
@@ -385,7 +388,8 @@ impl<'a> Data<'a> {
                 _ => self.of_pairs(purpose, |part| Ok(part.checked.clone())),
             };
             let set = self.choice(purpose).label.clone();
-            DataCheck { set, purpose, asked: self.asked(purpose), checked }
+            let shared_names = self.shared_names(purpose);
+            DataCheck { set, purpose, asked: self.asked(purpose), shared_names, checked }
         };
         self.purposes().into_iter().map(found).collect()
     }

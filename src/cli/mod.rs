@@ -27,11 +27,16 @@ Examples:
   cleanbench verify model.pt --claims claims.yaml
                                         compare a checkpoint with its claims
 
-Exit codes: 0 success, 1 a required claim does not hold (any claim with --strict and in `test`) or nothing to compare,
-2 a mistake in the plan or the options, 3 something failed, 130 stopped by Ctrl-C.
+Exit codes:
+  0    success
+  1    a required claim does not hold (with --strict and in `test`: any claim), or nothing to compare
+  2    a mistake in the plan or the options
+  3    something failed
+  130  stopped by Ctrl-C
 
-Documentation: README.md, METHODOLOGY.md (definitions), results/README.md (plans and records), docs/commands.md,
-docs/data.md (real data and weights), docs/gpu.md, CONTRIBUTING.md (your own methods and metrics).";
+Documentation:
+  README.md, METHODOLOGY.md (definitions), results/README.md (plans and records), docs/commands.md,
+  docs/data.md (real data and weights), docs/gpu.md, CONTRIBUTING.md (your own methods and metrics)";
 
 /// A reproducible benchmark of backdoor attacks on CLIP and of the defenses against them.
 #[derive(Parser)]

@@ -15,6 +15,8 @@ const ATTACK: &str = include_str!("../../examples/own_attack.rs");
 /// What a new crate must have in common with this repository, so that it is built alike: cargo's flags, the versions of
 /// what it depends on, and the profile, which stands last in the manifest.
 const FLAGS: &str = include_str!("../../.cargo/config.toml");
+/// Where cargo looks for them.
+const CONFIGURATION: &str = ".cargo/config.toml";
 const TOOLCHAIN: &str = include_str!("../../rust-toolchain.toml");
 const VERSIONS: &str = include_str!("../../Cargo.lock");
 const OURS: &str = include_str!("../../Cargo.toml");
@@ -51,15 +53,16 @@ COMPARE```
 
 The plan takes TIME on two cores.
 
-Settings stand in `Settings`, complete sets of them in `presets`. Raise `version` in the card whenever the code would
-give another result for the same settings. Replace summary, paper and what the example does by your own.
+The struct `Settings` holds the settings, and `presets` names complete sets of them. Raise `version` in the card
+whenever the code would give another result for the same settings. Replace the summary, the paper and the example's
+code with your own.
 ";
 
 const COMPARE: &str = "cargo run --release -- compare NAME plan.yaml --against cleanclip\n";
 /// How long the plan takes with either kind of method.
 const TIME: &str = "about a minute";
 
-const PLAN: &str = r#"# Small: TIME on two cores. BadNet implants in it, and what it says of other methods is no result.
+const PLAN: &str = r#"# Small: TIME on two cores. BadNet implants in it; its numbers are too few to support a difference.
 question: What does NAME do?
 seeds: [0, 1, 2]
 data:
@@ -94,7 +97,13 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
         let folder = folder.display();
         return Err(user_error(format!("{folder} is there already; choose another folder with --to")));
     }
+    let above = std::path::absolute(&folder)?;
+    // Cargo joins the configurations of all folders above, which would state the same flags twice.
+    let inherits = above.ancestors().skip(1).any(|above| above.join(CONFIGURATION).is_file());
     for (file, text) in files(options.kind, name) {
+        if file == CONFIGURATION && inherits {
+            continue;
+        }
         let path = folder.join(file);
         std::fs::create_dir_all(path.parent().unwrap_or(&folder))
             .and_then(|()| std::fs::write(&path, text))
@@ -134,7 +143,7 @@ fn files(kind: Kind, name: &str) -> [(&'static str, String); 7] {
     [
         ("Cargo.toml", manifest),
         ("Cargo.lock", VERSIONS.to_owned()),
-        (".cargo/config.toml", FLAGS.to_owned()),
+        (CONFIGURATION, FLAGS.to_owned()),
         ("rust-toolchain.toml", TOOLCHAIN.to_owned()),
         ("src/main.rs", code),
         ("plan.yaml", plan),

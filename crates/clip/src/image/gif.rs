@@ -1,6 +1,6 @@
 //! The first picture of a GIF, as Pillow's `GifImagePlugin` has it: on a canvas that grows with a picture which leaves it,
-//! filled with the transparent index, or 0 where there is none; black beyond the palette. A palette of greys in their order is none,
-//! so that the file's own stands in for such a one of the picture.
+//! filled with the transparent index, or 0 where there is none; black beyond the palette. Pillow drops a palette of all
+//! greys in order, so that the file's palette is used in place of such a one of the picture.
 
 use std::io::Cursor;
 

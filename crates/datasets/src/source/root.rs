@@ -34,7 +34,10 @@ impl Root {
     pub(crate) fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
         let below = |folder: &Path| Path::new(path).strip_prefix(folder).ok()?.to_str();
         let absolute = || below(&std::path::absolute(&self.folder).ok()?);
-        let path = self.confined.as_deref().and_then(below).or_else(absolute).unwrap_or(path);
+        let path = match Path::new(path).is_absolute() {
+            true => self.confined.as_deref().and_then(below).or_else(absolute)?,
+            false => path,
+        };
         Some(path).filter(|path| stays_inside(path))
     }
 

@@ -1,8 +1,8 @@
 //! Folders of tars as webdataset and img2dataset write them: a sample's members share what stands before the ending of
 //! their names, an image and a caption (else that of `json`) or a label (`cls`), in any order. Endings are the longest
-//! ones that are known ([`Form`]), so that `harbour 2.4.jpg` and `harbour 2.4.txt` are a pair, which webdataset, for
-//! which keys end at the first dot, passes over. Members that belong to no sample are counted and named. CLIP_benchmark, whose folders hold `nshards.txt`, keeps a line for each caption of an image;
-//! the first of them is taken.
+//! ones that are known ([`Form`]), so that `harbour 2.4.jpg` and `harbour 2.4.txt` are a pair; webdataset's keys end at
+//! the first dot. Members that belong to no sample are counted and named. CLIP_benchmark, whose folders hold
+//! `nshards.txt`, keeps a line for each caption of an image; the first of them is taken.
 //!
 //! Follows: webdataset/webdataset, `tariterators.py` (keys; members named `__…__` are not samples), and
 //! rom1504/img2dataset, `writer.py` (members, and the sidecars `00000.parquet` and `00000_stats.json`).

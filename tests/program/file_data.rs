@@ -27,6 +27,7 @@ fn write_pairs(folder: &Path) {
         image.save(folder.join(&name)).expect("a file");
         writeln!(rows, "{name},\"{}\"", pair.caption).expect("a row");
     }
+    rows += ",a caption whose image could not be downloaded\n";
     std::fs::write(folder.join("pairs.csv"), rows).expect("a CSV");
 }
 
@@ -49,7 +50,7 @@ fn bad_files_are_left_out_and_every_table_says_so() {
     holds(&planned.out, &["not checked yet"]);
     let first = bench.exits(0, &["run", "plan.yaml", "--record", "first"]);
     let note = "511 of 512 (99.8 %); 1 missing file";
-    holds(&first.out, &[note]);
+    holds(&first.out, &[note, "cc3m, training pairs: rows that name no image: 1"]);
     holds(&bench.text("first/data.yaml"), &["images/3.png", "images/9.png"]);
     let reported = bench.run(&["report", "first", "--format", "markdown"]);
     holds(&reported.out, &[note]);

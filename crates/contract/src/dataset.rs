@@ -93,4 +93,10 @@ pub trait Labelled: Send + Sync {
 
     /// What the image at `index` is read from; `None` where it is drawn or kept in memory.
     fn read_from(&self, index: usize) -> Option<Origin>;
+
+    /// What was noticed in the files that they are read from, for people: members of tars that belong to none, downloads
+    /// that failed. Without it nothing.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -161,6 +161,7 @@ fn coverage(DataCheck { set, purpose, asked, shared_names, checked }: DataCheck)
         content: checked.content.clone(),
         unusable: checked.reasons.clone(),
         first_unusable: checked.first.clone(),
+        remarks: checked.remarks.clone(),
         shared_names,
     }))
 }

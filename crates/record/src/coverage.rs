@@ -25,16 +25,21 @@ pub struct Coverage {
     pub unusable: BTreeMap<String, usize>,
     /// The first hundred of those.
     pub first_unusable: Vec<BadSample>,
+    /// What was noticed in their files: members of tars that belong to no sample, downloads that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Names that several classes of a test set have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_names: Vec<String>,
 }
 
 impl Coverage {
-    /// What readers of a table must know; nothing where all that the plan asks for was used, and classes have names of
-    /// their own.
+    /// What readers of a table must know; nothing where all that the plan asks for was used, its files held nothing else,
+    /// and classes have names of their own.
     pub fn notes(&self) -> Vec<String> {
-        self.incomplete().into_iter().chain(self.ambiguous()).collect()
+        let Self { set, used_for, remarks, .. } = self;
+        let remarks = remarks.iter().map(|remark| format!("{set}, {used_for}: {remark}"));
+        self.incomplete().into_iter().chain(remarks).chain(self.ambiguous()).collect()
     }
 
     /// Classes of one name have the same prompts, hence equal scores, of which the lower index counts.
@@ -90,6 +95,7 @@ mod tests {
             content: String::new(),
             unusable: BTreeMap::new(),
             first_unusable: Vec::new(),
+            remarks: Vec::new(),
             shared_names: Vec::new(),
         };
         assert_eq!(coverage.notes(), [""; 0]);

@@ -207,6 +207,10 @@ impl Pairs for Selected {
     fn read_from(&self, index: usize) -> Option<Origin> {
         Some(self.samples.read_from(self.at(index).ok()?))
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.samples.notes().to_vec()
+    }
 }
 
 impl Labelled for Selected {
@@ -224,5 +228,9 @@ impl Labelled for Selected {
 
     fn read_from(&self, index: usize) -> Option<Origin> {
         Pairs::read_from(self, index)
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        Pairs::remarks(self)
     }
 }

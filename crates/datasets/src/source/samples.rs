@@ -80,7 +80,7 @@ impl Samples {
             Ok(caption) if caption.len() > Texts::LONGEST => ("", Some(BadSample::TooLarge)),
             Ok(caption) => {
                 if MISSING.contains(&caption.trim()) {
-                    self.missing_values.add(format!("{key} ({})", caption.trim()));
+                    self.missing_values.add(format!("{key}: {}", caption.trim()));
                 }
                 (caption, None)
             }
@@ -131,13 +131,10 @@ impl Samples {
 
     /// Ends an index that has grown: marks samples that are listed twice, and gives back what was taken too much.
     pub(crate) fn finish(&mut self) {
-        let note = |what: &str, tally: &Tally| format!("{} {what}: {}", tally.count(), tally.names());
+        let note = |what: &str, tally: &Tally| format!("{what}: {} ({})", tally.count(), tally.names());
         for (what, tally) in [
-            ("members of tars belong to no sample", &self.passed_over),
-            (
-                "captions are what a program writes for a missing value, and are taken as they are",
-                &self.missing_values,
-            ),
+            ("members of tars that belong to no sample", &self.passed_over),
+            ("captions that a program writes for a missing value, taken as they are", &self.missing_values),
         ] {
             self.notes.extend((tally.count() > 0).then(|| note(what, tally)));
         }

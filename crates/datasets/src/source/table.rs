@@ -97,7 +97,7 @@ pub(crate) fn read_pairs(path: &Path, images: Option<&Path>) -> Result<Samples> 
         samples.push_pair(key, caption, place, "");
     })?;
     if without > 0 {
-        samples.notes.push(format!("{without} rows name no image"));
+        samples.notes.push(format!("rows that name no image: {without}"));
     }
     ensure!(!samples.is_empty(), "{}: no pairs", path.display());
     let remedy = "the setting `images` names the folder that they lie in, as `images: /data`; absolute paths below it are read";

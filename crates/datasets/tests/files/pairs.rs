@@ -229,7 +229,10 @@ fn dots_in_names_are_part_of_keys_and_nothing_vanishes() {
     assert_eq!(outcomes(&set, 3), [Ok(1); 3]);
     let collection = open_pairs(settings("pairs", &[("train", &path), ("validation", &path)]));
     let notes = collection.samples(Split::Train).unwrap().notes().join("\n");
-    assert_eq!(notes, "5 members of tars belong to no sample: a.jfif, README, c.md5, .DS_Store, a.seg.png");
+    assert_eq!(
+        notes,
+        "members of tars that belong to no sample: 5 (a.jfif, README, c.md5, .DS_Store, a.seg.png)"
+    );
 }
 
 fn open_pairs(settings: serde_json::Value) -> datasets::source::Collection {
@@ -276,9 +279,7 @@ fn texts_for_missing_values_are_counted_and_kept() {
         .unwrap();
     assert_eq!(
         samples.notes(),
-        [
-            "2 captions are what a program writes for a missing value, and are taken as they are: k4 (nan), k5 (None)"
-        ]
+        ["captions that a program writes for a missing value, taken as they are: 2 (k4: nan, k5: None)"]
     );
     assert_eq!(samples.caption(1).unwrap(), "None");
 }

@@ -34,6 +34,7 @@ pub(super) trait Samples: Send + Sync {
     /// The caption or the label.
     fn note(&self, index: usize) -> candle_core::Result<String>;
     fn picture(&self, index: usize) -> candle_core::Result<Image>;
+    fn noticed(&self) -> Vec<String>;
     /// The same without what is not in `kept`.
     fn only(self: Arc<Self>, kept: Vec<u32>) -> Arc<Self>;
 }
@@ -53,6 +54,10 @@ impl Samples for dyn Pairs {
 
     fn picture(&self, index: usize) -> candle_core::Result<Image> {
         self.image(index)
+    }
+
+    fn noticed(&self) -> Vec<String> {
+        self.remarks()
     }
 
     fn only(self: Arc<Self>, kept: Vec<u32>) -> Arc<Self> {
@@ -75,6 +80,10 @@ impl Samples for dyn Labelled {
 
     fn picture(&self, index: usize) -> candle_core::Result<Image> {
         self.image(index)
+    }
+
+    fn noticed(&self) -> Vec<String> {
+        self.remarks()
     }
 
     fn only(self: Arc<Self>, kept: Vec<u32>) -> Arc<Self> {
@@ -153,6 +162,8 @@ pub(crate) struct CheckReport {
     pub(crate) reasons: BTreeMap<String, usize>,
     /// The first hundred.
     pub(crate) first: Vec<BadSample>,
+    /// What was noticed in their files.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl CheckReport {
@@ -237,7 +248,8 @@ impl Context<'_> {
             let text = format!("{end} of {listed}, {} bad", unusable.len());
             self.progress.advance(name, end as f64 / listed as f64, text);
         }
-        Ok(CheckReport { content: content.finalize().to_hex().to_string(), listed, unusable, reasons, first })
+        let (content, remarks) = (content.finalize().to_hex().to_string(), samples.noticed());
+        Ok(CheckReport { content, listed, unusable, reasons, first, remarks })
     }
 }
 

@@ -42,19 +42,19 @@ fn what_tables_must_say_of_triggers_and_classes_is_said() {
             std::fs::write(path, image.to_png().expect("a PNG")).expect("a file");
         }
     }
-    let seen = "trigger of badnet: over the first 13 images from 5×5 of 90×64 px";
+    let seen = "trigger of badnet: from 0×0 (5×5 of 90×64 px) to 5×5 of the 16×16 px that the model sees";
     says(&bench.run(&["plan", "plan.yaml"]), 0, &[&format!("warning: {seen}"), "enlarge the trigger"]);
     let ran = bench.run(&["run", "plan.yaml"]);
-    let warned = ran.err.find("warning: badnet: over the first").expect("a warning");
+    let warned = ran.err.find("warning: badnet: from 0×0").expect("a warning");
     assert!(ran.err.find("epoch").is_none_or(|trained| warned < trained), "{}", ran.err);
     holds(&bench.text("record/plan/triggers.yaml"), &["attack: badnet", "images: 13", "- 90"]);
     for format in ["text", "markdown", "html"] {
         let report = bench.exits(0, &["report", "record/plan", "--format", format]).out;
-        holds(&report, &["Trigger: badnet: over the first"]);
+        holds(&report, &["Trigger: badnet: from 0×0"]);
         let named = report.split_whitespace().collect::<Vec<_>>().join(" ");
         holds(&named, &["several classes are called cat; prompts recognise only the first"]);
     }
-    says(&bench.run(&["show", "plan.yaml"]), 0, &["trigger of badnet: ", "5×5 of 90×64 px"]);
+    says(&bench.run(&["show", "plan.yaml"]), 0, &["trigger of badnet: ", "(5×5 of 90×64 px)"]);
 }
 
 #[test]

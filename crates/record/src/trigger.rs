@@ -40,35 +40,34 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// What the model sees of it, and where that is another size, what is stored.
     fn in_words(&self, resolution: usize) -> String {
         let Self { image: [width, height], stamped, seen, .. } = self;
-        let whole = format!("{resolution}×{resolution} px that the model sees");
-        if [*width, *height] == [resolution; 2] {
-            return format!("{}×{} of the {whole}", stamped[0], stamped[1]);
-        }
-        format!(
-            "{}×{} of {width}×{height} px, {:.1}×{:.1} of the {whole}",
-            stamped[0], stamped[1], seen[0], seen[1]
-        )
+        let stored = match [*width, *height] == [resolution; 2] {
+            true => String::new(),
+            false => format!(" ({}×{} of {width}×{height} px)", stamped[0], stamped[1]),
+        };
+        format!("{}×{}{stored}", seen[0], seen[1])
     }
 }
 
 impl TriggerSize {
-    /// The size as stored and as the model sees it.
+    /// The size where the model sees it and as stored.
     pub fn in_words(&self) -> String {
         let Self { attack, images, resolution, least, most } = self;
-        if least == most {
-            return format!("{attack}: {}", least.in_words(*resolution));
-        }
+        let whole = format!("of the {resolution}×{resolution} px that the model sees");
         let [least, most] = [least, most].map(|extent| extent.in_words(*resolution));
-        format!("{attack}: over the first {images} images from {least} to {most}")
+        match least == most {
+            true => format!("{attack}: {least} {whole}"),
+            false => format!("{attack}: from {least} to {most} {whole}, over the first {images} images"),
+        }
     }
 
     /// What keeps it from being learnt, with a remedy; `None` where nothing does.
     pub fn warning(&self) -> Option<String> {
         let reason = if self.least.pixels < FEWEST_PIXELS {
             format!(
-                "only {:.1} of the model's pixels change, and fewer than {FEWEST_PIXELS} are seldom learnt",
+                "only {} of the model's pixels change, and fewer than {FEWEST_PIXELS} are seldom learnt",
                 self.least.pixels
             )
         } else if self.most.pixels > VARIES_FROM * self.least.pixels {
@@ -101,16 +100,15 @@ mod tests {
     fn what_shrinks_or_varies_is_warned_of() {
         let shrunk = size(patch(6, 64), patch(6, 64)).warning().expect("a warning");
         assert!(
-            shrunk.starts_with(
-                "badnet: 6×6 of 64×64 px, 3.0×3.0 of the 32×32 px that the model sees: only 9.0"
-            ),
+            shrunk.starts_with("badnet: 3×3 (6×6 of 64×64 px) of the 32×32 px that the model sees: only 9"),
             "{shrunk}"
         );
         assert_eq!(size(patch(12, 64), patch(12, 64)).warning(), None);
         assert_eq!(size(patch(4, 32), patch(4, 32)).warning(), None);
         let varies = size(patch(12, 64), patch(12, 32)).warning().expect("a warning");
         assert!(
-            varies.contains("over the first 64 images from 12×12 of 64×64") && varies.contains("varies"),
+            varies.contains("from 6×6 (12×12 of 64×64 px) to 12×12 of the 32×32 px")
+                && varies.contains("varies"),
             "{varies}"
         );
     }

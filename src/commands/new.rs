@@ -97,9 +97,12 @@ pub(crate) fn new(catalog: &Catalog, options: &NewOptions) -> Result<u8> {
         let folder = folder.display();
         return Err(user_error(format!("{folder} is there already; choose another folder with --to")));
     }
-    let above = std::path::absolute(&folder)?;
-    // Cargo joins the configurations of all folders above, which would state the same flags twice.
-    let inherits = above.ancestors().skip(1).any(|above| above.join(CONFIGURATION).is_file());
+    let named = || format!("cannot make {}", folder.display());
+    std::fs::create_dir_all(&folder).with_context(named)?;
+    // Cargo joins the configurations of all folders above: within this repository the flags would be stated twice.
+    let states_flags =
+        |above: &Path| std::fs::read_to_string(above.join(CONFIGURATION)).is_ok_and(|text| text == FLAGS);
+    let inherits = folder.canonicalize().with_context(named)?.ancestors().skip(1).any(states_flags);
     for (file, text) in files(options.kind, name) {
         if file == CONFIGURATION && inherits {
             continue;

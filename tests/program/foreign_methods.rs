@@ -132,6 +132,15 @@ fn a_new_crate_is_what_the_examples_are() {
         let profile = &ours[ours.find("[profile.release]").expect("a profile")..];
         assert!(manifest.ends_with(profile), "{manifest}");
     }
+    // Cargo joins the flags of the folders above; those beside a repository have none of it.
+    std::fs::create_dir_all(bench.path("repository/.cargo")).expect("a folder");
+    let flags = std::fs::read(root(".cargo/config.toml")).expect("ours");
+    std::fs::write(bench.path("repository/.cargo/config.toml"), flags).expect("written");
+    for (name, has_own) in [("repository/inside", false), ("repository/../beside", true)] {
+        let crate_name = name.rsplit('/').next().expect("a name");
+        bench.exits(0, &["new", "defense", crate_name, "--to", name]);
+        assert_eq!(bench.path(name).join(".cargo/config.toml").is_file(), has_own, "{name}");
+    }
     bench.exits(0, &["new", "defense", "my-other-one"]);
     let code = bench.text("my-other-one/src/main.rs");
     holds(&code, &["\"my-other-one\"", "MyOtherOne { recipe", "\"My other one\""]);

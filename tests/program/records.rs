@@ -55,6 +55,29 @@ fn without_hashes(bench: &Bench, record: &str, edits: &[(&str, &str, &str)]) {
     }
 }
 
+/// Two mutations of Parquet files over which their reader panics, on its own threads too.
+#[test]
+fn damage_that_a_reader_panics_at_is_an_error_with_the_files_name() {
+    let bench = recorded(&[]);
+    without_hashes(&bench, "record", &[]);
+    for name in ["map.parquet", "poison.parquet"] {
+        let whole = bench.read(&format!("record/{name}"));
+        let path = bench.path("record").join(name);
+        std::fs::copy(root("tests/records/damaged").join(name), &path).expect("copied");
+        for arguments in [
+            &["report", "record", "--format", "html"][..],
+            &["replay", "record", "--to", "replayed"],
+            &["bundle", "record", "--to", "record.tar"],
+        ] {
+            let said = bench.exits(3, arguments).err;
+            let words = ["error: cannot read record/", name, "damaged; its reader panicked: "];
+            holds(said.lines().last().unwrap_or_default(), &words);
+            assert!(!said.contains("stack backtrace"), "{said}");
+        }
+        std::fs::write(&path, whole).expect("as it was");
+    }
+}
+
 #[test]
 fn a_record_of_a_method_that_this_program_lacks_can_be_read() {
     let bench = recorded(&[]);

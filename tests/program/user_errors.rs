@@ -155,7 +155,9 @@ fn output_that_cannot_be_written_is_an_error_and_no_panic() {
 #[test]
 fn too_little_memory_is_named() {
     let bench = Bench::with("micro", &[]);
-    let run = format!("ulimit -v 400000; exec {} run plan.yaml", crate::support::PROGRAM);
+    // Few threads, whose stacks take address space, on any machine.
+    let program = format!("RAYON_NUM_THREADS=2 exec {} run plan.yaml --threads 2", crate::support::PROGRAM);
+    let run = format!("ulimit -v 400000; {program}");
     let ran = Ran::of(&mut bench.command_of("sh".as_ref(), &["-c", &run])).exits(3);
     holds(&ran.err, &["warning: one cell is expected to take", "out of memory (", "ulimit -v", "--jobs 1"]);
     holds(&bench.text("record/plan/rows.csv"), &["out of memory ("]);

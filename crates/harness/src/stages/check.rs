@@ -19,8 +19,9 @@ use store::{Key, stage};
 
 use super::context::Context;
 
-/// Raised whenever the code of this stage would give another result.
-const VERSION: u32 = 2;
+/// Raised whenever the code of this stage would give another result, also because images are decoded or captions cleaned
+/// otherwise, and whenever the fields of [`CheckReport`] change.
+const VERSION: u32 = 3;
 const FILE: &str = "check.json";
 /// Samples that are named of those that cannot be used.
 const NAMED: usize = 100;
@@ -293,4 +294,25 @@ fn fingerprint<T: Samples + ?Sized>(samples: &T) -> String {
         }
     }
     hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report that another version of the program stored must not be looked up where its fields are others.
+    #[test]
+    fn fields_of_a_stored_report_change_with_the_version() {
+        let report = CheckReport {
+            content: String::new(),
+            listed: 0,
+            unusable: Vec::new(),
+            reasons: BTreeMap::new(),
+            first: vec![BadSample { sample: String::new(), reason: String::new(), detail: String::new() }],
+            remarks: Vec::new(),
+        };
+        let stored = serde_json::to_string(&report).expect("JSON");
+        let fields = r#"{"content":"","listed":0,"unusable":[],"reasons":{},"first":[{"sample":"","reason":"","detail":""}],"remarks":[]}"#;
+        assert_eq!((VERSION, stored.as_str()), (3, fields), "raise VERSION with the fields");
+    }
 }

@@ -22,10 +22,10 @@ pub(crate) fn cells_at_a_time(plan: &Plan, options: &RunOptions, threads: usize)
         (stated, _) => stated,
     };
     let Some(limit) = limit else { return Ok(wanted) };
-    let cost = Cost::of(plan);
-    let fitting = (1..=wanted).rev().find(|jobs| cost.memory(*jobs) <= limit);
+    let expected = Cost::of(plan).memory();
+    let fitting = (1..=wanted).rev().find(|jobs| expected.of(*jobs) <= limit);
     if fitting.is_none() {
-        let needed = size(cost.memory(1));
+        let needed = size(expected.of(1));
         errln!(
             "warning: one cell is expected to take {needed}, more than the {} there are for it",
             size(limit)

@@ -106,10 +106,11 @@ fn print_cost(plan: &Plan, cells: &[Surveyed]) {
         ("a GPU at 20 TFLOP/s (f32; an assumption)", SPEEDS[1]),
     ];
     let times = machines.map(|(what, speed)| format!("{} on {what}", time(total / speed)));
+    let memory = cost.memory();
     outln!(
         "one cell at a time takes about {} of memory, each further one {}",
-        size(cost.memory(1)),
-        size(cost.memory(2) - cost.memory(1))
+        size(memory.of(1)),
+        size(memory.each)
     );
     if total == 0.0 {
         return;

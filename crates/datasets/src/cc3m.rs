@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, Preset, preset, settings};
+use contract::{Card, Dataset, Entry, Preset, grouped, settings, take};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,41 +29,32 @@ pub static ENTRY: Entry<Dataset> = Entry {
     build: |resolved| Ok(collection(resolved)?.dataset()),
 };
 
-/// Settings of data sets of pairs.
+/// Where the two sides of a data set of pairs are; [`Form`] holds its other settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Settings {
+struct Sides {
     /// Where the training and the clean pairs are: a folder, a file, or a pattern such as `{00000..00331}.tar`.
     train: PathBuf,
     /// Where the validation and the test pairs are.
     validation: PathBuf,
     /// A list of the training pairs that there are to be, as `cleanbench data subset` writes it; `null` for all.
     manifest: Option<PathBuf>,
-    /// The folder that paths in a table are relative to and may not leave; absolute paths below it are read too. `null`
-    /// for the folder of the table.
-    images: Option<PathBuf>,
-    /// Endings of images in tars: what follows the key and a dot, in lower case. What kind an image is, its bytes say.
-    image_endings: Vec<String>,
-    /// Endings of captions in tars. Captions in `json` are read besides.
-    caption_endings: Vec<String>,
 }
 
 /// One preset, with the two sides in folders of their own.
 pub(crate) fn presets(name: &'static str, folder: &str) -> Vec<Preset> {
     let [train, validation] = ["train", "validation"].map(|side| Path::new(folder).join(side));
-    let Form { images, image_endings, caption_endings } = Form::default();
-    let manifest = None;
-    vec![preset(name, Settings { train, validation, manifest, images, image_endings, caption_endings })]
+    vec![grouped(name, (Sides { train, validation, manifest: None }, Form::usual()))]
 }
 
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
-    Ok(of_pairs("cc3m", settings(resolved)?))
+    of_pairs("cc3m", resolved)
 }
 
 /// A data set of pairs with these settings; `name` goes into the seed of the order.
-pub(crate) fn of_pairs(name: &'static str, settings: Settings) -> Collection {
-    let Settings { train, validation, manifest, images, image_endings, caption_endings } = settings;
-    let form = Arc::new(Form { images, image_endings, caption_endings });
+pub(crate) fn of_pairs(name: &'static str, mut resolved: Value) -> Result<Collection> {
+    let form = Arc::new(take(&mut resolved, &Form::usual())?);
+    let Sides { train, validation, manifest } = settings(resolved)?;
     let own = form.clone();
     let train = Side::new(move |urls| read_pairs(&train, &["train"], "train", &own, urls));
     let splits = ["validation", "val", "test"];
@@ -74,5 +65,5 @@ pub(crate) fn of_pairs(name: &'static str, settings: Settings) -> Collection {
         Ok(Part::front(&validation, "validation")),
         Ok(Part::back(&validation, "validation")),
     ];
-    Collection { name, parts, names: None, manifest }
+    Ok(Collection { name, parts, names: None, manifest })
 }

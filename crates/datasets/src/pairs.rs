@@ -1,7 +1,7 @@
 //! Image-caption pairs of a user's own, in any form in which `cc3m` is read.
 
 use anyhow::Result;
-use contract::{Card, Dataset, Entry, settings};
+use contract::{Card, Dataset, Entry};
 use serde_json::Value;
 
 use crate::cc3m::{of_pairs, presets};
@@ -23,5 +23,5 @@ pub static ENTRY: Entry<Dataset> = Entry {
 };
 
 pub(crate) fn collection(resolved: Value) -> Result<Collection> {
-    Ok(of_pairs("pairs", settings(resolved)?))
+    of_pairs("pairs", resolved)
 }

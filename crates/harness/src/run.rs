@@ -269,7 +269,7 @@ fn explained(stages: &Stages<'_>, message: String) -> String {
     if !OUT_OF_MEMORY.iter().any(|sign| message.contains(sign)) {
         return message;
     }
-    let expected = size(stages.cost.memory(1));
+    let expected = size(stages.cost.memory().of(1));
     format!(
         "out of memory ({message}): a cell is expected to take {expected}; free some, raise the limit of the \
          process (ulimit -v, the control group), or run fewer cells at a time with --jobs 1"

@@ -9,6 +9,22 @@ use crate::plan::Plan;
 /// Bytes of the program, its vocabulary and what the allocator keeps.
 const PROGRAM: f64 = 80e6;
 
+/// Bytes of memory that cells at a time take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Memory {
+    /// Together, however many they are.
+    pub shared: f64,
+    /// Each of them.
+    pub each: f64,
+}
+
+impl Memory {
+    /// With `jobs` cells at a time.
+    pub fn of(&self, jobs: usize) -> f64 {
+        self.shared + jobs as f64 * self.each
+    }
+}
+
 /// Floating-point operations of the stages of a plan.
 pub struct Cost<'a> {
     plan: &'a Plan,
@@ -58,9 +74,9 @@ impl<'a> Cost<'a> {
         samples as f64 * CHECK * self.example()
     }
 
-    /// Bytes of memory with `jobs` cells at a time: the program, images that are drawn (those that are read from files are
-    /// not kept), and a training for each cell ([`clip::footprint`]).
-    pub fn memory(&self, jobs: usize) -> f64 {
+    /// What cells at a time will take of memory: the program and images that are drawn (those that are read from files are
+    /// not kept), and a training for each cell ([`clip::footprint`]). Builds the plan's data sets.
+    pub fn memory(&self) -> Memory {
         let plan = self.plan;
         let drawn = |set: &Choice<Dataset>| set.build().is_ok_and(|set| set.drawn);
         let of_training_set = [(&plan.train, plan.pairs + plan.clean_pairs)];
@@ -69,8 +85,8 @@ impl<'a> Cost<'a> {
         let images = of_training_set.into_iter().chain(labelled).chain(tests);
         let images: usize = images.filter(|(set, _)| drawn(set)).map(|(_, count)| count).sum();
         let image = 3.0 * plan.model.image.resolution().pow(2) as f64;
-        let training = clip::footprint::training(&plan.model, plan.recipe.batch_size);
-        PROGRAM + images as f64 * image + jobs as f64 * training
+        let each = clip::footprint::training(&plan.model, plan.recipe.batch_size);
+        Memory { shared: PROGRAM + images as f64 * image, each }
     }
 
     /// Pairs that are poisoned under an attack, as far as it says before it sees them.

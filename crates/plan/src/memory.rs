@@ -4,14 +4,14 @@ use std::path::Path;
 
 /// Bytes that the machine has, or that the control group allows, whichever is less.
 pub fn of_the_machine() -> Option<f64> {
-    least([field("/proc/meminfo", "MemTotal:"), control_group().map(|(limit, _)| limit)])
+    least([kibibytes("/proc/meminfo", "MemTotal:"), control_group().map(|(limit, _)| limit)])
 }
 
 /// Bytes that can be had without swapping: of the machine, and below the limits of the control group and of the
 /// process's address space (`ulimit -v`).
 pub fn available() -> Option<f64> {
     let group = control_group().map(|(limit, used)| (limit - used).max(0.0));
-    least([field("/proc/meminfo", "MemAvailable:"), group, address_space()])
+    least([kibibytes("/proc/meminfo", "MemAvailable:"), group, address_space()])
 }
 
 /// Address space that the allocator and the stacks of threads take without using it.
@@ -22,7 +22,7 @@ fn address_space() -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
     let limit: f64 = limit.split_whitespace().next()?.parse().ok()?;
-    Some((limit - field("/proc/self/status", "VmSize:")? - RESERVED).max(0.0))
+    Some((limit - kibibytes("/proc/self/status", "VmSize:")? - RESERVED).max(0.0))
 }
 
 /// The least limit of the process's control group and those above it, and what is in use below that one; `None` where
@@ -52,19 +52,21 @@ fn limit_below(root: &Path, path: &str, [limit, usage]: [&str; 2]) -> Option<(f6
             let group = root.join(group);
             let used = number(&group.join(usage))?;
             // What the system keeps of files that were read is given back where memory is short.
-            let files = field(group.join("memory.stat"), "inactive_file ")
-                .map_or(0.0, |kibibytes| kibibytes / 1024.0);
+            let files = field(group.join("memory.stat"), "inactive_file ").unwrap_or(0.0);
             Some((number(&group.join(limit))?, (used - files).max(0.0)))
         })
         .min_by(|(a, _), (b, _)| a.total_cmp(b))
 }
 
-/// The number, in KiB, of the line that begins with `name`, in bytes.
+/// The bytes of a [`field`] in KiB.
+fn kibibytes(path: &str, name: &str) -> Option<f64> {
+    Some(field(path, name)? * 1024.0)
+}
+
+/// The number on the line that begins with `name`.
 fn field(path: impl AsRef<Path>, name: &str) -> Option<f64> {
     let text = std::fs::read_to_string(path).ok()?;
-    let kibibytes: f64 =
-        text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes * 1024.0)
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 fn least<const N: usize>(found: [Option<f64>; N]) -> Option<f64> {

@@ -67,8 +67,8 @@ fn without_zeros(differences: &[f64]) -> Vec<f64> {
 }
 
 /// Two-sided exact p-value of Wilcoxon's signed-rank test on paired differences (Wilcoxon, 1945), [`rounded`]: those of
-/// 0 are left out, equal ones share their mean rank, and the distribution is that of all signs of these very ranks. `None` where
-/// no difference is left.
+/// 0 are left out, equal ones share their mean rank, and the distribution is that of all signs of these very ranks.
+/// `None` where no difference is left.
 pub fn wilcoxon(differences: &[f64]) -> Option<f64> {
     let mut ordered = without_zeros(differences);
     ordered.sort_by(|a, b| a.abs().total_cmp(&b.abs()));

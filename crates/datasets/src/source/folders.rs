@@ -47,7 +47,7 @@ pub(crate) fn read_classes(path: &Path, splits: &[&str], setting: &str, labels: 
     match look(path, splits, setting)? {
         Layout::Shards(shards) => {
             check_count(&shards, labels.classes)?;
-            webdataset::read_shards(name, shards, kind, &Form::default(), false)
+            webdataset::read_shards(name, shards, kind, &Form::usual(), false)
         }
         Layout::Parquet(files) => hub_samples::read_files(name, files, kind),
         Layout::Table(file) => from_table(&file, labels.classes),

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// What data sets of pairs set of their files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Form {
     /// The folder that paths in a table are relative to and may not leave; absolute paths below it are read too. `null`
     /// for the folder of the table.
@@ -14,34 +17,22 @@ pub(crate) struct Form {
     pub(crate) caption_endings: Vec<String>,
 }
 
-/// What webdataset, img2dataset and cameras call images that are read here, and captions.
-impl Default for Form {
-    fn default() -> Self {
-        let owned = |endings: &[&str]| endings.iter().map(|ending| (*ending).to_owned()).collect();
-        Self {
-            images: None,
-            image_endings: owned(&["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif"]),
-            caption_endings: owned(&["txt", "text", "caption"]),
-        }
-    }
-}
-
-/// What a member of a tar is.
+/// What a member of a tar is of its sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Member {
+pub(crate) enum Part {
     Image,
     Caption,
     Json,
     Label,
 }
 
-/// The part of a sample that a member of a tar is, by its name.
+/// What the name of a member of a tar says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Named<'a> {
     /// What the members of a sample share.
     pub(crate) key: &'a str,
     pub(crate) ending: String,
-    pub(crate) member: Member,
+    pub(crate) part: Part,
     /// The key up to the first dot of the file's name, which is webdataset's, where only a part of what follows it is an
     /// ending that is known: `a` in `a.seg.jpg`, whose own key is then `a.seg`.
     pub(crate) shorter: Option<&'a str>,
@@ -57,12 +48,22 @@ pub(crate) enum Stranger {
 }
 
 impl Form {
-    fn member(&self, ending: &str) -> Option<Member> {
+    /// What webdataset, img2dataset and cameras call images that are read here, and captions.
+    pub(crate) fn usual() -> Self {
+        let owned = |endings: &[&str]| endings.iter().map(|ending| (*ending).to_owned()).collect();
+        Self {
+            images: None,
+            image_endings: owned(&["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif"]),
+            caption_endings: owned(&["txt", "text", "caption"]),
+        }
+    }
+
+    fn part(&self, ending: &str) -> Option<Part> {
         match ending {
-            _ if self.image_endings.iter().any(|own| own == ending) => Some(Member::Image),
-            _ if self.caption_endings.iter().any(|own| own == ending) => Some(Member::Caption),
-            "json" => Some(Member::Json),
-            "cls" => Some(Member::Label),
+            _ if self.image_endings.iter().any(|own| own == ending) => Some(Part::Image),
+            _ if self.caption_endings.iter().any(|own| own == ending) => Some(Part::Caption),
+            "json" => Some(Part::Json),
+            "cls" => Some(Part::Label),
             _ => None,
         }
     }
@@ -80,9 +81,9 @@ impl Form {
         }
         let named = |dot: usize| {
             let ending = name[dot + 1..].to_lowercase();
-            let member = self.member(&ending)?;
+            let part = self.part(&ending)?;
             let shorter = (dot > first).then_some(&name[..first]);
-            Some(Named { key: &name[..dot], ending, member, shorter })
+            Some(Named { key: &name[..dot], ending, part, shorter })
         };
         dots.into_iter().find_map(named).ok_or(Stranger::Unknown)
     }
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_longest_known_ending_is_meant() {
-        let mut form = Form::default();
+        let mut form = Form::usual();
         let read =
             |form: &Form, name: &str| form.read(name).map(|found| (found.key.to_owned(), found.ending));
         let of = |key: &str, ending: &str| Ok((key.to_owned(), ending.to_owned()));

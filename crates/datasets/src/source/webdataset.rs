@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::files::Files;
-use super::form::{Form, Member as Part, Named, Stranger};
+use super::form::{Form, Named, Part, Stranger};
 use super::place::Place;
 use super::root::stays_inside;
 use super::samples::Samples;
@@ -244,7 +244,7 @@ impl Draft {
 
     /// Whether a member is not a second one of its kind. (A second image of another ending is passed over.)
     fn takes(&self, named: &Named<'_>) -> bool {
-        match named.member {
+        match named.part {
             Part::Caption => self.caption.is_none(),
             Part::Json => self.json.is_none(),
             Part::Label => self.label.is_none(),
@@ -255,7 +255,7 @@ impl Draft {
     /// Adds a member; whether it is of use.
     fn add(&mut self, named: &Named<'_>, member: &Member, walk: &mut Walk<'_>) -> Result<bool> {
         let Member { offset, length, cut, .. } = *member;
-        match named.member {
+        match named.part {
             Part::Caption if length > LONGEST_CAPTION => self.caption = Some(Err(BadSample::TooLarge)),
             Part::Caption => {
                 let bytes = walk.bytes(offset, length, LONGEST_CAPTION)?;

@@ -7,14 +7,12 @@ use contract::Split;
 use datasets::source::{Collection, Line, Manifest, Resize, Samples, write_shards};
 use serde_json::json;
 
-use crate::support::{caption, data, folder, level, png, said, settings, tar, tar_of};
+use crate::support::{caption, data, folder, level, opened, png, said, settings, tar, tar_of};
 
 fn open(path: &Path, manifest: Option<&Path>) -> Collection {
-    let files = datasets::files();
-    let (_, open) = files.into_iter().find(|(entry, _)| entry.card.name == "pairs").unwrap();
     let mut settings = settings("pairs", &[("train", path), ("validation", path)]);
     settings["manifest"] = json!(manifest);
-    open(settings).unwrap()
+    opened(settings)
 }
 
 /// Writes a manifest of these samples, as they stand.

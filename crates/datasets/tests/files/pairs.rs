@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::support::{
-    built, caption, folder, level, outcomes, pairs, pairs_at, png, said, settings, tar, tar_of,
+    built, caption, folder, level, opened, outcomes, pairs, pairs_at, png, said, settings, tar, tar_of,
 };
 use clip::BadSample;
 use contract::Split;
@@ -227,17 +227,12 @@ fn dots_in_names_are_part_of_keys_and_nothing_vanishes() {
     let (_kept, path) = folder(&[("0.tar", &tar(members))]);
     let set = pairs_at(&path);
     assert_eq!(outcomes(&set, 3), [Ok(1); 3]);
-    let collection = open_pairs(settings("pairs", &[("train", &path), ("validation", &path)]));
+    let collection = opened(settings("pairs", &[("train", &path), ("validation", &path)]));
     let notes = collection.samples(Split::Train).unwrap().notes().join("\n");
     assert_eq!(
         notes,
         "members of tars that belong to no sample: 5 (a.jfif, README, c.md5, .DS_Store, a.seg.png)"
     );
-}
-
-fn open_pairs(settings: serde_json::Value) -> datasets::source::Collection {
-    let (_, open) = datasets::files().into_iter().find(|(entry, _)| entry.card.name == "pairs").unwrap();
-    open(settings).unwrap()
 }
 
 #[test]
@@ -274,9 +269,8 @@ fn texts_for_missing_values_are_counted_and_kept() {
         ("k6.txt", b"none of them"),
     ];
     let (_kept, path) = folder(&[("0.tar", &tar(members))]);
-    let samples = open_pairs(settings("pairs", &[("train", &path), ("validation", &path)]))
-        .samples(Split::Train)
-        .unwrap();
+    let samples =
+        opened(settings("pairs", &[("train", &path), ("validation", &path)])).samples(Split::Train).unwrap();
     assert_eq!(
         samples.notes(),
         ["captions that a program writes for a missing value, taken as they are: 2 (k4: nan, k5: None)"]

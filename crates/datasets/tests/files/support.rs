@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clip::{BadSample, Image, Pairs, Seed};
 use contract::{Dataset, Labelled, Split};
-use datasets::source::{append_member, end_tar};
+use datasets::source::{Collection, append_member, end_tar};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 
@@ -21,6 +21,13 @@ pub(crate) fn settings(name: &str, own: &[(&str, &Path)]) -> Value {
     let mut settings = (entry.presets)().remove(0).1;
     own.iter().for_each(|(key, path)| settings[key] = json!(path));
     settings
+}
+
+/// The data set `pairs` as its files are, with these settings.
+pub(crate) fn opened(settings: Value) -> Collection {
+    let (_, open) =
+        datasets::files().into_iter().find(|(entry, _)| entry.card.name == "pairs").expect("pairs");
+    open(settings).expect("settings")
 }
 
 /// The data set `pairs` with both sides at a path.

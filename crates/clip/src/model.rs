@@ -1,6 +1,6 @@
 //! The whole model.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 
 use crate::config::ModelConfig;
 use crate::image_config::ImageConfig;
@@ -8,7 +8,7 @@ use crate::parameters::{Initialiser, Mode, Parameter, Parameters, Shapes, Weight
 use crate::resnet::ResNet;
 use crate::text::TextTower;
 use crate::vit::Vit;
-use crate::{Seed, Tokenizer, resnet, text, vit};
+use crate::{Precision, Seed, Tokenizer, resnet, text, vit};
 
 /// ln 100: the released code clamps the logit scale to [0, 4.6052].
 const LARGEST_LOGIT_SCALE: f32 = 4.6052;
@@ -114,9 +114,23 @@ impl Clip {
         Ok(self.logit_scale()?.device())
     }
 
+    /// How the model computes; f32 unless [`Clip::with_precision`] says otherwise.
+    pub fn precision(&self) -> Precision {
+        self.parameters.precision
+    }
+
+    /// The same model, computing in another precision. An error on the CPU for any but f32.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        if self.device()?.is_cpu() && precision != Precision::Float32 {
+            bail!("precision {precision}: the CPU computes in f32 alone");
+        }
+        self.parameters.precision = precision;
+        Ok(self)
+    }
+
     /// A copy on `device` that shares nothing with this model.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let mut parameters = Parameters::default();
+        let mut parameters = Parameters { precision: self.parameters.precision, ..Parameters::default() };
         for parameter in self.parameters.all() {
             parameters.insert(&parameter.name, copied(parameter.var.as_tensor(), device)?)?;
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Result, Tensor, Var, bail};
 use rand::Rng;
 
-use crate::Seed;
+use crate::{Precision, Seed};
 
 /// PyTorch's default of layer norm.
 const LAYER_NORM_EPSILON: f64 = 1e-5;
@@ -44,6 +44,8 @@ impl Parameter {
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
     running: BTreeMap<String, Var>,
+    /// How a model computes with them.
+    pub(crate) precision: Precision,
 }
 
 impl Parameters {

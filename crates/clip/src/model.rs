@@ -1,6 +1,6 @@
 //! The whole model.
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::config::ModelConfig;
 use crate::image_config::ImageConfig;
@@ -50,18 +50,19 @@ impl Clip {
 
     /// The image tower's features of pixels; gradients where `tracked`.
     fn image(&self, pixels: &Tensor, mode: Mode, tracked: bool) -> Result<Tensor> {
-        let pixels = &pixels.to_device(self.device()?)?;
+        let pixels = &kernels::cast(&pixels.to_device(self.device()?)?, self.precision().activations())?;
         let weights = Weights { parameters: &self.parameters, tracked };
-        match &self.config.image {
+        let features = match &self.config.image {
             ImageConfig::ResNet(config) => ResNet { weights, config, mode }.forward(pixels),
             ImageConfig::Vit(config) => Vit { weights, config }.forward(pixels),
-        }
+        };
+        kernels::cast(&features?, DType::F32)
     }
 
     /// The text tower's features of tokens; gradients where `tracked`.
     fn text(&self, tokens: &Tensor, tracked: bool) -> Result<Tensor> {
         let weights = Weights { parameters: &self.parameters, tracked };
-        TextTower { weights, config: &self.config.text }.forward(tokens)
+        kernels::cast(&TextTower { weights, config: &self.config.text }.forward(tokens)?, DType::F32)
     }
 
     /// Image features `[B, E]`, not normalised, of normalised pixels `[B, R, R, 3]`. `Mode::Train` updates the
@@ -130,7 +131,8 @@ impl Clip {
 
     /// A copy on `device` that shares nothing with this model.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let mut parameters = Parameters { precision: self.parameters.precision, ..Parameters::default() };
+        let mut parameters = Parameters::default();
+        parameters.precision = self.parameters.precision;
         for parameter in self.parameters.all() {
             parameters.insert(&parameter.name, copied(parameter.var.as_tensor(), device)?)?;
         }

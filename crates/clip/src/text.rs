@@ -43,6 +43,7 @@ impl TextTower<'_> {
         let ends = end_tokens(tokens)?.to_device(table.device())?; // [B]
         let x = kernels::embedding(&table, &tokens.to_device(table.device())?)?; // [B, L, D]
         let x = kernels::add_table(&x, &weights.get("positional_embedding")?)?;
+        let x = kernels::cast(&x, weights.parameters.precision.activations())?;
         let x = transformer(self.config).forward(weights, &x)?;
         let x = kernels::embedding(&x, &ends)?; // [B, D]
         weights.project(&weights.layer_norm(&x, "ln_final")?, "text_projection") // [B, E]

@@ -1,6 +1,6 @@
 //! Element-wise operations with their gradients in one pass each.
 
-use candle_core::{Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -35,6 +35,45 @@ impl Operation<2> for Add {
     #[cfg(feature = "cuda")]
     fn forward_cuda(&self, [a, b]: [Input<'_>; 2]) -> Result<Made> {
         cuda::add(&a, &b)
+    }
+}
+
+/// The values of `x` in another type; the gradient comes back in that of `x`. f32 and bf16 on CUDA, f32 alone on the CPU.
+pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    if x.elem_count() == 0 {
+        bail!("cast: expected at least one value, found {:?}", x.dims());
+    }
+    apply(Cast { dtype }, [x])
+}
+
+struct Cast {
+    dtype: DType,
+}
+
+impl Operation<1> for Cast {
+    fn name(&self) -> &'static str {
+        "cast"
+    }
+
+    fn forward(&self, _: [Argument<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        bail!("cast: the CPU computes in f32 alone, not in {:?}", self.dtype)
+    }
+
+    fn backward(&self, _: [&Tensor; 1], _y: &Tensor, _grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        bail!("cast: the CPU computes in f32 alone, not in {:?}", self.dtype)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [x]: [Input<'_>; 1]) -> Result<Made> {
+        cuda::cast(&x, self.dtype)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([cuda::some(cuda::cast(&Input::of("cast", grad)?, x.dtype())?)])
     }
 }
 

@@ -54,7 +54,7 @@ pub use contrastive::{in_modal, info_nce};
 pub use conv::conv2d;
 #[cfg(feature = "cuda")]
 pub use cuda::{allow_tensor_float_32, device};
-pub use elementwise::{add, add_table};
+pub use elementwise::{add, add_table, cast};
 pub use embedding::embedding;
 pub use fused::{fused, pull_back};
 pub use gelu::{Gelu, gelu, linear_gelu, quick_gelu};

@@ -6,6 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
 use candle_core::{Result, Shape};
 
 use super::product::{times, times_transposed, transposed_times};
+use super::weights::Weights;
 use super::{Element, Input, Made, by_element, calls, made, over, room};
 use crate::conv::geometry::Geometry;
 
@@ -115,9 +116,9 @@ impl Geometry {
         device: &CudaDevice,
         x: &CudaView<'_, T>,
         dy: &CudaView<'_, T>,
-    ) -> Result<CudaSlice<T>> {
+    ) -> Result<CudaSlice<f32>> {
         let (per_image, depth) = (self.per_image().y, self.depth());
-        let mut dw = room::<T>(device, self.outputs * depth)?;
+        let mut dw = room::<f32>(device, self.outputs * depth)?;
         self.by_part(device, x, |first, images, patches| {
             let sizes = [self.outputs, depth, images * self.pixels()];
             let dy = dy.slice(first * per_image..);
@@ -174,7 +175,8 @@ pub(crate) fn convolution(x: &Input<'_>, w: &Input<'_>, sizes: Geometry) -> Resu
 }
 
 fn convolution_of<T: Element>(x: &Input<'_>, w: &Input<'_>, sizes: Geometry) -> Result<Made> {
-    let (device, x, w) = (x.device()?, x.view::<T>()?, w.view::<T>()?);
+    let (device, x, w) = (x.device()?, x.view::<T>()?, Weights::<T>::of(w)?);
+    let w = w.view();
     #[cfg(feature = "cudnn")]
     if !sizes.is_pointwise()
         && let Some(y) = super::cudnn::forward(device, sizes, &x, &w)?
@@ -203,7 +205,7 @@ fn convolution_backward_of<T: Element>(
     wants_dx: bool,
 ) -> Result<(Made, Option<Made>)> {
     let device = x.device()?;
-    let (x_view, w_view, dy) = (x.view::<T>()?, w.view::<T>()?, dy.view::<T>()?);
+    let (x_view, dy) = (x.view::<T>()?, dy.view::<T>()?);
     #[cfg(feature = "cudnn")]
     let by_cudnn = !sizes.is_pointwise();
     #[cfg(feature = "cudnn")]
@@ -218,6 +220,8 @@ fn convolution_backward_of<T: Element>(
     if !wants_dx {
         return Ok((dw, None));
     }
+    let w = Weights::<T>::of(w)?;
+    let w_view = w.view();
     #[cfg(feature = "cudnn")]
     let dx = if by_cudnn { super::cudnn::input_gradient(device, sizes, &w_view, &dy)? } else { None };
     #[cfg(not(feature = "cudnn"))]

@@ -11,6 +11,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, CudaView,
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 use candle_core::{Error, Result};
 
+use super::elementwise::widened;
 use super::{Element, room, tensor_float_32};
 use crate::conv::geometry::Geometry;
 
@@ -369,13 +370,14 @@ pub(super) fn input_gradient<T: Element>(
     pass(device, sizes, Pass::InputGradient, [w, dy], count)
 }
 
-/// Gradient of `w`.
+/// Gradient of `w`, in f32; cuDNN writes it in the type of its factors.
 pub(super) fn weight_gradient<T: Element>(
     device: &CudaDevice,
     sizes: Geometry,
     x: &CudaView<'_, T>,
     dy: &CudaView<'_, T>,
-) -> Result<Option<CudaSlice<T>>> {
+) -> Result<Option<CudaSlice<f32>>> {
     let count = sizes.outputs * sizes.kernel_height * sizes.kernel_width * sizes.channels;
-    pass(device, sizes, Pass::WeightGradient, [x, dy], count)
+    let Some(dw) = pass(device, sizes, Pass::WeightGradient, [x, dy], count)? else { return Ok(None) };
+    Ok(Some(widened(device, &dw.as_view())?))
 }

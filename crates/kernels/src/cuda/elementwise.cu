@@ -1,16 +1,12 @@
 // Element-wise operations, sums of columns, and average pooling.
 
 KERNEL(add, const T *a, const T *b, T *y, int count) {
-    FOR_EACH(i, count) {
-        y[i] = (float)a[i] + (float)b[i];
-    }
+    each_pair(a, b, y, count, [](float a, float b) { return a + b; });
 }
 
 // The gradient behind a ReLU: none passes where the result is not above 0.
 KERNEL(mask, const T *y, const T *dy, T *dx, int count) {
-    FOR_EACH(i, count) {
-        dx[i] = (float)y[i] <= 0.0f ? 0.0f : (float)dy[i];
-    }
+    each_pair(y, dy, dx, count, [](float y, float dy) { return y <= 0.0f ? 0.0f : dy; });
 }
 
 __device__ inline float sigmoid(float x) {
@@ -18,110 +14,153 @@ __device__ inline float sigmoid(float x) {
 }
 
 KERNEL(quick_gelu_forward, const T *x, T *y, int count) {
-    FOR_EACH(i, count) {
-        float value = x[i];
-        y[i] = value * sigmoid(value);
-    }
+    each_value(x, y, count, [](float x) { return x * sigmoid(x); });
 }
 
 KERNEL(quick_gelu_backward, const T *x, const T *dy, T *dx, int count) {
-    FOR_EACH(i, count) {
-        float value = x[i], s = sigmoid(value);
-        dx[i] = (float)dy[i] * (s + 1.702f * value * s * (1.0f - s));
-    }
+    each_pair(x, dy, dx, count, [](float x, float dy) {
+        float s = sigmoid(x);
+        return dy * (s + 1.702f * x * s * (1.0f - s));
+    });
+}
+
+// The normal distribution's share below x.
+__device__ inline float normal_share(float x) {
+    return 0.5f * (1.0f + erff(x * 0.70710678f));
 }
 
 // x times the normal distribution's share below it, exact as PyTorch's default.
 KERNEL(gelu_forward, const T *x, T *y, int count) {
-    FOR_EACH(i, count) {
-        float value = x[i];
-        y[i] = 0.5f * value * (1.0f + erff(value * 0.70710678f));
-    }
+    each_value(x, y, count, [](float x) { return x * normal_share(x); });
 }
 
 KERNEL(gelu_backward, const T *x, const T *dy, T *dx, int count) {
-    FOR_EACH(i, count) {
-        float value = x[i], below = 0.5f * (1.0f + erff(value * 0.70710678f));
-        dx[i] = (float)dy[i] * (below + value * 0.39894228f * expf(-0.5f * value * value));
+    each_pair(x, dy, dx, count,
+              [](float x, float dy) { return dy * (normal_share(x) + x * 0.39894228f * expf(-0.5f * x * x)); });
+}
+
+KERNEL(from_float, const float *x, T *y, int count) {
+    FOR_EACH_PACK(first, count) {
+        int size = present(first, count);
+        float values[PACK];
+        load_floats(x + first, size, values);
+        store_pack(y + first, size, values);
+    }
+}
+
+KERNEL(to_float, const T *x, float *y, int count) {
+    FOR_EACH_PACK(first, count) {
+        int size = present(first, count);
+        float values[PACK];
+        load_pack(x + first, size, values);
+        for (int k = 0; k < size; k++) {
+            y[first + k] = values[k];
+        }
     }
 }
 
 KERNEL(scale, const T *x, T *y, float factor, int count) {
-    FOR_EACH(i, count) {
-        y[i] = (float)x[i] * factor;
+    each_value(x, y, count, [=](float x) { return x * factor; });
+}
+
+// x plus a row repeated down.
+__device__ inline void add_rows(const T *x, const float *row, T *y, int count, int columns) {
+    FOR_EACH_PACK(first, count) {
+        int size = present(first, count);
+        unsigned column = first % (unsigned)columns;
+        float values[PACK];
+        load_pack(x + first, size, values);
+        for (int k = 0; k < PACK; k++) {
+            values[k] += row[column];
+            column = column + 1 == (unsigned)columns ? 0 : column + 1;
+        }
+        store_pack(y + first, size, values);
     }
 }
 
-// y plus a row repeated down: positions of samples, the bias of a layer.
+// Positions of samples.
 KERNEL(add_row, const T *x, const float *row, T *y, int count, int columns) {
-    FOR_EACH(i, count) {
-        y[i] = (float)x[i] + row[i % (unsigned)columns];
-    }
+    add_rows(x, row, y, count, columns);
 }
 
+// The bias of a layer.
 KERNEL(add_row_inplace, T *y, const float *row, int count, int columns) {
-    FOR_EACH(i, count) {
-        y[i] = (float)y[i] + row[i % (unsigned)columns];
-    }
+    add_rows(y, row, y, count, columns);
 }
 
 // Sums of each column over the rows of one part, [parts, columns].
 KERNEL(column_sums, const T *x, float *partial, int rows, int columns, int rows_per_part) {
-    unsigned column = blockIdx.x * TILE_COLUMNS + threadIdx.x;
-    unsigned first = blockIdx.y * rows_per_part;
+    unsigned column = pack_column(), first = blockIdx.y * rows_per_part;
     unsigned end = min(first + (unsigned)rows_per_part, (unsigned)rows);
-    float sum = 0.0f;
-    if (column < (unsigned)columns) {
-        for (unsigned row = first + threadIdx.y; row < end; row += TILE_ROWS) {
-            sum += (float)x[(size_t)row * columns + column];
+    int size = column < (unsigned)columns ? present(column, columns) : 0;
+    float sums[1][PACK] = {};
+    for (unsigned row = first + threadIdx.y; size > 0 && row < end; row += blockDim.y) {
+        float values[PACK];
+        load_pack(x + (size_t)row * columns + column, size, values);
+        for (int k = 0; k < PACK; k++) {
+            sums[0][k] += values[k];
         }
+    }
+    column_totals(sums, columns, partial + (size_t)blockIdx.y * columns);
+}
+
+// The parts' sums added in a fixed order: a block has TILE_COLUMNS columns, each row of its threads every eighth part.
+KERNEL(join_sums, const float *partial, float *y, int parts, int columns) {
+    unsigned column = blockIdx.x * TILE_COLUMNS + threadIdx.x;
+    float sum = 0.0f;
+    for (unsigned part = threadIdx.y; part < (unsigned)parts && column < (unsigned)columns; part += TILE_ROWS) {
+        sum += partial[(size_t)part * columns + column];
     }
     sum = tile_sum(sum);
     if (threadIdx.y == 0 && column < (unsigned)columns) {
-        partial[(size_t)blockIdx.y * columns + column] = sum;
-    }
-}
-
-// The parts' sums added in order.
-KERNEL(join_sums, const float *partial, float *y, int parts, int columns) {
-    FOR_EACH(column, columns) {
-        float sum = 0.0f;
-        for (int part = 0; part < parts; part++) {
-            sum += partial[(size_t)part * columns + column];
-        }
         y[column] = sum;
     }
 }
 
 // [N, H, W, C] to [N, H/size, W/size, C].
-KERNEL(average_pool_forward, const T *x, T *y, int size, int height, int width, int channels, int count) {
-    unsigned out_height = height / size, out_width = width / size;
+KERNEL(average_pool_forward, const T *x, T *y, int size, int height, int width, int channels, int packs) {
+    unsigned out_height = height / size, out_width = width / size, per_pixel = (channels + PACK - 1) / PACK;
     float share = 1.0f / (float)(size * size);
-    FOR_EACH(i, count) {
-        unsigned channel = i % (unsigned)channels, pixel = i / (unsigned)channels;
+    FOR_EACH(i, packs) { // of channels
+        unsigned channel = i % per_pixel * PACK, pixel = i / per_pixel;
         unsigned column = pixel % out_width, row = pixel / out_width % out_height;
         unsigned image = pixel / out_width / out_height;
-        float sum = 0.0f;
+        int held = present(channel, channels);
+        float sums[PACK] = {};
         for (int dy = 0; dy < size; dy++) {
             for (int dx = 0; dx < size; dx++) {
                 size_t from = ((size_t)image * height + row * size + dy) * width + column * size + dx;
-                sum += (float)x[from * channels + channel];
+                float values[PACK];
+                load_pack(x + from * channels + channel, held, values);
+                for (int k = 0; k < PACK; k++) {
+                    sums[k] += values[k];
+                }
             }
         }
-        y[i] = sum * share;
+        for (int k = 0; k < PACK; k++) {
+            sums[k] *= share;
+        }
+        store_pack(y + (size_t)pixel * channels + channel, held, sums);
     }
 }
 
-KERNEL(average_pool_backward, const T *dy, T *dx, int size, int height, int width, int channels, int count) {
-    unsigned out_height = height / size, out_width = width / size;
+KERNEL(average_pool_backward, const T *dy, T *dx, int size, int height, int width, int channels, int packs) {
+    unsigned out_height = height / size, out_width = width / size, per_pixel = (channels + PACK - 1) / PACK;
     float share = 1.0f / (float)(size * size);
-    FOR_EACH(i, count) {
-        unsigned channel = i % (unsigned)channels, pixel = i / (unsigned)channels;
+    FOR_EACH(i, packs) { // of channels
+        unsigned channel = i % per_pixel * PACK, pixel = i / per_pixel;
         unsigned column = pixel % (unsigned)width / size, row = pixel / (unsigned)width % (unsigned)height / size;
         unsigned image = pixel / (unsigned)width / (unsigned)height;
-        bool inside = row < out_height && column < out_width; // sides are rounded down
-        size_t from = ((size_t)image * out_height + row) * out_width + column;
-        dx[i] = inside ? (float)dy[from * channels + channel] * share : 0.0f;
+        int held = present(channel, channels);
+        float values[PACK] = {};
+        if (row < out_height && column < out_width) { // sides are rounded down
+            size_t from = ((size_t)image * out_height + row) * out_width + column;
+            load_pack(dy + from * channels + channel, held, values);
+        }
+        for (int k = 0; k < PACK; k++) {
+            values[k] *= share;
+        }
+        store_pack(dx + (size_t)pixel * channels + channel, held, values);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Values one by one, and pooling.
 
-use candle_core::cuda_backend::cudarc::driver::CudaSlice;
-use candle_core::{Result, Shape, bail};
+use candle_core::cuda_backend::CudaDevice;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
+use candle_core::{DType, Result, Shape, bail};
 
 use crate::gelu::Gelu;
 
-use super::{Element, Input, Made, by_element, calls, expect_f32, made, over, room};
+use super::{Element, Input, Made, by_element, by_pack, calls, expect_f32, made, over, pack, room};
 
 /// `a + b`.
 pub(crate) fn add(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
@@ -16,7 +17,7 @@ fn add_of<T: Element>(a: &Input<'_>, b: &Input<'_>) -> Result<Made> {
     same_count(a, b)?;
     let (device, count) = (a.device()?, a.count());
     let mut y = room::<T>(device, count)?;
-    calls::add::<T>(device, over(count), &a.view()?, &b.view()?, &mut y.as_view_mut(), count)?;
+    calls::add::<T>(device, by_pack::<T>(count), &a.view()?, &b.view()?, &mut y.as_view_mut(), count)?;
     Ok(made(device, y, a.shape()))
 }
 
@@ -29,7 +30,7 @@ fn mask_of<T: Element>(y: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
     same_count(y, dy)?;
     let (device, count) = (y.device()?, y.count());
     let mut dx = room::<T>(device, count)?;
-    calls::mask::<T>(device, over(count), &y.view()?, &dy.view()?, &mut dx.as_view_mut(), count)?;
+    calls::mask::<T>(device, by_pack::<T>(count), &y.view()?, &dy.view()?, &mut dx.as_view_mut(), count)?;
     Ok(made(device, dx, y.shape()))
 }
 
@@ -43,8 +44,8 @@ fn gelu_of<T: Element>(x: &Input<'_>, kind: Gelu) -> Result<Made> {
     let mut y = room::<T>(device, count)?;
     let (from, mut to) = (x.view()?, y.as_view_mut());
     match kind {
-        Gelu::Quick => calls::quick_gelu_forward::<T>(device, over(count), &from, &mut to, count)?,
-        Gelu::Exact => calls::gelu_forward::<T>(device, over(count), &from, &mut to, count)?,
+        Gelu::Quick => calls::quick_gelu_forward::<T>(device, by_pack::<T>(count), &from, &mut to, count)?,
+        Gelu::Exact => calls::gelu_forward::<T>(device, by_pack::<T>(count), &from, &mut to, count)?,
     }
     Ok(made(device, y, x.shape()))
 }
@@ -60,8 +61,10 @@ fn gelu_backward_of<T: Element>(x: &Input<'_>, dy: &Input<'_>, kind: Gelu) -> Re
     let mut dx = room::<T>(device, count)?;
     let (from, dy, mut to) = (x.view()?, dy.view()?, dx.as_view_mut());
     match kind {
-        Gelu::Quick => calls::quick_gelu_backward::<T>(device, over(count), &from, &dy, &mut to, count)?,
-        Gelu::Exact => calls::gelu_backward::<T>(device, over(count), &from, &dy, &mut to, count)?,
+        Gelu::Quick => {
+            calls::quick_gelu_backward::<T>(device, by_pack::<T>(count), &from, &dy, &mut to, count)?
+        }
+        Gelu::Exact => calls::gelu_backward::<T>(device, by_pack::<T>(count), &from, &dy, &mut to, count)?,
     }
     Ok(made(device, dx, x.shape()))
 }
@@ -77,7 +80,15 @@ fn add_table_of<T: Element>(x: &Input<'_>, table: &Input<'_>) -> Result<Made> {
     let (_, length, width) = x.shape().dims3()?;
     let mut y = room::<T>(device, count)?;
     let (from, row) = (x.view()?, table.view()?);
-    calls::add_row::<T>(device, over(count), &from, &row, &mut y.as_view_mut(), count, length * width)?;
+    calls::add_row::<T>(
+        device,
+        by_pack::<T>(count),
+        &from,
+        &row,
+        &mut y.as_view_mut(),
+        count,
+        length * width,
+    )?;
     Ok(made(device, y, x.shape()))
 }
 
@@ -93,8 +104,9 @@ fn average_pool_of<T: Element>(x: &Input<'_>, size: usize) -> Result<Made> {
     let count = shape.elem_count();
     let mut y = room::<T>(device, count)?;
     let (from, mut to) = (x.view()?, y.as_view_mut());
-    let blocks = over(count);
-    calls::average_pool_forward::<T>(device, blocks, &from, &mut to, size, height, width, channels, count)?;
+    let packs = count / channels * channels.div_ceil(pack::<T>());
+    let blocks = over(packs);
+    calls::average_pool_forward::<T>(device, blocks, &from, &mut to, size, height, width, channels, packs)?;
     Ok(made(device, y, shape))
 }
 
@@ -108,8 +120,9 @@ fn average_pool_backward_of<T: Element>(dy: &Input<'_>, shape: &Shape, size: usi
     let (_, height, width, channels) = shape.dims4()?;
     let mut dx = room::<T>(device, count)?;
     let (from, mut to) = (dy.view()?, dx.as_view_mut());
-    let blocks = over(count);
-    calls::average_pool_backward::<T>(device, blocks, &from, &mut to, size, height, width, channels, count)?;
+    let packs = count / channels * channels.div_ceil(pack::<T>());
+    let blocks = over(packs);
+    calls::average_pool_backward::<T>(device, blocks, &from, &mut to, size, height, width, channels, packs)?;
     Ok(made(device, dx, shape))
 }
 
@@ -190,6 +203,36 @@ pub(crate) fn zero(x: &Input<'_>) -> Result<Made> {
     let device = x.device()?;
     let zero: CudaSlice<f32> = device.alloc_zeros(1)?;
     Ok(made(device, zero, 1))
+}
+
+/// The values of `x` as f32 or bf16.
+pub(crate) fn cast(x: &Input<'_>, dtype: DType) -> Result<Made> {
+    match (x.dtype(), dtype) {
+        (DType::F32, DType::F32) | (DType::BF16, DType::BF16) => copy(x),
+        (DType::F32, DType::BF16) => {
+            let (device, view) = (x.device()?, x.view()?);
+            Ok(made(device, rounded::<half::bf16>(device, &view)?, x.shape()))
+        }
+        (DType::BF16, DType::F32) => {
+            let (device, view) = (x.device()?, x.view()?);
+            Ok(made(device, widened::<half::bf16>(device, &view)?, x.shape()))
+        }
+        (from, to) => bail!("{}: from {from:?} to {to:?} on CUDA", x.operation()),
+    }
+}
+
+/// f32 values as `T`.
+pub(super) fn rounded<T: Element>(device: &CudaDevice, x: &CudaView<'_, f32>) -> Result<CudaSlice<T>> {
+    let mut y = room::<T>(device, x.len())?;
+    calls::from_float::<T>(device, by_pack::<T>(x.len()), x, &mut y.as_view_mut(), x.len())?;
+    Ok(y)
+}
+
+/// Values as f32.
+pub(super) fn widened<T: Element>(device: &CudaDevice, x: &CudaView<'_, T>) -> Result<CudaSlice<f32>> {
+    let mut y = room::<f32>(device, x.len())?;
+    calls::to_float::<T>(device, by_pack::<T>(x.len()), x, &mut y.as_view_mut(), x.len())?;
+    Ok(y)
 }
 
 /// A copy.

@@ -5,7 +5,8 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
 use candle_core::{Result, Shape};
 
 use super::product::{Matrices, Sizes, Target, product};
-use super::{Element, Input, Made, by_element, calls, expect_f32, made, over, room, sums};
+use super::weights::Weights;
+use super::{Element, Input, Made, by_element, by_pack, calls, expect_f32, made, room, sums};
 
 /// Sizes of a projection head by head.
 #[derive(Clone, Copy)]
@@ -76,8 +77,8 @@ impl Heads {
         device: &CudaDevice,
         narrow: &CudaView<'_, T>,
         wide: &CudaView<'_, T>,
-    ) -> Result<CudaSlice<T>> {
-        let mut gradient = room::<T>(device, self.channels * self.channels)?;
+    ) -> Result<CudaSlice<f32>> {
+        let mut gradient = room::<f32>(device, self.channels * self.channels)?;
         let mut to = gradient.as_view_mut();
         let batch_stride = self.depth() * self.channels;
         let target = Target { values: &mut to, row_stride: self.channels, batch_stride };
@@ -90,7 +91,7 @@ impl Heads {
 fn scaled<T: Element>(device: &CudaDevice, x: &CudaView<'_, T>, factor: f32) -> Result<CudaSlice<T>> {
     let count = x.len();
     let mut y = room::<T>(device, count)?;
-    calls::scale::<T>(device, over(count), x, &mut y.as_view_mut(), factor, count)?;
+    calls::scale::<T>(device, by_pack::<T>(count), x, &mut y.as_view_mut(), factor, count)?;
     Ok(y)
 }
 
@@ -104,7 +105,7 @@ fn through_keys_of<T: Element>(q: &Input<'_>, w: &Input<'_>, heads: usize) -> Re
     let sizes = Heads { batch, heads, channels };
     // The smaller of the two is scaled: [B, C] and not [B, heads, C].
     let q = scaled::<T>(device, &q.view()?, (heads as f32).sqrt())?;
-    let y = sizes.widen(device, &q.as_view(), &w.view()?)?;
+    let y = sizes.widen(device, &q.as_view(), &Weights::of(w)?.view())?;
     Ok(made(device, y, (batch, heads, channels)))
 }
 
@@ -128,7 +129,7 @@ fn through_keys_backward_of<T: Element>(
     let sizes = Heads { batch, heads, channels };
     let dy = scaled::<T>(device, &dy.view()?, (heads as f32).sqrt())?;
     let dy = dy.as_view();
-    let dq = sizes.shrink(device, &dy, &w.view()?)?;
+    let dq = sizes.shrink(device, &dy, &Weights::of(w)?.view())?;
     let dw = sizes.weight_gradient(device, &q.view()?, &dy)?;
     Ok((made(device, dq, q.shape()), made(device, dw, w.shape())))
 }
@@ -142,9 +143,9 @@ pub(crate) fn to_values(x: &Input<'_>, w: &Input<'_>, bias: &Input<'_>) -> Resul
 fn to_values_of<T: Element>(x: &Input<'_>, w: &Input<'_>, bias: &Input<'_>) -> Result<Made> {
     let (device, (batch, heads, channels)) = (x.device()?, x.shape().dims3()?);
     let sizes = Heads { batch, heads, channels };
-    let mut y = sizes.shrink::<T>(device, &x.view()?, &w.view()?)?;
+    let mut y = sizes.shrink::<T>(device, &x.view()?, &Weights::of(w)?.view())?;
     let (bias, count) = (bias.view()?, batch * channels);
-    calls::add_row_inplace::<T>(device, over(count), &mut y.as_view_mut(), &bias, count, channels)?;
+    calls::add_row_inplace::<T>(device, by_pack::<T>(count), &mut y.as_view_mut(), &bias, count, channels)?;
     Ok(made(device, y, Shape::from((batch, channels))))
 }
 
@@ -157,7 +158,7 @@ fn to_values_backward_of<T: Element>(x: &Input<'_>, w: &Input<'_>, dy: &Input<'_
     let (device, (batch, heads, channels)) = (x.device()?, x.shape().dims3()?);
     let sizes = Heads { batch, heads, channels };
     let dy_view = dy.view::<T>()?;
-    let dx = sizes.widen(device, &dy_view, &w.view()?)?;
+    let dx = sizes.widen(device, &dy_view, &Weights::of(w)?.view())?;
     let dw = sizes.weight_gradient(device, &dy_view, &x.view()?)?;
     let db = sums::column_sums(dy, channels)?;
     Ok([made(device, dx, x.shape()), made(device, dw, w.shape()), db])

@@ -25,12 +25,14 @@ mod optimizer;
 mod product;
 mod rows;
 mod sums;
+mod weights;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::cuda_backend::cudarc::cublas::sys::cudaDataType;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaView, CudaViewMut, DeviceRepr, LaunchConfig, PushKernelArg, ValidAsZeroBits,
+    CudaSlice, CudaView, CudaViewMut, DeviceRepr, DriverError, LaunchConfig, PushKernelArg, ValidAsZeroBits,
+    result, sys,
 };
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
 use candle_core::op::BackpropOp;
@@ -39,8 +41,8 @@ use candle_core::{DType, Device, Error, Result, Shape, Storage, Tensor, bail};
 pub(crate) use attention::{attention, attention_backward};
 pub(crate) use convolution::{convolution, convolution_backward};
 pub(crate) use elementwise::{
-    add, add_table, average_pool, average_pool_backward, copy, drop_token, gelu, gelu_backward, mean_token,
-    mean_token_backward, prepend_token, stack, zero,
+    add, add_table, average_pool, average_pool_backward, cast, copy, drop_token, gelu, gelu_backward,
+    mean_token, mean_token_backward, prepend_token, stack, zero,
 };
 pub(crate) use embedding::{embedding, embedding_backward};
 pub(crate) use heads::{through_keys, through_keys_backward, to_values, to_values_backward};
@@ -59,7 +61,24 @@ pub fn device(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal)?;
     // SAFETY: events order work between streams; this device has one stream, which orders its own work.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    keep_freed_memory(device.as_cuda_device()?).map_err(|error| failed("memory", &error))?;
     Ok(device)
+}
+
+/// Lets the driver keep what is freed. It would otherwise return it to the system at each wait for the device, and ask for
+/// it again in the next step.
+fn keep_freed_memory(device: &CudaDevice) -> std::result::Result<(), DriverError> {
+    let context = device.cuda_stream().context().clone();
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut everything = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the pool is that of a device that was opened; the attribute is a u64, which is read within the call.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device())?;
+        result::mem_pool::set_attribute(pool, attribute, (&raw mut everything).cast())
+    }
 }
 
 /// Whether f32 products may round their factors to TF32's 10 bits: several times faster, and not f32 any more.
@@ -124,6 +143,8 @@ use by_element;
 
 /// Threads of a block where each value stands alone.
 const THREADS: usize = 256;
+/// Blocks at most where threads keep what belongs to columns: several for each multiprocessor, a multiple of 8.
+const COLUMN_BLOCKS: usize = 1 << 11;
 /// Rows per block where a warp has a row.
 const WARPS: usize = 4;
 /// As in `common.cuh`.
@@ -144,14 +165,32 @@ fn by_warp(rows: usize) -> LaunchConfig {
     grid((rows.div_ceil(WARPS), 1), (WARPS * WARP, 1))
 }
 
-/// A grid for rows, a block each, with as many threads as `columns` can use.
-fn by_block(rows: usize, columns: usize) -> LaunchConfig {
-    grid((rows, 1), (columns.next_multiple_of(WARP).min(THREADS), 1))
+/// A grid for packs of values of type `T`, each on its own.
+fn by_pack<T: Element>(count: usize) -> LaunchConfig {
+    over(count.div_ceil(pack::<T>()))
 }
 
-/// A grid for tiles of columns and parts of rows.
-fn by_tile(columns: usize, parts: usize) -> LaunchConfig {
-    grid((columns.div_ceil(TILE_COLUMNS), parts), (TILE_COLUMNS, TILE_ROWS))
+/// As [`by_pack`] with few enough blocks that a thread, which meets the same columns each time where they are a power of
+/// two, reads what belongs to them seldom.
+fn by_pack_of_columns<T: Element>(count: usize) -> LaunchConfig {
+    let blocks = count.div_ceil(pack::<T>() * THREADS).clamp(1, COLUMN_BLOCKS);
+    grid((blocks, 1), (THREADS, 1))
+}
+
+/// Values of 16 bytes, as in `common.cuh`.
+fn pack<T: Element>() -> usize {
+    16 / size_of::<T>()
+}
+
+/// A grid for parts of rows: threads in x take packs of columns, as many as there are up to a warp; the others rows.
+fn by_tile<T: Element>(columns: usize, parts: usize) -> LaunchConfig {
+    let lanes = columns.div_ceil(pack::<T>()).next_power_of_two().min(WARP);
+    grid((columns.div_ceil(lanes * pack::<T>()), parts), (lanes, THREADS / lanes))
+}
+
+/// A grid for columns whose parts are joined.
+fn by_columns(columns: usize) -> LaunchConfig {
+    grid((columns.div_ceil(TILE_COLUMNS), 1), (TILE_COLUMNS, TILE_ROWS))
 }
 
 /// Blocks and threads in two dimensions. Sizes that do not fit have been refused by [`int`] before.

@@ -5,7 +5,10 @@ use candle_core::cuda_backend::CudaDevice;
 
 use super::elementwise::{mask, same_count};
 use super::sums::{Parts, joined};
-use super::{Element, Input, Made, by_block, by_element, by_tile, calls, expect_f32, made, over, room};
+use super::{
+    Element, Input, Made, by_columns, by_element, by_pack_of_columns, by_tile, by_warp, calls, expect_f32,
+    made, room,
+};
 
 /// Mean and biased variance of each column of `x` `[.., C]`, f32 `[C]` each.
 pub(crate) fn batch_moments(x: &Input<'_>) -> Result<(Made, Made)> {
@@ -19,12 +22,12 @@ fn batch_moments_of<T: Element>(x: &Input<'_>) -> Result<(Made, Made)> {
     let partial = || room::<f32>(device, parts.count * columns);
     let (mut means, mut squares) = (partial()?, partial()?);
     let (from, mut to, mut to_squares) = (x.view()?, means.as_view_mut(), squares.as_view_mut());
-    let shape = by_tile(columns, parts.count);
+    let shape = by_tile::<T>(columns, parts.count);
     calls::batch_moments::<T>(device, shape, &from, &mut to, &mut to_squares, rows, columns, parts.rows)?;
     let (mut mean, mut variance) = (room::<f32>(device, columns)?, room::<f32>(device, columns)?);
     calls::join_moments::<T>(
         device,
-        over(columns),
+        by_columns(columns),
         &means.as_view(),
         &squares.as_view(),
         &mut mean.as_view_mut(),
@@ -90,7 +93,7 @@ fn forward_of<T: Element>(forward: &BatchNormForward<'_>) -> Result<Made> {
     let from = x.view()?;
     let mut y = room::<T>(device, count)?;
     let mut to = y.as_view_mut();
-    let (shape, epsilon, floor) = (over(count), norm.epsilon, norm.floor);
+    let (shape, epsilon, floor) = (by_pack_of_columns::<T>(count), norm.epsilon, norm.floor);
     match residual {
         None => calls::batch_norm_forward::<T>(
             device, shape, &from, &affine, &mean, &variance, &mut to, epsilon, floor, count, columns,
@@ -119,7 +122,7 @@ fn backward_of<T: Element>(
     let (x_view, y_view, dy_view) = (x.view()?, y.view()?, dy.view()?);
     let parts = Parts::of(rows);
     let mut partial = room::<f32>(device, parts.count * 2 * columns)?;
-    let (shape, mut to) = (by_tile(columns, parts.count), partial.as_view_mut());
+    let (shape, mut to) = (by_tile::<T>(columns, parts.count), partial.as_view_mut());
     calls::batch_norm_sums::<T>(
         device, shape, &x_view, &y_view, &dy_view, &mean, &variance, &mut to, epsilon, floor, rows, columns,
         parts.rows,
@@ -130,7 +133,7 @@ fn backward_of<T: Element>(
     let (sums_view, mut to) = (sums.as_view(), dx.as_view_mut());
     calls::batch_norm_backward::<T>(
         device,
-        over(count),
+        by_pack_of_columns::<T>(count),
         &x_view,
         &y_view,
         &dy_view,
@@ -163,8 +166,9 @@ fn layer_norm_of<T: Element>(
     let (device, columns) = (x.device()?, x.width());
     let (from, gamma, beta) = (x.view()?, gamma.view()?, beta.view()?);
     let mut y = room::<T>(device, x.count())?;
-    let (shape, mut to) = (by_block(x.count() / columns, columns), y.as_view_mut());
-    calls::layer_norm_forward::<T>(device, shape, &from, &gamma, &beta, &mut to, epsilon, columns)?;
+    let (rows, mut to) = (x.count() / columns, y.as_view_mut());
+    let shape = by_warp(rows);
+    calls::layer_norm_forward::<T>(device, shape, &from, &gamma, &beta, &mut to, epsilon, rows, columns)?;
     Ok(made(device, y, x.shape()))
 }
 
@@ -193,7 +197,7 @@ fn layer_norm_backward_of<T: Element>(
     let mut dx = room::<T>(device, x.count())?;
     calls::layer_norm_backward::<T>(
         device,
-        by_block(rows, columns),
+        by_warp(rows),
         &from,
         &gamma,
         &dy,
@@ -201,12 +205,13 @@ fn layer_norm_backward_of<T: Element>(
         &mut means.as_view_mut(),
         &mut inverses.as_view_mut(),
         epsilon,
+        rows,
         columns,
     )?;
     let parts = Parts::of(rows);
     let mut partial = room::<f32>(device, parts.count * 2 * columns)?;
     let (means, inverses, mut to) = (means.as_view(), inverses.as_view(), partial.as_view_mut());
-    let shape = by_tile(columns, parts.count);
+    let shape = by_tile::<T>(columns, parts.count);
     calls::layer_norm_sums::<T>(
         device, shape, &from, &dy, &means, &inverses, &mut to, rows, columns, parts.rows,
     )?;

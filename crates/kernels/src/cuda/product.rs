@@ -5,8 +5,9 @@ use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut, DevicePtr, DevicePtrMut};
 use candle_core::{Result, Shape, bail};
 
+use super::weights::Weights;
 use super::{
-    Element, Input, Made, by_element, calls, expect_f32, failed, made, over, room, sums, tensor_float_32,
+    Element, Input, Made, by_element, by_pack, calls, expect_f32, failed, made, room, sums, tensor_float_32,
 };
 
 /// Matrices in memory, row by row: values, the distance of rows, and that of one matrix to the next of a batch.
@@ -59,13 +60,14 @@ fn reach(rows: usize, columns: usize, row_stride: usize, batch_stride: usize, ba
     (batch - 1) * batch_stride + (rows - 1) * row_stride + columns
 }
 
-/// `output[rows, columns] = left[rows, depth] · right[depth, columns]`, or `+=` where `accumulate`.
-pub(super) fn product<T: Element>(
+/// `output[rows, columns] = left[rows, depth] · right[depth, columns]`, or `+=` where `accumulate`. Sums are f32; `O` is
+/// `T` or f32.
+pub(super) fn product<T: Element, O: Element>(
     device: &CudaDevice,
     sizes: Sizes,
     left: Matrices<'_, T>,
     right: Matrices<'_, T>,
-    output: Target<'_, '_, T>,
+    output: Target<'_, '_, O>,
     accumulate: bool,
 ) -> Result<()> {
     let Sizes { rows, columns, depth, batch } = sizes;
@@ -115,7 +117,7 @@ pub(super) fn product<T: Element>(
             left.batch_stride as i64,
             (&raw const beta).cast(),
             output_pointer as *mut _,
-            T::TYPE,
+            O::TYPE,
             int(output.row_stride)?,
             output.batch_stride as i64,
             int(batch)?,
@@ -126,7 +128,7 @@ pub(super) fn product<T: Element>(
     done.map_err(|error| failed("a matrix product", &error))
 }
 
-/// `x · wᵀ + b` on the last dimension of `x`; `w` is `[O, I]` of x's type, `bias` f32.
+/// `x · wᵀ + b` on the last dimension of `x`; `w` `[O, I]` and `bias` are f32, and `w` is rounded to x's type.
 pub(crate) fn linear(x: &Input<'_>, w: &Input<'_>, bias: Option<&Input<'_>>) -> Result<Made> {
     if let Some(bias) = bias {
         expect_f32(&[bias])?;
@@ -138,11 +140,18 @@ fn linear_of<T: Element>(x: &Input<'_>, w: &Input<'_>, bias: Option<&Input<'_>>)
     let device = x.device()?;
     let (outputs, inputs) = w.shape().dims2()?;
     let rows = x.count() / inputs;
-    let mut y = room::<T>(device, rows * outputs)?;
-    times_transposed(device, [rows, outputs, inputs], &x.view()?, &w.view()?, &mut y.as_view_mut())?;
+    let (w, mut y) = (Weights::<T>::of(w)?, room::<T>(device, rows * outputs)?);
+    times_transposed(device, [rows, outputs, inputs], &x.view()?, &w.view(), &mut y.as_view_mut())?;
     if let Some(bias) = bias {
         let (bias, count) = (bias.view()?, rows * outputs);
-        calls::add_row_inplace::<T>(device, over(count), &mut y.as_view_mut(), &bias, count, outputs)?;
+        calls::add_row_inplace::<T>(
+            device,
+            by_pack::<T>(count),
+            &mut y.as_view_mut(),
+            &bias,
+            count,
+            outputs,
+        )?;
     }
     let mut dims = x.dims().to_vec();
     dims.pop();
@@ -182,7 +191,7 @@ pub(super) fn transposed_times<T: Element>(
     [rows, columns, depth]: [usize; 3],
     dy: &CudaView<'_, T>,
     x: &CudaView<'_, T>,
-    dw: &mut CudaViewMut<'_, T>,
+    dw: &mut CudaViewMut<'_, f32>,
     accumulate: bool,
 ) -> Result<()> {
     let (left, right) = (Matrices::new(dy, rows, 0).transposed(), Matrices::new(x, columns, 0));
@@ -221,12 +230,13 @@ fn linear_backward_of<T: Element>(
     let dy_view = dy.view::<T>()?;
     let dx = if wants_dx {
         let mut dx = room::<T>(device, x.count())?;
-        times(device, [rows, inputs, outputs], &dy_view, &w.view()?, &mut dx.as_view_mut())?;
+        let weights = Weights::<T>::of(w)?;
+        times(device, [rows, inputs, outputs], &dy_view, &weights.view(), &mut dx.as_view_mut())?;
         Some(made(device, dx, x.shape()))
     } else {
         None
     };
-    let mut dw = room::<T>(device, w.count())?;
+    let mut dw = room::<f32>(device, w.count())?;
     let (x_view, mut to) = (x.view()?, dw.as_view_mut());
     transposed_times(device, [outputs, inputs, rows], &dy_view, &x_view, &mut to, false)?;
     let db = if wants_db { Some(sums::column_sums(dy, outputs)?) } else { None };

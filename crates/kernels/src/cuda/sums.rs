@@ -4,12 +4,12 @@ use candle_core::Result;
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
 
-use super::{Element, Input, Made, by_element, by_tile, calls, made, over, room};
+use super::{Element, Input, Made, by_columns, by_element, by_tile, calls, made, room};
 
 /// Rows of one part at least: enough that joining the parts costs little.
 const FEWEST_ROWS: usize = 128;
 /// Parts at most.
-const MOST_PARTS: usize = 256;
+const MOST_PARTS: usize = 512;
 
 /// How rows are shared out; depends on their number alone.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ pub(super) fn joined<T: Element>(
 ) -> Result<CudaSlice<f32>> {
     let mut sums = room::<f32>(device, columns)?;
     let (from, mut to) = (partial.as_view(), sums.as_view_mut());
-    calls::join_sums::<T>(device, over(columns), &from, &mut to, parts.count, columns)?;
+    calls::join_sums::<T>(device, by_columns(columns), &from, &mut to, parts.count, columns)?;
     Ok(sums)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn of_columns<T: Element>(
 ) -> Result<CudaSlice<f32>> {
     let parts = Parts::of(rows);
     let mut partial = room::<f32>(device, parts.count * columns)?;
-    let shape = by_tile(columns, parts.count);
+    let shape = by_tile::<T>(columns, parts.count);
     calls::column_sums::<T>(device, shape, x, &mut partial.as_view_mut(), rows, columns, parts.rows)?;
     if parts.count == 1 {
         return Ok(partial);

@@ -99,6 +99,8 @@ API cuEventSynchronize(void *) { return 0; }
 API cuGetErrorString(Result, const char **text) { *text = "an error of the emulated device"; return 0; }
 API cuGetErrorName(Result, const char **text) { *text = "EMULATED"; return 0; }
 
+API cuDeviceGetDefaultMemPool(void **pool, int) { *pool = &handle; return 0; }
+API cuMemPoolSetAttribute(void *, int, void *) { return 0; }
 API cuMemAlloc_v2(Pointer *pointer, size_t size) { *pointer = allocate(size); return 0; }
 API cuMemAllocAsync(Pointer *pointer, size_t size, void *) { *pointer = allocate(size); return 0; }
 API cuMemFree_v2(Pointer pointer) { release(pointer); return 0; }

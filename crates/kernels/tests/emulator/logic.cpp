@@ -40,6 +40,19 @@ void compare(const char *what, const vector<float> &found, const vector<double> 
 template <typename F> void run(dim3 grid, dim3 block, F thread) {
     emulator::launch(grid, block, thread);
 }
+dim3 by_columns(int columns) {
+    return {(unsigned)(columns + TILE_COLUMNS - 1) / TILE_COLUMNS, 1, 1};
+}
+// Threads of a block that sums columns, and how many blocks side by side.
+dim3 pack_tile(int columns) {
+    unsigned lanes = 1;
+    while (lanes < 32 && lanes * PACK < (unsigned)columns) lanes *= 2;
+    return {lanes, TILE_THREADS / lanes, 1};
+}
+dim3 pack_tiles(int columns, int parts) {
+    unsigned width = pack_tile(columns).x * PACK;
+    return {(columns + width - 1) / width, (unsigned)parts, 1};
+}
 dim3 over(int count) {
     return {(unsigned)(count + 255) / 256, 1, 1};
 }
@@ -94,8 +107,8 @@ void test_elementwise() {
     }
     vector<float> x(rows * columns);
     std::copy(a.begin(), a.begin() + 1000, x.begin());
-    run({1, 3, 1}, TILE, [&] { column_sums(x.data(), partial.data(), rows, columns, each); });
-    run(over(columns), THREADS, [&] { join_sums(partial.data(), sums.data(), parts, columns); });
+    run(pack_tiles(columns, parts), pack_tile(columns), [&] { column_sums(x.data(), partial.data(), rows, columns, each); });
+    run(by_columns(columns), TILE, [&] { join_sums(partial.data(), sums.data(), parts, columns); });
     compare("column_sums", sums, expected);
 }
 
@@ -113,9 +126,10 @@ void test_pool() {
                     ex[from] = dy[to] / 4.0;
                 }
     int out = y.size(), in = x.size();
-    run(over(out), THREADS, [&] { average_pool_forward(x.data(), y.data(), size, h, w, c, out); });
+    int packs = up(c, PACK);
+    run(over(out), THREADS, [&] { average_pool_forward(x.data(), y.data(), size, h, w, c, out / c * packs); });
     compare("average_pool_forward", y, ey);
-    run(over(in), THREADS, [&] { average_pool_backward(dy.data(), dx.data(), size, h, w, c, in); });
+    run(over(in), THREADS, [&] { average_pool_backward(dy.data(), dx.data(), size, h, w, c, in / c * packs); });
     compare("average_pool_backward", dx, ex);
     int tokens = 6;
     vector<float> map = random_values(n * 5 * c), positions = random_values(tokens * c), t(n * tokens * c);
@@ -155,9 +169,9 @@ void test_batch_norm(int rows, int columns, float offset) {
     for (float &value : x) value += offset;
     vector<float> means(parts * columns), squares(parts * columns), partial(parts * 2 * columns), sums(2 * columns);
     float epsilon = 1e-5f;
-    dim3 tiles = {up(columns, TILE_COLUMNS), (unsigned)parts, 1};
-    run(tiles, TILE, [&] { batch_moments(x.data(), means.data(), squares.data(), rows, columns, each); });
-    run(over(columns), THREADS, [&] {
+    dim3 tiles = pack_tiles(columns, parts), tile = pack_tile(columns);
+    run(tiles, tile, [&] { batch_moments(x.data(), means.data(), squares.data(), rows, columns, each); });
+    run(by_columns(columns), TILE, [&] {
         join_moments(means.data(), squares.data(), mean.data(), variance.data(), parts, rows, columns, each);
     });
     vector<double> em(columns), ev(columns), ey(count), edx(count), es(2 * columns);
@@ -182,10 +196,10 @@ void test_batch_norm(int rows, int columns, float offset) {
         int c = i % columns;
         edx[i] = affine[c] / std::sqrt(ev[c] + epsilon) * (gradient(i) - es[columns + c] / rows - normal(i) * es[c] / rows);
     }
-    run(tiles, TILE, [&] {
+    run(tiles, tile, [&] {
         batch_norm_sums(px, y.data(), dy.data(), pm, pv, partial.data(), epsilon, 0.0f, rows, columns, each);
     });
-    run(over(2 * columns), THREADS, [&] { join_sums(partial.data(), sums.data(), parts, 2 * columns); });
+    run(by_columns(2 * columns), TILE, [&] { join_sums(partial.data(), sums.data(), parts, 2 * columns); });
     compare("batch_norm_sums", sums, es);
     float share = 1.0f / rows;
     run(over(count), THREADS, [&] {
@@ -223,17 +237,17 @@ void test_layer_norm(int rows, int columns) {
             edx[i] = inverse * (dy[i] * gamma[c] - first - (x[i] - mean) * inverse * second);
         }
     }
-    dim3 grid = {(unsigned)rows, 1, 1}, block = {std::min(256u, up(columns, 32) * 32), 1, 1};
-    run(grid, block, [&] { layer_norm_forward(x.data(), gamma.data(), beta.data(), y.data(), epsilon, columns); });
+    dim3 grid = {up(rows, 4), 1, 1}, block = {128, 1, 1};
+    run(grid, block, [&] { layer_norm_forward(x.data(), gamma.data(), beta.data(), y.data(), epsilon, rows, columns); });
     compare("layer_norm_forward", y, ey);
     run(grid, block, [&] {
-        layer_norm_backward(x.data(), gamma.data(), dy.data(), dx.data(), means.data(), inverses.data(), epsilon, columns);
+        layer_norm_backward(x.data(), gamma.data(), dy.data(), dx.data(), means.data(), inverses.data(), epsilon, rows, columns);
     });
     compare("layer_norm_backward", dx, edx);
-    run({up(columns, TILE_COLUMNS), (unsigned)parts, 1}, TILE, [&] {
+    run(pack_tiles(columns, parts), pack_tile(columns), [&] {
         layer_norm_sums(x.data(), dy.data(), means.data(), inverses.data(), partial.data(), rows, columns, each);
     });
-    run(over(2 * columns), THREADS, [&] { join_sums(partial.data(), sums.data(), parts, 2 * columns); });
+    run(by_columns(2 * columns), TILE, [&] { join_sums(partial.data(), sums.data(), parts, 2 * columns); });
     compare("layer_norm_sums", sums, es);
 }
 
@@ -325,6 +339,7 @@ int main() {
             test_rows(10, columns);
         }
         test_layer_norm(3, 700);
+        test_layer_norm(5, 512);
         test_patches(1, 1, 3, 3);
         test_patches(2, 1, 3, 3);
         test_patches(2, 0, 2, 2);

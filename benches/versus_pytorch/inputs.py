@@ -43,7 +43,7 @@ def tokens(batch, length, vocabulary):
 
 def signature(tensor):
     """A tensor's norm and its projection onto noise, in the order of its axes."""
-    values = tensor.detach().contiguous().reshape(-1).numpy()
+    values = tensor.detach().float().cpu().contiguous().reshape(-1).numpy()
     square = projection = 0.0
     for start in range(0, values.size, CHUNK):
         part = values[start : start + CHUNK].astype(numpy.float64)

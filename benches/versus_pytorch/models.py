@@ -168,20 +168,20 @@ class Clip(nn.Module):
     def encode_text(self, tokens):
         x = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
         x = self.transformer(x)
-        return self.ln_final(x[torch.arange(len(tokens)), tokens.argmax(-1)]) @ self.text_projection
+        return self.ln_final(x[torch.arange(len(tokens), device=x.device), tokens.argmax(-1)]) @ self.text_projection
 
 
 def info_nce(images, texts, logit_scale):
     """Symmetric InfoNCE of features that are not yet normalised."""
     logits = logit_scale.exp() * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).t()
-    own = torch.arange(len(logits))
+    own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2
 
 
 def in_modal(features, augmented, logit_scale):
     """CleanCLIP's term within a modality, one direction."""
     logits = logit_scale.exp() * F.normalize(features, dim=-1) @ F.normalize(augmented, dim=-1).t()
-    return F.cross_entropy(logits, torch.arange(len(logits)))
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def clip_loss(model, pixels, tokens):

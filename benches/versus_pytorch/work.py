@@ -10,7 +10,7 @@ EPSILON = 1e-5
 UNMERGED = 514
 
 
-def load(name, vocabulary, weights):
+def load(place, name, vocabulary, weights):
     """A model, with the weights that our side wrote where they are given."""
     model = models.Clip(name, vocabulary)
     if weights:
@@ -20,7 +20,7 @@ def load(name, vocabulary, weights):
         missing = [name for name in missing if not name.endswith("num_batches_tracked")]
         if missing or unexpected:
             raise ValueError(f"the weights do not fit: missing {missing}, not wanted {unexpected}")
-    return model.to(memory_format=torch.channels_last)
+    return model.to(place.device, memory_format=torch.channels_last)
 
 
 def pixels(model, batch):
@@ -41,18 +41,19 @@ def optimizer(model):
 
 
 class Step:
-    def __init__(self, weights, compiled, model, batch, length, vocabulary, in_modal):
-        self.model = load(model, vocabulary, weights).train()
+    def __init__(self, place, weights, compiled, model, batch, length, vocabulary, in_modal):
+        self.place, self.model = place, load(place, model, vocabulary, weights).train()
         views = 2 if in_modal else 1
-        self.pixels = pixels(self.model, views * batch)
-        self.tokens = tokens(views * batch, length, vocabulary)
+        self.pixels = pixels(self.model, views * batch).to(place.device)
+        self.tokens = tokens(views * batch, length, vocabulary).to(place.device)
         self.optimizer = optimizer(self.model)
         loss = models.cleanclip_loss if in_modal else models.clip_loss
         self.loss = torch.compile(loss) if compiled else loss
 
     def gradients(self):
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.model, self.pixels, self.tokens)
+        with self.place.computing():
+            loss = self.loss(self.model, self.pixels, self.tokens)
         loss.backward()
         return loss
 
@@ -66,28 +67,32 @@ class Step:
         return {"losses": losses, "signatures": signatures}
 
     def run(self):
-        self.gradients().item()  # the loss is read each step, as our side reads it
+        self.place.read(self.gradients())
         self.optimizer.step()
 
 
 class Encode:
-    def __init__(self, weights, compiled, model, batch):
-        self.model = load(model, UNMERGED, weights).eval()
-        self.pixels = pixels(self.model, batch)
+    def __init__(self, place, weights, compiled, model, batch):
+        self.place, self.model = place, load(place, model, UNMERGED, weights).eval()
+        self.pixels = pixels(self.model, batch).to(place.device)
         self.forward = torch.compile(self.model.visual) if compiled else self.model.visual
 
     @torch.inference_mode()
     def check(self):
-        return {"losses": [], "signatures": {"features": signature(self.forward(self.pixels))}}
+        return {"losses": [], "signatures": {"features": signature(self.features())}}
+
+    def features(self):
+        with self.place.computing():
+            return self.forward(self.pixels)
 
     @torch.inference_mode()
     def run(self):
-        self.forward(self.pixels)
+        self.features()
 
 
 class AdamW:
-    def __init__(self, weights, compiled, model, vocabulary):
-        self.model = load(model, vocabulary, weights)
+    def __init__(self, place, weights, compiled, model, vocabulary):
+        self.model = load(place, model, vocabulary, weights)
         for parameter in self.model.parameters():
             gradient = noise(parameter.shape, 3)
             layout = torch.channels_last if gradient.ndim == 4 else torch.contiguous_format
@@ -240,12 +245,12 @@ OPERATIONS = {
 MODELS = {"step": Step, "encode": Encode, "adam-w": AdamW}
 
 
-def prepare(work, weights, compiled):
+def prepare(work, weights, compiled, place):
     """Makes a piece of work, as `rows.json` describes it, ready."""
     ((kind, sizes),) = work.items()
     sizes = {name.replace("-", "_"): size for name, size in sizes.items()}
     if kind in MODELS:
-        return MODELS[kind](weights, compiled, **sizes)
+        return MODELS[kind](place, weights, compiled, **sizes)
     if kind == "info-nce":
         return InfoNce(compiled, **sizes)
     if kind == "product":

@@ -60,12 +60,12 @@ class Side:
         self.process = None
 
     @classmethod
-    def ours(cls, binary, threads):
-        return cls("ours", [str(binary), "serve"], {"RAYON_NUM_THREADS": str(threads)})
+    def ours(cls, binary, threads, place=()):
+        return cls("ours", [str(binary), "serve", *place], {"RAYON_NUM_THREADS": str(threads)})
 
     @classmethod
-    def pytorch(cls, python, threads, policy, compiled=False):
-        command = [python, str(HERE / "worker.py")] + (["--compile"] if compiled else [])
+    def pytorch(cls, python, threads, policy, compiled=False, place=()):
+        command = [python, str(HERE / "worker.py"), *place] + (["--compile"] if compiled else [])
         environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **KEEP_MEMORY}
         environment |= {} if policy == "default" else {"OMP_WAIT_POLICY": policy}
         return cls("compiled" if compiled else "pytorch", command, environment)

@@ -8,8 +8,9 @@ use std::{env, fs};
 
 /// Where the kernels are.
 const SOURCES: &str = "src/cuda";
-/// Element types of activations: the name in file names and the C++ type.
-const ELEMENTS: &[(&str, &str)] = &[("f32", "float"), ("bf16", "__nv_bfloat16")];
+/// Element types of activations: the name in file names, the C++ type, and what else the compiler is told.
+const ELEMENTS: &[(&str, &str, &[&str])] =
+    &[("f32", "float", &[]), ("bf16", "__nv_bfloat16", &["-DTENSOR_CORES"])];
 /// What is compiled for where neither `CUDA_COMPUTE_CAP` nor `nvidia-smi` says: PTX runs on every newer GPU, and
 /// bfloat16 arithmetic begins here.
 const OLDEST_ARCHITECTURE: &str = "80";
@@ -34,8 +35,8 @@ fn main() {
     }
     fs::write(out.join("calls.rs"), calls).expect("OUT_DIR can be written");
     let (nvcc, architecture) = (nvcc(), architecture());
-    for (name, element) in ELEMENTS {
-        compile(&nvcc, &architecture, element, &out.join(format!("{name}.ptx")));
+    for (name, element, flags) in ELEMENTS {
+        compile(&nvcc, &architecture, (element, flags), &out.join(format!("{name}.ptx")));
     }
 }
 
@@ -86,6 +87,7 @@ fn call(source: &Path, declaration: &str) -> String {
         "/// `{name}` of `{file}`.\n\
          pub(super) fn {name}<T: Element>(device: &CudaDevice, shape: LaunchConfig{parameters}) -> Result<()> {{\n\
          {arguments}    let function = device.get_or_load_custom_func(\"{name}\", T::MODULE, T::PTX)?;\n\
+         \x20   allow_shared_memory(&function, shape).map_err(|error| failed(\"{name}\", &error))?;\n\
          \x20   let mut builder = function.builder();\n\
          {builder}\
          \x20   // SAFETY: build.rs takes these arguments, in order and in type, from the kernel's own declaration;\n\
@@ -123,7 +125,7 @@ fn found_architecture() -> Option<String> {
     Some(text.lines().next()?.trim().to_owned()).filter(|value| output.status.success() && !value.is_empty())
 }
 
-fn compile(nvcc: &Path, architecture: &str, element: &str, to: &Path) {
+fn compile(nvcc: &Path, architecture: &str, (element, flags): (&str, &[&str]), to: &Path) {
     let output = Command::new(nvcc)
         .args([
             "-ptx",
@@ -132,6 +134,7 @@ fn compile(nvcc: &Path, architecture: &str, element: &str, to: &Path) {
             &format!("-arch=compute_{architecture}"),
             &format!("-DELEMENT={element}"),
         ])
+        .args(flags)
         .arg(Path::new(SOURCES).join("all.cu"))
         .arg("-o")
         .arg(to)

@@ -36,11 +36,6 @@ pub fn self_attention(qkv: &Tensor, heads: usize, causal: bool) -> Result<Tensor
             qkv.dims()
         );
     }
-    if !qkv.device().is_cpu() {
-        let part = |part: usize| qkv.narrow(2, part * columns / 3, columns / 3)?.contiguous();
-        let composed = attention(&part(0)?, &part(1)?, &part(2)?, heads, causal);
-        return composed.map_err(|error| error.context("self_attention"));
-    }
     apply(Attention { heads, causal }, [qkv])
 }
 
@@ -183,6 +178,17 @@ impl Operation<1> for Attention {
             });
         });
         Ok([gradient_of(qkv, gradient)?])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(&self, [qkv]: [Input<'_>; 1]) -> Result<Made> {
+        cuda::self_attention(&qkv, self.heads, self.causal)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, [qkv]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let [qkv, grad] = Input::each("self_attention", [qkv, grad])?;
+        Ok([cuda::some(cuda::self_attention_backward(&qkv, &grad, self.heads, self.causal)?)])
     }
 }
 

@@ -121,6 +121,12 @@ fn norms() -> Result<()> {
             kernels::batch_norm_eval(&x[0], &x[1], &x[2], given, x.get(3), 1e-5, activation)
         })?;
     }
+    let wide =
+        [random(&[5, 3, 2, 64], 7)?, random(&[64], 8)?, random(&[64], 9)?, random(&[5, 3, 2, 64], 10)?];
+    agree("layer_norm of whole packs", &wide[..3], |x| kernels::layer_norm(&x[0], &x[1], &x[2], 1e-5))?;
+    agree("batch_norm_train of whole packs", &wide, |x| {
+        kernels::batch_norm_train(&x[0], &x[1], &x[2], x.get(3), 1e-5, Activation::Relu).map(|(y, _)| y)
+    })?;
     let Some(device) = device() else { return Ok(()) };
     for device in [Device::Cpu, device] {
         let [x, gamma, beta] = [&x, &gamma, &beta].map(|tensor| tensor.to_device(&device));

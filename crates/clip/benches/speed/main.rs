@@ -10,6 +10,7 @@
 mod inputs;
 mod models;
 mod operations;
+mod place;
 mod prepare;
 mod rows;
 mod serve;
@@ -33,7 +34,7 @@ fn main() -> Result<()> {
     clip::kernels::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
-        Some("serve") => serve::serve(),
+        Some("serve") => serve::serve(&place::Place::of(&arguments[1..])?),
         Some("--help" | "-h") => {
             println!(
                 "cargo bench -p clip --bench speed -- [part of a row's name]...\nRAYON_NUM_THREADS sets the threads; benches/versus_pytorch/run compares with PyTorch."
@@ -46,7 +47,7 @@ fn main() -> Result<()> {
 
 /// Median seconds and spread (half of the distance between the quartiles, as a share of the median).
 fn timed(row: &Row) -> Result<(f64, f64, Count)> {
-    let mut work = prepare(&row.work, None)?;
+    let mut work = prepare(&row.work, None, &place::Place::of(&[])?)?;
     let warm = seconds(work.as_mut(), 2, 1)?;
     let inner = (SAMPLE_SECONDS / warm[1].max(1e-9)).ceil().clamp(1.0, 1e4) as usize;
     let mut samples = seconds(work.as_mut(), SAMPLES, inner)?;

@@ -9,6 +9,7 @@ use clip::kernels::{AdamW, Optimizer};
 use clip::{Clip, Decay, Mode, ModelConfig, Parameter, Seed, Tokenizer, flop, kernels, loss};
 
 use crate::inputs::{noise, signature, tokens};
+use crate::place::Place;
 use crate::work::{Check, Count, Workload};
 
 /// Tokens that are no merges: 512 bytes, start and end.
@@ -63,18 +64,17 @@ pub(crate) struct Step {
 impl Step {
     /// A step of `batch` pairs; with `in_modal` their augmented views stand behind them in the same batch.
     pub(crate) fn new(
-        model: &str,
+        (model, weights, place): (&str, Option<&str>, &Place),
         batch: usize,
         length: usize,
         vocabulary: usize,
         in_modal: bool,
-        weights: Option<&str>,
     ) -> Result<Self> {
-        let model = build(model, vocabulary, weights)?;
+        let model = place.model(build(model, vocabulary, weights)?)?;
         let views = if in_modal { 2 } else { 1 };
         let (pixels, tokens) = (pixels(&model, views * batch)?, tokens(views * batch, length, vocabulary)?);
         let optimizer = Decay::ByType.optimizer(&model.all_parameters())?;
-        Ok(Self { model, pixels, tokens, in_modal, optimizer })
+        Ok(Self { model, pixels: place.values(&pixels)?, tokens, in_modal, optimizer })
     }
 
     fn loss(&self) -> Result<Tensor> {
@@ -90,11 +90,11 @@ impl Step {
         loss::info_nce(&images[0], &texts[0], scale)? + (within * 0.5)?
     }
 
-    fn step(&mut self) -> Result<(f64, GradStore)> {
+    fn step(&mut self) -> Result<(Tensor, GradStore)> {
         let loss = self.loss()?;
         let gradients = kernels::backward(&loss)?;
-        self.optimizer.step(&gradients, &settings())?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+        self.optimizer.queue(&gradients, &settings())?;
+        Ok((loss, gradients))
     }
 }
 
@@ -106,7 +106,7 @@ impl Workload for Step {
 
     fn check(&mut self) -> Result<Check> {
         let (loss, gradients) = self.step()?;
-        let mut check = Check { losses: vec![loss], ..Check::default() };
+        let mut check = Check { losses: vec![scalar(&loss)?], ..Check::default() };
         for Parameter { name, var, .. } in self.model.all_parameters() {
             if let Some(gradient) = gradients.get(var.as_tensor()) {
                 check.signatures.insert(name, signature(&as_pytorch(gradient)?)?);
@@ -114,7 +114,7 @@ impl Workload for Step {
         }
         drop(gradients);
         for _ in 0..2 {
-            check.losses.push(self.step()?.0);
+            check.losses.push(scalar(&self.step()?.0)?);
         }
         Ok(check)
     }
@@ -122,6 +122,14 @@ impl Workload for Step {
     fn run(&mut self) -> Result<()> {
         self.step().map(drop)
     }
+
+    fn wait(&self) -> Result<()> {
+        self.model.device()?.synchronize()
+    }
+}
+
+fn scalar(loss: &Tensor) -> Result<f64> {
+    loss.to_scalar::<f32>().map(f64::from)
 }
 
 pub(crate) struct Encode {
@@ -130,9 +138,9 @@ pub(crate) struct Encode {
 }
 
 impl Encode {
-    pub(crate) fn new(model: &str, batch: usize, weights: Option<&str>) -> Result<Self> {
-        let model = build(model, UNMERGED, weights)?;
-        let pixels = pixels(&model, batch)?;
+    pub(crate) fn new((model, weights, place): (&str, Option<&str>, &Place), batch: usize) -> Result<Self> {
+        let model = place.model(build(model, UNMERGED, weights)?)?;
+        let pixels = place.values(&pixels(&model, batch)?)?;
         Ok(Self { model, pixels })
     }
 }
@@ -151,6 +159,10 @@ impl Workload for Encode {
 
     fn run(&mut self) -> Result<()> {
         self.model.image_features(&self.pixels).map(drop)
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.model.device()?.synchronize()
     }
 }
 

@@ -2,17 +2,18 @@
 
 use clip::candle_core::Result;
 
+use crate::place::Place;
 use crate::rows::Work;
 use crate::work::Workload;
 use crate::{models, operations};
 
 /// Makes a piece of work ready. A model's weights are written to `weights`, if given, as safetensors.
-pub(crate) fn prepare(work: &Work, weights: Option<&str>) -> Result<Box<dyn Workload>> {
+pub(crate) fn prepare(work: &Work, weights: Option<&str>, place: &Place) -> Result<Box<dyn Workload>> {
     Ok(match work {
         Work::Step { model, batch, length, vocabulary, in_modal } => {
-            Box::new(models::Step::new(model, *batch, *length, *vocabulary, *in_modal, weights)?)
+            Box::new(models::Step::new((model, weights, place), *batch, *length, *vocabulary, *in_modal)?)
         }
-        Work::Encode { model, batch } => Box::new(models::Encode::new(model, *batch, weights)?),
+        Work::Encode { model, batch } => Box::new(models::Encode::new((model, weights, place), *batch)?),
         Work::AdamW { model, vocabulary } => Box::new(models::Update::new(model, *vocabulary, weights)?),
         Work::Product { size } => Box::new(operations::Product::new(*size)?),
         Work::InfoNce { batch, width } => Box::new(operations::InfoNce::new(*batch, *width)?),

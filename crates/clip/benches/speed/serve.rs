@@ -8,6 +8,7 @@ use clip::candle_core::{Error, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::place::Place;
 use crate::prepare::prepare;
 use crate::rows::Work;
 use crate::work::Workload;
@@ -26,10 +27,10 @@ enum Request {
 }
 
 /// Serves until standard input ends.
-pub(crate) fn serve() -> Result<()> {
+pub(crate) fn serve(place: &Place) -> Result<()> {
     let mut current: Option<Box<dyn Workload>> = None;
     for line in std::io::stdin().lock().lines() {
-        let answer = match answer(&mut current, &line.map_err(Error::wrap)?) {
+        let answer = match answer(place, &mut current, &line.map_err(Error::wrap)?) {
             Ok(answer) => answer,
             Err(error) => json!({ "error": error.to_string() }),
         };
@@ -46,11 +47,11 @@ fn ready(current: &mut Option<Box<dyn Workload>>) -> Result<&mut dyn Workload> {
     }
 }
 
-fn answer(current: &mut Option<Box<dyn Workload>>, line: &str) -> Result<Value> {
+fn answer(place: &Place, current: &mut Option<Box<dyn Workload>>, line: &str) -> Result<Value> {
     match serde_json::from_str(line).map_err(Error::wrap)? {
         Request::Prepare { work, weights } => {
             *current = None; // frees the memory of the one before first
-            let prepared = prepare(&work, weights.as_deref())?;
+            let prepared = prepare(&work, weights.as_deref(), place)?;
             let count = prepared.count();
             *current = Some(prepared);
             serde_json::to_value(count).map_err(Error::wrap)
@@ -64,7 +65,7 @@ fn answer(current: &mut Option<Box<dyn Workload>>, line: &str) -> Result<Value> 
         }
         Request::Memory { work, repetitions } => {
             let before = status("VmRSS")?;
-            let mut work = prepare(&work, None)?;
+            let mut work = prepare(&work, None, place)?;
             // What making the model took at its peak is not the step's: the kernel starts a new peak.
             std::fs::write("/proc/self/clear_refs", "5").map_err(Error::wrap)?;
             seconds(work.as_mut(), repetitions, 1)?;
@@ -78,6 +79,7 @@ pub(crate) fn seconds(work: &mut dyn Workload, repetitions: usize, inner: usize)
     let sample = |_| {
         let started = Instant::now();
         (0..inner.max(1)).try_for_each(|_| work.run())?;
+        work.wait()?;
         Ok(started.elapsed().as_secs_f64() / inner.max(1) as f64)
     };
     (0..repetitions).map(sample).collect()

@@ -31,4 +31,9 @@ pub(crate) trait Workload {
     /// Runs it and says what came out; a warm-up.
     fn check(&mut self) -> Result<Check>;
     fn run(&mut self) -> Result<()>;
+
+    /// Waits for what a device has yet to do.
+    fn wait(&self) -> Result<()> {
+        Ok(())
+    }
 }

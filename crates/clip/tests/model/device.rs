@@ -1,7 +1,7 @@
 //! The model on the first CUDA device against the CPU. Nothing is tested where there is no device, and that is said.
 
 use clip::candle_core::{Device, Result, Tensor};
-use clip::{Clip, Contrastive, DeviceChoice, Mode, Objective, Seed, kernels, train, zero_shot};
+use clip::{Clip, Contrastive, DeviceChoice, Mode, Objective, Precision, Seed, kernels, train, zero_shot};
 
 use crate::support::{Folder, GoldenModel, TOWERS, assert_close, nano, pairs, recipe};
 use crate::training::Saver;
@@ -33,21 +33,58 @@ fn step(model: &Clip, pixels: &Tensor, tokens: &Tensor) -> Result<Vec<(String, T
     Ok(found)
 }
 
+/// A small model of every kind of tower.
+fn models() -> Result<Vec<Clip>> {
+    let golden = TOWERS.iter().map(|tower| GoldenModel::open(tower)?.load());
+    std::iter::once(nano(3)).chain(golden).collect()
+}
+
+/// Six pairs as `model` takes them: pixels and tokens.
+fn batch(model: &Clip) -> Result<(Tensor, Tensor)> {
+    let pairs = pairs(6, model.config.image.resolution());
+    let objective = Contrastive::new(model, &pairs)?;
+    let (pixels, _) = objective.batch(&[0, 1, 2, 3, 4, 5], 0, &Seed::new(0))?;
+    let vocabulary = model.parameters.get("token_embedding.weight")?.dim(0)? as u32;
+    let length = model.config.text.context_length.min(9);
+    let tokens: Vec<u32> = (0..6 * length as u32).map(|at| at * 37 % vocabulary).collect();
+    Ok((pixels, Tensor::from_vec(tokens, (6, length), &Device::Cpu)?))
+}
+
+/// Each rounding to bf16 is off by 2^-9 of the value at most; some hundred of them between input and gradient add like a
+/// random walk.
+#[test]
+fn a_step_in_bf16_is_near_one_in_f32() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    if std::env::var_os("CLEANBENCH_EMULATED").is_some() {
+        eprintln!("SKIPPED: the emulated device computes in f32 alone");
+        return Ok(());
+    }
+    let norm = |values: &Tensor| values.sqr()?.sum_all()?.to_scalar::<f32>().map(f64::from);
+    for model in models()? {
+        let (pixels, tokens) = batch(&model)?;
+        let expected = step(&model, &pixels, &tokens)?;
+        let found = step(&model.to_device(&device)?.with_precision(Precision::Bfloat16)?, &pixels, &tokens)?;
+        assert_close("loss", &found[0].1, &expected[0].1, 2e-2);
+        let (mut distance, mut length) = (0.0, 0.0);
+        let gradients = model.all_parameters().len();
+        for ((_, expected), (_, found)) in expected.iter().zip(&found).skip(1).take(gradients) {
+            distance += norm(&(found - expected)?)?;
+            length += norm(expected)?;
+        }
+        let share = (distance / length).sqrt();
+        println!("gradients in bf16 are {share:.3} of their length away from those in f32");
+        assert!(share < 0.1, "gradients are {share} of their length away");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_step_on_cuda_is_a_step_on_the_cpu() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
-    let golden = TOWERS.iter().map(|tower| GoldenModel::open(tower)?.load()).collect::<Result<Vec<_>>>()?;
-    for model in std::iter::once(nano(3)?).chain(golden) {
-        let pairs = pairs(6, model.config.image.resolution());
-        let objective = Contrastive::new(&model, &pairs)?;
-        let (pixels, _) = objective.batch(&[0, 1, 2, 3, 4, 5], 0, &Seed::new(0))?;
-        let vocabulary = model.parameters.get("token_embedding.weight")?.dim(0)? as u32;
-        let length = model.config.text.context_length.min(9);
-        let tokens: Vec<u32> = (0..6 * length as u32).map(|at| at * 37 % vocabulary).collect();
-        let tokens = Tensor::from_vec(tokens, (6, length), &Device::Cpu)?;
-        let on_device = model.to_device(&device)?;
+    for model in models()? {
+        let (pixels, tokens) = batch(&model)?;
         let expected = step(&model, &pixels, &tokens)?;
-        let found = step(&on_device, &pixels, &tokens)?;
+        let found = step(&model.to_device(&device)?, &pixels, &tokens)?;
         for ((name, expected), (_, found)) in expected.iter().zip(&found) {
             assert_close(name, found, expected, 1e-3);
         }

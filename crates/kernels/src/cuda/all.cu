@@ -1,6 +1,7 @@
 // The one translation unit of all kernels.
 #include "common.cuh"
 
+#include "attention.cu"
 #include "elementwise.cu"
 #include "embedding.cu"
 #include "norm.cu"

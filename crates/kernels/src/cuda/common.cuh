@@ -31,7 +31,8 @@ typedef ELEMENT T;
     for (unsigned first = (blockIdx.x * blockDim.x + threadIdx.x) * PACK; first < (unsigned)(count); \
          first += gridDim.x * blockDim.x * PACK)
 
-struct alignas(16) Bytes {
+// May stand for values of any type.
+struct __attribute__((may_alias, aligned(16))) Bytes {
     unsigned words[4];
 };
 
@@ -49,8 +50,8 @@ __device__ inline int present(unsigned first, int count) {
 // `count` values at `from`, 0 behind them; whole packs at once where memory allows.
 __device__ inline void load_pack(const T *from, int count, float *to) {
     if (count == PACK && is_aligned(from)) {
-        Bytes bytes = *(const Bytes *)from;
-        const T *values = (const T *)&bytes;
+        alignas(16) T values[PACK];
+        *(Bytes *)values = *(const Bytes *)from;
         for (int k = 0; k < PACK; k++) {
             to[k] = values[k];
         }
@@ -70,12 +71,11 @@ __device__ inline void load_floats(const float *from, int count, float *to) {
 
 __device__ inline void store_pack(T *to, int count, const float *from) {
     if (count == PACK && is_aligned(to)) {
-        Bytes bytes;
-        T *values = (T *)&bytes;
+        alignas(16) T values[PACK];
         for (int k = 0; k < PACK; k++) {
             values[k] = from[k];
         }
-        *(Bytes *)to = bytes;
+        *(Bytes *)to = *(const Bytes *)values;
         return;
     }
     for (int k = 0; k < PACK; k++) {

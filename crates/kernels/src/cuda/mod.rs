@@ -6,7 +6,8 @@
 #[expect(clippy::too_many_arguments, reason = "a call has the parameters of its kernel")]
 mod calls {
     use super::{
-        CudaDevice, CudaView, CudaViewMut, Element, LaunchConfig, PushKernelArg, Result, failed, int,
+        CudaDevice, CudaView, CudaViewMut, Element, LaunchConfig, PushKernelArg, Result, allow_shared_memory,
+        failed, int,
     };
 
     include!(concat!(env!("OUT_DIR"), "/calls.rs"));
@@ -31,14 +32,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::cuda_backend::cudarc::cublas::sys::cudaDataType;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaView, CudaViewMut, DeviceRepr, DriverError, LaunchConfig, PushKernelArg, ValidAsZeroBits,
-    result, sys,
+    CudaFunction, CudaSlice, CudaView, CudaViewMut, DeviceRepr, DriverError, LaunchConfig, PushKernelArg,
+    ValidAsZeroBits, result, sys,
 };
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, Error, Result, Shape, Storage, Tensor, bail};
 
-pub(crate) use attention::{attention, attention_backward};
+pub(crate) use attention::{attention, attention_backward, self_attention, self_attention_backward};
 pub(crate) use convolution::{convolution, convolution_backward};
 pub(crate) use elementwise::{
     add, add_table, average_pool, average_pool_backward, cast, copy, drop_token, gelu, gelu_backward,
@@ -197,6 +198,25 @@ fn by_columns(columns: usize) -> LaunchConfig {
 fn grid(blocks: (usize, usize), threads: (usize, usize)) -> LaunchConfig {
     let dim = |(x, y): (usize, usize)| (x as u32, y as u32, 1);
     LaunchConfig { grid_dim: dim(blocks), block_dim: dim(threads), shared_mem_bytes: 0 }
+}
+
+/// Shared memory of a block that needs no leave.
+const PLAIN_SHARED_MEMORY: u32 = 48 << 10;
+
+/// Shared memory that a block may ask for, in bytes.
+fn most_shared_memory(device: &CudaDevice) -> u32 {
+    let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    let found = device.cuda_stream().context().attribute(attribute);
+    found.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(PLAIN_SHARED_MEMORY)
+}
+
+/// Allows a kernel the shared memory that a launch asks for.
+fn allow_shared_memory(kernel: &CudaFunction, shape: LaunchConfig) -> std::result::Result<(), DriverError> {
+    if shape.shared_mem_bytes <= PLAIN_SHARED_MEMORY {
+        return Ok(());
+    }
+    let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    kernel.set_attribute(attribute, shape.shared_mem_bytes as i32)
 }
 
 /// A size as a kernel takes it.

@@ -42,6 +42,9 @@ inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 inline unsigned min(unsigned a, unsigned b) {
     return a < b ? a : b;
 }
+inline int max(int a, int b) {
+    return a > b ? a : b;
+}
 inline int min(int a, int b) {
     return a < b ? a : b;
 }

@@ -76,7 +76,8 @@ API cuInit(unsigned) { return 0; }
 API cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 API cuDeviceGetCount(int *count) { *count = 1; return 0; }
 API cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal == 0 ? 0 : 101; }
-API cuDeviceGetAttribute(int *value, int, int) { *value = 1; return 0; }
+API cuDeviceGetAttribute(int *value, int attribute, int) { *value = attribute == 97 ? 232448 : 1; return 0; } // shared memory
+API cuFuncSetAttribute(void *, int, int) { return 0; }
 API cuDeviceGetName(char *name, int size, int) { std::snprintf(name, size, "emulated"); return 0; }
 API cuDeviceTotalMem_v2(size_t *bytes, int) { *bytes = 1ull << 34; return 0; }
 API cuMemGetInfo_v2(size_t *unused, size_t *bytes) { *unused = *bytes = 1ull << 34; return 0; }

@@ -297,6 +297,48 @@ void test_rows(int rows, int columns) {
     compare("cross_entropy_backward", dx, eg);
 }
 
+void test_attention(int tokens, int heads, int depth, bool causal) {
+    int width = heads * depth, samples = 2, rows = samples * tokens;
+    vector<float> qkv = random_values(3 * rows * width), dy = random_values(rows * width), y(rows * width), d(3 * rows * width);
+    vector<double> ey(rows * width), ed(3 * rows * width);
+    double scale = 1 / std::sqrt((double)depth);
+    for (int sample = 0; sample < samples; sample++)
+        for (int head = 0; head < heads; head++) {
+            auto at = [&](int part, int token, int c) { return ((sample * tokens + token) * 3 + part) * width + head * depth + c; };
+            auto out = [&](int token, int c) { return (sample * tokens + token) * width + head * depth + c; };
+            for (int i = 0; i < tokens; i++) {
+                int seen = causal ? i + 1 : tokens;
+                vector<double> weights(seen), slopes(seen);
+                double sum = 0, mean = 0;
+                for (int j = 0; j < seen; j++) {
+                    double dot = 0;
+                    for (int c = 0; c < depth; c++) dot += (double)qkv[at(0, i, c)] * qkv[at(1, j, c)];
+                    sum += weights[j] = std::exp(dot * scale);
+                }
+                for (int j = 0; j < seen; j++) {
+                    weights[j] /= sum;
+                    for (int c = 0; c < depth; c++) {
+                        ey[out(i, c)] += weights[j] * qkv[at(2, j, c)];
+                        ed[at(2, j, c)] += weights[j] * dy[out(i, c)];
+                        slopes[j] += (double)dy[out(i, c)] * qkv[at(2, j, c)];
+                    }
+                    mean += weights[j] * slopes[j];
+                }
+                for (int j = 0; j < seen; j++)
+                    for (int c = 0; c < depth; c++) {
+                        double slope = weights[j] * (slopes[j] - mean) * scale;
+                        ed[at(0, i, c)] += slope * qkv[at(1, j, c)];
+                        ed[at(1, j, c)] += slope * qkv[at(0, i, c)];
+                    }
+            }
+        }
+    dim3 grid = {(unsigned)(samples * heads), 1, 1};
+    run(grid, {128, 1, 1}, [&] { attention_forward(qkv.data(), y.data(), (float)scale, tokens, heads, depth, causal); });
+    compare("attention_forward", y, ey);
+    run(grid, THREADS, [&] { attention_gradient(qkv.data(), dy.data(), d.data(), (float)scale, tokens, heads, depth, causal); });
+    compare("attention_gradient", d, ed);
+}
+
 void test_patches(int stride, int padding, int kh, int kw) {
     int n = 2, h = 7, w = 5, c = 3, oh = (h + 2 * padding - kh) / stride + 1, ow = (w + 2 * padding - kw) / stride + 1;
     int values = n * h * w * c, patch_values = n * oh * ow * kh * kw * c;
@@ -339,7 +381,6 @@ int main() {
             test_rows(10, columns);
         }
         test_layer_norm(3, 700);
-        test_layer_norm(5, 512);
         test_patches(1, 1, 3, 3);
         test_patches(2, 1, 3, 3);
         test_patches(2, 0, 2, 2);
@@ -348,6 +389,11 @@ int main() {
         test_embedding(100, 7, 33);
         test_embedding(5000, 40, 3);
     }
+    test_layer_norm(5, 512);
+    test_batch_norm(40, 64, 1.0f);
+    test_attention(15, 2, 16, true);
+    test_attention(50, 1, 64, false);
+    test_attention(77, 1, 32, true);
     std::printf("%d comparisons, %d wrong\n", checked, wrong);
     return wrong == 0 ? 0 : 1;
 }

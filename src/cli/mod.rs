@@ -104,6 +104,10 @@ pub(crate) struct PlanChoice {
     /// cached separately, because they round differently.
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<clip::DeviceChoice>,
+    /// Precision on a GPU: `f32`, `tf32` (products of f32 with factors rounded to 10 bits) or `bf16` (activations in bf16;
+    /// parameters, sums and losses in f32); overrides the plan's. Results are cached separately.
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) precision: Option<clip::Precision>,
     #[command(flatten)]
     pub(crate) folder: StoreFolder,
 }

@@ -162,3 +162,29 @@ fn too_little_memory_is_named() {
     holds(&ran.err, &["warning: one cell is expected to take", "out of memory (", "ulimit -v", "--jobs 1"]);
     holds(&bench.text("record/plan/rows.csv"), &["out of memory ("]);
 }
+
+#[test]
+fn a_precision_that_the_device_lacks_is_refused() {
+    let words = ["precision bf16", "the CPU computes in f32 alone", "--device cuda"];
+    refused(("target: banana", "target: banana\nprecision: bf16"), &words);
+    refused(("target: banana", "target: banana\nprecision: fp16"), &["plan.yaml:12", "f32, tf32 or bf16"]);
+    let bench = Bench::with("micro", &[]);
+    holds(&bench.exits(2, &["run", "plan.yaml", "--precision", "tf32"]).err, &["precision tf32", "the CPU"]);
+}
+
+/// On a machine without a GPU the check says what is missing before it unpacks anything.
+#[test]
+fn the_check_of_a_gpu_names_what_is_missing() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/gpu-check");
+    let Ok(ran) = std::process::Command::new("python3").args([script, "--out", "unused", "parity"]).output()
+    else {
+        return eprintln!("SKIPPED: python3 cannot be run");
+    };
+    let said = String::from_utf8_lossy(&ran.stderr);
+    if said.contains("libcuda.so.1") {
+        assert_eq!(ran.status.code(), Some(2), "{said}");
+        holds(&said, &["gpu-check: libcuda.so.1", "it comes with the driver"]);
+    } else {
+        eprintln!("SKIPPED: there is a driver here");
+    }
+}

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use candle_core::{Device, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::Precision;
+
 /// A device by name: `cpu`, `cuda` (the first GPU) or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,9 +36,12 @@ impl DeviceChoice {
         Ok(())
     }
 
-    /// The device; an error where it is not there.
-    pub fn open(self) -> Result<Device> {
+    /// The device, for models of this precision; an error where it is not there or does not compute so.
+    pub fn open(self, precision: Precision) -> Result<Device> {
         self.check()?;
+        precision.check(self)?;
+        #[cfg(feature = "cuda")]
+        kernels::allow_tensor_float_32(precision == Precision::TensorFloat32);
         match self {
             Self::Cpu => Ok(Device::Cpu),
             #[cfg(feature = "cuda")]

@@ -1,6 +1,6 @@
 //! The whole model.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::config::ModelConfig;
 use crate::image_config::ImageConfig;
@@ -8,7 +8,7 @@ use crate::parameters::{Initialiser, Mode, Parameter, Parameters, Shapes, Weight
 use crate::resnet::ResNet;
 use crate::text::TextTower;
 use crate::vit::Vit;
-use crate::{Precision, Seed, Tokenizer, resnet, text, vit};
+use crate::{DeviceChoice, Precision, Seed, Tokenizer, resnet, text, vit};
 
 /// ln 100: the released code clamps the logit scale to [0, 4.6052].
 const LARGEST_LOGIT_SCALE: f32 = 4.6052;
@@ -122,8 +122,8 @@ impl Clip {
 
     /// The same model, computing in another precision. An error on the CPU for any but f32.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
-        if self.device()?.is_cpu() && precision != Precision::Float32 {
-            bail!("precision {precision}: the CPU computes in f32 alone");
+        if self.device()?.is_cpu() {
+            precision.check(DeviceChoice::Cpu)?;
         }
         self.parameters.precision = precision;
         Ok(self)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clip::{DeviceChoice, ModelConfig, Recipe};
+use clip::{DeviceChoice, ModelConfig, Precision, Recipe};
 use contract::{Attack, Dataset, Defense, Split};
 use record::{Claim, Design};
 use serde_json::{Value, json};
@@ -62,6 +62,8 @@ pub struct Plan {
     pub every_epoch: bool,
     /// Where models are trained and looked at.
     pub device: DeviceChoice,
+    /// How they compute there.
+    pub precision: Precision,
     /// The attacks.
     pub attacks: Vec<Choice<Attack>>,
     /// The defenses.
@@ -76,6 +78,11 @@ pub struct Plan {
 pub(crate) const BAD_SAMPLES: f64 = 0.01;
 
 impl Plan {
+    /// What results depend on of where and how they are computed: `cpu`, `cuda`, `cuda-tf32` or `cuda-bf16`.
+    pub fn device_class(&self) -> String {
+        self.precision.class(self.device)
+    }
+
     /// The pairs that `defense` is granted as clean ones.
     pub fn grant(&self, defense: &Choice<Defense>) -> Grant {
         self.grants.get(&defense.label).cloned().unwrap_or_else(|| self.granted_to_all())
@@ -168,6 +175,9 @@ impl Plan {
         }
         if self.device != DeviceChoice::Cpu {
             value["device"] = self.device.to_string().into();
+        }
+        if self.precision != Precision::Float32 {
+            value["precision"] = self.precision.name().into();
         }
         Ok(value)
     }

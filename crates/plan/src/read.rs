@@ -80,6 +80,7 @@ impl Plan {
             pretraining: pretraining(&mut top, catalog)?,
             every_epoch: top.optional("every-epoch")?.unwrap_or(false),
             device: top.optional("device")?.unwrap_or_default(),
+            precision: top.optional("precision")?.unwrap_or_default(),
             grants: BTreeMap::new(),
             claims: claims(source, top.take("expect"), &attacks, &defenses, &catalog.metrics)?,
             attacks,

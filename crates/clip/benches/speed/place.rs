@@ -14,9 +14,7 @@ impl Place {
     pub(crate) fn of(arguments: &[String]) -> Result<Self> {
         let device: DeviceChoice = argument(arguments, 0)?;
         let precision: Precision = argument(arguments, 1)?;
-        #[cfg(feature = "cuda")]
-        clip::kernels::allow_tensor_float_32(precision == Precision::TensorFloat32);
-        Ok(Self { device: device.open()?, precision })
+        Ok(Self { device: device.open(precision)?, precision })
     }
 
     /// The model here.

@@ -7,7 +7,7 @@ use crate::support::{Folder, GoldenModel, TOWERS, assert_close, nano, pairs, rec
 use crate::training::Saver;
 
 fn device() -> Option<Device> {
-    match DeviceChoice::Cuda(0).open() {
+    match DeviceChoice::Cuda(0).open(Precision::Float32) {
         Ok(device) => Some(device),
         Err(error) => {
             eprintln!("SKIPPED: the model was not tested on CUDA: {error}");

@@ -37,7 +37,7 @@ impl Stages<'_> {
             "every-epoch": plan.every_epoch,
             "seed": seed,
         });
-        Ok(Key::new(stage::DEFEND, VERSION, self.plan.device.class(), inputs))
+        Ok(Key::new(stage::DEFEND, VERSION, &self.plan.device_class(), inputs))
     }
 
     /// The model as the defense leaves it.

@@ -24,9 +24,9 @@ impl Stages<'_> {
         let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         let device = match &*device {
             Some(device) => device.clone(),
-            None => device.insert(self.plan.device.open()?).clone(),
+            None => device.insert(self.plan.device.open(self.plan.precision)?).clone(),
         };
-        Ok(model.to_device(&device)?)
+        Ok(model.to_device(&device)?.with_precision(self.plan.precision)?)
     }
 
     /// Opens a model that a stage saved, on the plan's device.

@@ -72,7 +72,7 @@ impl<'a> Stages<'a> {
         if epoch.is_none() {
             inputs["map"] = map::IMAGES.into();
         }
-        Ok(Key::new(stage::OBSERVE, VERSION, self.plan.device.class(), inputs))
+        Ok(Key::new(stage::OBSERVE, VERSION, &self.plan.device_class(), inputs))
     }
 
     /// What `defended`, or what it was after `epoch`, says of the test images, clean and under the trigger of

@@ -58,7 +58,7 @@ impl Stages<'_> {
 
     /// The key of the model trained under `attack`.
     pub(crate) fn train_key(&self, attack: &Choice<Attack>, seed: u64) -> Result<Key> {
-        Ok(Key::new(stage::TRAIN, VERSION, self.plan.device.class(), self.train_inputs(attack, seed)?))
+        Ok(Key::new(stage::TRAIN, VERSION, &self.plan.device_class(), self.train_inputs(attack, seed)?))
     }
 
     /// The model that anybody gets who trains on what the attacker left, with the optimizer's moments and the poison

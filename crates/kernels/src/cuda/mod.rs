@@ -60,10 +60,26 @@ pub(crate) use sums::column_sums;
 /// uploaded by one thread and used by another could be read before it is there.
 pub fn device(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal)?;
+    check_capability(device.as_cuda_device()?)?;
     // SAFETY: events order work between streams; this device has one stream, which orders its own work.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
     keep_freed_memory(device.as_cuda_device()?).map_err(|error| failed("memory", &error))?;
     Ok(device)
+}
+
+/// The oldest compute capability whose cards calculate in bf16, for which kernels are compiled at least.
+const OLDEST_CAPABILITY: i32 = 8;
+
+/// An error on a card that the kernels do not run on.
+fn check_capability(device: &CudaDevice) -> Result<()> {
+    let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
+    match device.cuda_stream().context().attribute(attribute) {
+        Ok(major) if major < OLDEST_CAPABILITY => bail!(
+            "the GPU has compute capability {major}.x, without bf16; {OLDEST_CAPABILITY}.0 (A100, RTX 30) or newer is needed"
+        ),
+        Ok(_) => Ok(()),
+        Err(error) => Err(failed("the device", &error)),
+    }
 }
 
 /// Lets the driver keep what is freed. It would otherwise return it to the system at each wait for the device, and ask for
@@ -235,7 +251,24 @@ fn failed(kernel: &str, error: &dyn std::fmt::Display) -> Error {
 /// Memory for `count` values that the next kernel writes, every one of them.
 fn room<T: Element>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
     // SAFETY: every bit pattern is a T, and each use here is overwritten as a whole by one kernel or product.
-    unsafe { device.alloc::<T>(count) }
+    let values = unsafe { device.alloc::<T>(count) };
+    values.map_err(|error| out_of_memory(device, count * size_of::<T>(), error))
+}
+
+/// The error of an allocation, with what is missing where that is memory.
+fn out_of_memory(device: &CudaDevice, wanted: usize, error: Error) -> Error {
+    let Ok((free, total)) = device.cuda_stream().context().mem_get_info() else { return error };
+    if wanted <= free {
+        return error;
+    }
+    let mebibytes = |bytes: usize| bytes.div_ceil(1 << 20);
+    error.context(format!(
+        "the GPU's memory: {} MiB wanted at once, {} of {} MiB free, {} short; a smaller batch-size needs less",
+        mebibytes(wanted),
+        mebibytes(free),
+        mebibytes(total),
+        mebibytes(wanted - free)
+    ))
 }
 
 /// Values as a result.

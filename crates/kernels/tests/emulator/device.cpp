@@ -76,7 +76,10 @@ API cuInit(unsigned) { return 0; }
 API cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 API cuDeviceGetCount(int *count) { *count = 1; return 0; }
 API cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal == 0 ? 0 : 101; }
-API cuDeviceGetAttribute(int *value, int attribute, int) { *value = attribute == 97 ? 232448 : 1; return 0; } // shared memory
+API cuDeviceGetAttribute(int *value, int attribute, int) {
+    *value = attribute == 97 ? 232448 : attribute == 75 ? 9 : 1; // shared memory of a block, compute capability
+    return 0;
+}
 API cuFuncSetAttribute(void *, int, int) { return 0; }
 API cuDeviceGetName(char *name, int size, int) { std::snprintf(name, size, "emulated"); return 0; }
 API cuDeviceTotalMem_v2(size_t *bytes, int) { *bytes = 1ull << 34; return 0; }

@@ -78,8 +78,7 @@ pub(crate) fn choose(catalog: &Catalog, choice: &PlanChoice) -> Result<Plan> {
     }
     plan.device = choice.device.unwrap_or(plan.device);
     plan.precision = choice.precision.unwrap_or(plan.precision);
-    let computes = plan.device.check().and_then(|()| plan.precision.check(plan.device));
-    computes.map_err(|error| user_error(error.to_string()))?;
+    plan.device.check(plan.precision).map_err(|error| user_error(error.to_string()))?;
     are_ready("attacks", &plan.attacks, Attack::ready)?;
     are_ready("defenses", plan.defenses.iter().chain(&plan.pretraining), Defense::ready)?;
     Ok(plan)

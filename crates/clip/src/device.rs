@@ -20,16 +20,23 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// What results depend on: `cpu` or `cuda`, whichever GPU it is.
-    pub fn class(self) -> &'static str {
-        match self {
+    /// What results depend on: `cpu` or `cuda`, whichever GPU it is, and the precision where that is not f32.
+    pub fn class(self, precision: Precision) -> String {
+        let device = match self {
             Self::Cpu => "cpu",
             Self::Cuda(_) => "cuda",
+        };
+        match precision {
+            Precision::Float32 => device.to_owned(),
+            precision => format!("{device}-{precision}"),
         }
     }
 
-    /// An error where this program was built without what the device needs.
-    pub fn check(self) -> Result<()> {
+    /// An error where this program was built without what the device needs, or the device does not compute so.
+    pub fn check(self, precision: Precision) -> Result<()> {
+        if self == Self::Cpu && precision != Precision::Float32 {
+            bail!("precision {precision}: the CPU computes in f32 alone; it is for --device cuda");
+        }
         if self != Self::Cpu && !cfg!(feature = "cuda") {
             bail!("device {self}: this program was built without CUDA; docs/gpu.md says how to build it");
         }
@@ -38,8 +45,7 @@ impl DeviceChoice {
 
     /// The device, for models of this precision; an error where it is not there or does not compute so.
     pub fn open(self, precision: Precision) -> Result<Device> {
-        self.check()?;
-        precision.check(self)?;
+        self.check(precision)?;
         #[cfg(feature = "cuda")]
         kernels::allow_tensor_float_32(precision == Precision::TensorFloat32);
         match self {
@@ -93,6 +99,16 @@ impl fmt::Display for DeviceChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_of_another_precision_are_another_class() {
+        let gpu = DeviceChoice::Cuda(1);
+        assert_eq!(gpu.class(Precision::Float32), "cuda");
+        assert_eq!(gpu.class(Precision::Bfloat16), "cuda-bf16");
+        assert_eq!(DeviceChoice::Cpu.class(Precision::Float32), "cpu");
+        assert!(DeviceChoice::Cpu.check(Precision::Float32).is_ok());
+        assert!(DeviceChoice::Cpu.check(Precision::TensorFloat32).is_err());
+    }
 
     #[test]
     fn names_read_back() {

@@ -123,7 +123,7 @@ impl Clip {
     /// The same model, computing in another precision. An error on the CPU for any but f32.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
         if self.device()?.is_cpu() {
-            precision.check(DeviceChoice::Cpu)?;
+            DeviceChoice::Cpu.check(precision)?;
         }
         self.parameters.precision = precision;
         Ok(self)

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::{DType, Result, bail};
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
-
-use crate::DeviceChoice;
 
 /// The type of activations and of the factors of products. Parameters, moments, statistics, losses and all sums are f32
 /// whatever it is.
@@ -35,22 +33,6 @@ impl Precision {
         }
     }
 
-    /// An error where `device` does not compute so.
-    pub fn check(self, device: DeviceChoice) -> Result<()> {
-        if device == DeviceChoice::Cpu && self != Self::Float32 {
-            bail!("precision {self}: the CPU computes in f32 alone; it is for --device cuda");
-        }
-        Ok(())
-    }
-
-    /// What results on a device depend on: its class, and the precision where that is not f32.
-    pub fn class(self, device: DeviceChoice) -> String {
-        match self {
-            Self::Float32 => device.class().to_owned(),
-            precision => format!("{}-{precision}", device.class()),
-        }
-    }
-
     /// `f32`, `tf32` or `bf16`.
     pub fn name(self) -> &'static str {
         NAMES.into_iter().find(|(_, precision)| *precision == self).map_or("f32", |(name, _)| name)
@@ -60,7 +42,7 @@ impl Precision {
 impl FromStr for Precision {
     type Err = String;
 
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, String> {
         let found = NAMES.into_iter().find(|(known, _)| *known == name);
         found
             .map(|(_, precision)| precision)
@@ -71,7 +53,7 @@ impl FromStr for Precision {
 impl TryFrom<String> for Precision {
     type Error = String;
 
-    fn try_from(name: String) -> std::result::Result<Self, String> {
+    fn try_from(name: String) -> Result<Self, String> {
         name.parse()
     }
 }
@@ -98,17 +80,5 @@ mod tests {
             assert_eq!((name.parse(), precision.name()), (Ok(precision), name));
         }
         assert!("fp16".parse::<Precision>().is_err());
-    }
-
-    #[test]
-    fn results_of_another_precision_are_another_class() {
-        let gpu = DeviceChoice::Cuda(1);
-        assert_eq!(Precision::Float32.class(gpu), "cuda");
-        assert_eq!(Precision::Bfloat16.class(gpu), "cuda-bf16");
-        assert_eq!(Precision::Float32.class(DeviceChoice::Cpu), "cpu");
-        assert!(
-            Precision::Bfloat16.check(gpu).is_ok() && Precision::Float32.check(DeviceChoice::Cpu).is_ok()
-        );
-        assert!(Precision::TensorFloat32.check(DeviceChoice::Cpu).is_err());
     }
 }

@@ -80,7 +80,7 @@ pub(crate) const BAD_SAMPLES: f64 = 0.01;
 impl Plan {
     /// What results depend on of where and how they are computed: `cpu`, `cuda`, `cuda-tf32` or `cuda-bf16`.
     pub fn device_class(&self) -> String {
-        self.precision.class(self.device)
+        self.device.class(self.precision)
     }
 
     /// The pairs that `defense` is granted as clean ones.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Changed pixels where the model sees them, below which there is a warning: a rule. BadNet's patch of 4 × 4 of 32 × 32
-/// pixels implants in the committed records; one of 3 × 3, once, on photographs, of which there is no record, did not.
+/// Changed pixels where the model sees them, below which there is a warning: a rule. The patches of 6 × 6 of 32 × 32 pixels
+/// in the committed records implant; one of 3 × 3, once, on photographs, of which there is no record, did not.
 const FEWEST_PIXELS: f64 = 16.0;
 /// The largest ratio of the most to the least of them over images, above which there is a warning.
 const VARIES_FROM: f64 = 1.5;

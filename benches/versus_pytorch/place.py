@@ -18,9 +18,20 @@ class Place:
             return torch.autocast(self.device, torch.bfloat16)
         return contextlib.nullcontext()
 
+    def activations(self):
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
     def wait(self):
         if self.device == "cuda":
             torch.cuda.synchronize()
+
+    def moment(self):
+        """Now, as the device counts it; nothing on the CPU."""
+        if self.device != "cuda":
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
     def read(self, loss):
         """On the CPU the loss is read each step, as our side has it; on CUDA neither side waits for it."""

@@ -41,19 +41,22 @@ def optimizer(model):
 
 
 class Step:
-    def __init__(self, place, weights, compiled, model, batch, length, vocabulary, in_modal):
+    def __init__(self, place, weights, compiled, model, batch, length, vocabulary, in_modal, upload=False):
         self.place, self.model = place, load(place, model, vocabulary, weights).train()
         views = 2 if in_modal else 1
-        self.pixels = pixels(self.model, views * batch).to(place.device)
-        self.tokens = tokens(views * batch, length, vocabulary).to(place.device)
+        self.inputs = pixels(self.model, views * batch), tokens(views * batch, length, vocabulary)
+        self.upload = upload and place.device == "cuda"
+        # Pinned memory, from which a copy does not keep the host waiting.
+        self.inputs = [x.pin_memory() if self.upload else x.to(place.device) for x in self.inputs]
         self.optimizer = optimizer(self.model)
         loss = models.cleanclip_loss if in_modal else models.clip_loss
         self.loss = torch.compile(loss) if compiled else loss
 
     def gradients(self):
         self.optimizer.zero_grad(set_to_none=True)
+        inputs = [x.to(self.place.device, non_blocking=True) for x in self.inputs] if self.upload else self.inputs
         with self.place.computing():
-            loss = self.loss(self.model, self.pixels, self.tokens)
+            loss = self.loss(self.model, *inputs)
         loss.backward()
         return loss
 
@@ -221,14 +224,21 @@ class InfoNce:
 
 
 class Product:
-    def __init__(self, size):
-        self.factors = noise((size, size), 1), noise((size, size), 2)
+    """On a GPU as a layer computes it: the second factor transposed, in f32, cast where autocast reads it."""
+
+    def __init__(self, place, size):
+        a, b = noise((size, size), 1), noise((size, size), 2)
+        self.place, self.factors = place, (a.to(place.device, place.activations()), b.to(place.device))
+
+    def product(self):
+        with self.place.computing():
+            return F.linear(*self.factors) if self.place.device == "cuda" else self.factors[0] @ self.factors[1]
 
     def check(self):
-        return {"losses": [], "signatures": {"result": signature(self.factors[0] @ self.factors[1])}}
+        return {"losses": [], "signatures": {"result": signature(self.product())}}
 
     def run(self):
-        self.factors[0] @ self.factors[1]
+        self.product()
 
 
 OPERATIONS = {
@@ -254,5 +264,5 @@ def prepare(work, weights, compiled, place):
     if kind == "info-nce":
         return InfoNce(compiled, **sizes)
     if kind == "product":
-        return Product(**sizes)
+        return Product(place, **sizes)
     return Operation(compiled, OPERATIONS[kind](**sizes))

@@ -62,19 +62,20 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// A step of `batch` pairs; with `in_modal` their augmented views stand behind them in the same batch.
+    /// A step of `batch` pairs; with `in_modal` their augmented views stand behind them in the same batch. With `upload`
+    /// each step copies the pixels to the device. Tokens always start on the host, which looks for their ends.
     pub(crate) fn new(
         (model, weights, place): (&str, Option<&str>, &Place),
-        batch: usize,
-        length: usize,
-        vocabulary: usize,
+        [batch, length, vocabulary]: [usize; 3],
         in_modal: bool,
+        upload: bool,
     ) -> Result<Self> {
         let model = place.model(build(model, vocabulary, weights)?)?;
         let views = if in_modal { 2 } else { 1 };
         let (pixels, tokens) = (pixels(&model, views * batch)?, tokens(views * batch, length, vocabulary)?);
+        let pixels = if upload { pixels } else { place.values(&pixels)? };
         let optimizer = Decay::ByType.optimizer(&model.all_parameters())?;
-        Ok(Self { model, pixels: place.values(&pixels)?, tokens, in_modal, optimizer })
+        Ok(Self { model, pixels, tokens, in_modal, optimizer })
     }
 
     fn loss(&self) -> Result<Tensor> {

@@ -4,6 +4,7 @@ use clip::candle_core::{Device, Result, Tensor, Var, bail};
 use clip::{flop, kernels, loss};
 
 use crate::inputs::{noise, signature, tokens, variable};
+use crate::place::Place;
 use crate::rows::Work;
 use crate::work::{Check, Count, Workload};
 
@@ -191,14 +192,21 @@ impl Workload for InfoNce {
     }
 }
 
-/// A matrix product by the library below everything here.
+/// A matrix product: on the CPU by the library below everything here; on a GPU as a layer computes it, whose second factor
+/// is transposed, kept in f32 and rounded where it is read.
 pub(crate) struct Product {
     factors: [Tensor; 2],
 }
 
 impl Product {
-    pub(crate) fn new(size: usize) -> Result<Self> {
-        Ok(Self { factors: [noise(&[size, size], 1)?, noise(&[size, size], 2)?] })
+    pub(crate) fn new(size: usize, place: &Place) -> Result<Self> {
+        let (a, b) = (noise(&[size, size], 1)?, noise(&[size, size], 2)?);
+        Ok(Self { factors: [place.activations(&a)?, place.values(&b)?] })
+    }
+
+    fn product(&self) -> Result<Tensor> {
+        let [a, b] = &self.factors;
+        if a.device().is_cpu() { a.matmul(b) } else { kernels::linear(a, b, None) }
     }
 }
 
@@ -209,11 +217,15 @@ impl Workload for Product {
     }
 
     fn check(&mut self) -> Result<Check> {
-        let result = self.factors[0].matmul(&self.factors[1])?;
+        let result = self.product()?;
         Ok(Check { signatures: [("result".to_owned(), signature(&result)?)].into(), ..Check::default() })
     }
 
     fn run(&mut self) -> Result<()> {
-        self.factors[0].matmul(&self.factors[1]).map(drop)
+        self.product().map(drop)
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.factors[0].device().synchronize()
     }
 }

@@ -30,6 +30,11 @@ impl Place {
     pub(crate) fn values(&self, values: &Tensor) -> Result<Tensor> {
         values.to_device(&self.device)
     }
+
+    /// Values here, in the type of activations.
+    pub(crate) fn activations(&self, values: &Tensor) -> Result<Tensor> {
+        self.values(values)?.to_dtype(self.precision.activations())
+    }
 }
 
 fn argument<T: Default + std::str::FromStr<Err = String>>(arguments: &[String], index: usize) -> Result<T> {

@@ -15,8 +15,17 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub(crate) enum Work {
-    /// A step of training: zeroed gradients, forward, backward, AdamW.
-    Step { model: String, batch: usize, length: usize, vocabulary: usize, in_modal: bool },
+    /// A step of training: zeroed gradients, forward, backward, AdamW. With `upload` a GPU's step begins with the pixels
+    /// in the host's memory.
+    Step {
+        model: String,
+        batch: usize,
+        length: usize,
+        vocabulary: usize,
+        in_modal: bool,
+        #[serde(default)]
+        upload: bool,
+    },
     /// Image features with the running statistics, forward only.
     Encode { model: String, batch: usize },
     /// A convolution without bias; `first` where the input needs no gradient.

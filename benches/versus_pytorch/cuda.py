@@ -1,176 +1,220 @@
 """The rows on one CUDA card, beside PyTorch on the same card: `run --device cuda`.
 
-Both sides hold the card at the same time and compute in turns. A side is a process of its own for each row and
-precision. The clock is read after the device was waited for, at both ends of a sample of several steps.
+A side is a process of its own for each row and precision. Both hold the card at the same time and compute in turns, or one
+after the other where they do not fit together. The clock is read after the device was waited for, at both ends of a sample
+of several steps.
 """
 
+import contextlib
 import json
 import math
 import os
-import statistics
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
-from measure import same_numbers, spread
-from workers import HERE, ROOT, Failure, Side
+from cuda_check import compared
+from cuda_report import Results, name, nvidia_smi
+from measure import spread
+from workers import HERE, Failure, Side, TooLong
 
+DEVICE = "cuda"
+PRECISIONS = ("bf16", "tf32", "f32")
 # What each side does untimed: cuDNN's choice of algorithms, growing pools, compiling kernels.
-WARM_UP = 4
-SAMPLE_SECONDS = 0.4
+WARM_UP = 3
+# A sample lasts this long at least; it is aimed a little higher, because the steps that it is planned by may be slow.
+SAMPLE_SECONDS, AIM = 0.3, 1.3
+MOST_STEPS = 2000
 BLOCKS = (3, 6)
-# Largest distance between the sides: of losses (relative) and of the norm and projection of gradients and features
-# (relative to the norm). A product of bf16 factors rounds each to 8 bits (2^-9 relative), of tf32 to 11 (2^-12); a model
-# has some hundred of them between input and gradient, whose roundings add like a random walk: 10 to 20 times one.
-# PyTorch's autocast also keeps the residual stream in f32, which our side rounds. A wrong gradient is off by about 1.
-TOLERANCES = {"f32": (1e-4, 6e-2), "tf32": (2e-3, 1e-1), "bf16": (2e-2, 3e-1)}
-# NVIDIA's data sheet of the H100 SXM and H200, dense, in FLOP/s.
-DATA_SHEET = {"bf16": 989e12, "tf32": 495e12, "f32": 67e12}
-LEGEND = """Times are medians of a step in samples of several, between two waits for the device; *ratio* is PyTorch's time
-over ours (above 1 ours is faster), the median over neighbouring blocks with the quartiles in brackets. *share* is the
-model's operations (products and convolutions, forward and backward) over our time, of the data sheet's peak in that
-precision. *memory* is the most that each side held: of our process as the driver counts it, context included, and of
-PyTorch's allocator. PyTorch runs eagerly: fused AdamW, channels last, scaled_dot_product_attention, cudnn.benchmark; bf16 is
-autocast with parameters in f32. *compiled* is the ratio against torch.compile, where it was asked for."""
-
-
-def nvidia_smi(query):
-    try:
-        done = subprocess.run(["nvidia-smi", f"--query-{query}", "--format=csv,noheader,nounits"], capture_output=True, text=True)
-        return done.stdout.strip()
-    except OSError:
-        return ""
-
-
-def held(process):
-    """Bytes of the card that a process holds."""
-    for line in nvidia_smi("compute-apps=pid,used_memory").splitlines():
-        pid, mebibytes = line.split(", ")
-        if int(pid) == process:
-            return int(mebibytes) << 20
-    return None
+# A side that takes longer for one answer hangs; torch.compile that takes longer is left out.
+ANSWER_SECONDS, COMPILE_SECONDS = 180, 60
 
 
 def jobs(filters):
-    """Rows with a precision each, in the order in which they are asked for: the first of each row, then the others."""
+    """Rows with a precision each, in the order in which they are asked for: all rows in bf16 first."""
     rows = json.loads((HERE / "rows-cuda.json").read_text())
-    pairs = [(row, precision) for row in rows for precision in row["precisions"]]
-    chosen = [(row, p) for row, p in pairs if not filters or any(part in f"{row['name']}-{p}" for part in filters)]
+    pairs = [(row, precision) for precision in PRECISIONS for row in rows if precision in row.get("precisions", PRECISIONS)]
+    chosen = [job for job in pairs if not filters or any(part in name(*job) for part in filters)]
     if not chosen:
-        raise Failure(f"no row on CUDA is called like {filters}; there are " + ", ".join(f"{r['name']}-{p}" for r, p in pairs))
-    return sorted(chosen, key=lambda job: job[0]["precisions"].index(job[1]) > 0)
+        raise Failure(f"no row on CUDA is called like {filters}; there are " + ", ".join(name(*job) for job in pairs))
+    return chosen
 
 
-class Sides:
-    """Our process and PyTorch's, and torch.compile's where wanted."""
-
-    def __init__(self, options, python, binary, precision):
-        place = ("cuda", precision)
-        self.all = [Side.ours(binary, os.cpu_count(), place), Side.pytorch(python, os.cpu_count(), "default", place=place)]
-        if options.compile:
-            self.all.append(Side.pytorch(python, os.cpu_count(), "default", compiled=True, place=place))
+class Watch:
+    """The most that the card's used memory grows by within the block, in bytes; none where nvidia-smi does not say."""
 
     def __enter__(self):
-        return [side.start() for side in self.all]
+        self.before, self.most, self.growth = self.number(nvidia_smi("memory.used")), 0, None
+        if self.before is not None:
+            command = ["nvidia-smi", "-i", "0", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-lms", "50"]
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self.reader = threading.Thread(target=self.read, daemon=True)
+            self.reader.start()
+        return self
 
     def __exit__(self, *_):
-        for side in self.all:
-            side.__exit__()
-
-
-def prepared(sides, row, precision):
-    """Both sides ready and compared; a difference is kept in the result."""
-    result = {"name": f"{row['name']}-{precision}", "title": row["title"], "precision": precision, "sides": {}, "notes": []}
-    with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "weights.safetensors")
-        result |= sides[0].ask("prepare", work=row["work"], weights=weights)
-        ours = sides[0].ask("check")
-        for side in sides[1:]:
-            started = time.monotonic()
-            result |= {"torch": side.ask("prepare", work=row["work"], weights=weights)["torch"]}
-            theirs = side.ask("check")
-            if side.name == "compiled":
-                result["notes"].append(f"compiled in {time.monotonic() - started:.0f} s")
-            try:
-                result.setdefault("same", {})[side.name] = same_numbers(row["name"], ours, theirs, side.name, TOLERANCES[precision])
-            except Failure as failure:
-                result["notes"].append(str(failure))
-    return result
-
-
-def timed(sides, row, precision, quick):
-    result = prepared(sides, row, precision)
-    inner, blocks = {}, {side.name: [] for side in sides}
-    for side in sides:
-        side.ask("run", repetitions=1, inner=WARM_UP)
-        seconds = side.ask("run", repetitions=1, inner=WARM_UP)["seconds"][0]
-        inner[side.name] = max(2, math.ceil(SAMPLE_SECONDS / seconds))
-    for block in range(BLOCKS[not quick]):
-        for side in sides if block % 2 == 0 else reversed(sides):
-            blocks[side.name] += side.ask("run", repetitions=1, inner=inner[side.name])["seconds"]
-    for name, samples in blocks.items():
-        result["sides"][name] = {**spread(samples), "samples": samples, "inner": inner[name]}
-        if name != "ours":
-            result["sides"][name]["ratio"] = spread([b / a for a, b in zip(blocks["ours"], samples)])
-    result["sides"]["ours"]["memory"] = held(sides[0].process.pid)
-    result["sides"]["pytorch"]["memory"] = sides[1].ask("device_memory")["peak"]
-    result["share"] = result["flop"] / statistics.median(blocks["ours"]) / DATA_SHEET[precision]
-    return result
-
-
-def line(row):
-    if "failure" in row:
-        return f"| {row['title']} | {row['precision']} | {row['failure']} | | | | | | |"
-    ours, theirs = row["sides"]["ours"], row["sides"]["pytorch"]
-    ratio, compiled = theirs["ratio"], row["sides"].get("compiled")
-    memory = " / ".join("?" if side["memory"] is None else f"{side['memory'] / 2**30:.1f}" for side in (ours, theirs))
-    return (
-        f"| {row['title']} | {row['precision']} | {ours['median'] * 1e3:.2f} | {theirs['median'] * 1e3:.2f} "
-        f"| **{ratio['median']:.2f}** [{ratio['low']:.2f}, {ratio['high']:.2f}] "
-        f"| {'–' if compiled is None else format(compiled['ratio']['median'], '.2f')} | {100 * row['share']:.0f} % | {memory} | {'; '.join(row['notes'])} |"
-    )
-
-
-class Results:
-    """Written after each row, so that a run that is cut off keeps what it has."""
-
-    def __init__(self, options, path):
-        self.path, self.rows, self.left = path, [], []
-        card = nvidia_smi("gpu=name,driver_version,memory.total")
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-        self.about = {"card": card, "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"), "commit": options.commit or commit, "quick": options.quick, "note": options.note}
-
-    def add(self, row):
-        self.rows.append(row)
-        print(line(row), flush=True)
-        self.write()
-
-    def write(self):
-        if self.path is None:
+        if self.before is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        about = {**self.about, "torch": next((row["torch"] for row in self.rows if "torch" in row), None), "not_run": self.left}
-        self.path.with_suffix(".json").write_text(json.dumps({"about": about, "rows": self.rows}, indent=1) + "\n")
-        head = ["work", "precision", "ours, ms", "PyTorch, ms", "ratio", "compiled", "share", "memory, GiB (ours / PyTorch)", "notes"]
-        lines = [f"# Beside PyTorch on {about['card']}", "", f"Commit {about['commit']}, PyTorch {about['torch']}, {about['started']}. {about['note']}", ""]
-        lines += ["| " + " | ".join(head) + " |", "|---|---|--:|--:|--:|--:|--:|--:|---|", *map(line, self.rows), ""]
-        if self.left:
-            lines += ["Not run for lack of time: " + ", ".join(self.left) + ".", ""]
-        self.path.with_suffix(".md").write_text("\n".join([*lines, LEGEND, ""]))
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(timeout=5)
+        self.most = max(self.most, self.number(nvidia_smi("memory.used")) or 0)
+        self.growth = max(0, self.most - self.before) << 20
+
+    def read(self):
+        for line in self.process.stdout:
+            self.most = max(self.most, self.number(line) or 0)
+
+    @staticmethod
+    def number(text):
+        return int(text) if text.strip().isdigit() else None
+
+
+def no_memory(failure):
+    """Whether a side said that the card's memory is full."""
+    return re.search(r"out of memory(?!\?)|OUT_OF_MEMORY|ALLOC_FAILED", str(failure), re.IGNORECASE) is not None
+
+
+class Job:
+    """A row in one precision."""
+
+    def __init__(self, options, row, precision, about, references):
+        self.options, self.row, self.precision = options, row, precision
+        # What one row finds out for later ones: the peak in each precision, and what each row gives in f32.
+        self.about, self.references = about, references
+        self.checks, self.samples, self.events, self.inner, self.memory = {}, {}, {}, {}, {}
+        facts = {key: row[key] for key in ("title", "samples", "work")}
+        self.result = {"name": name(row, precision), **facts, "precision": precision, "sides": {}, "notes": []}
+
+    def ask(self, side, request, seconds=ANSWER_SECONDS, **arguments):
+        return side.ask(request, seconds=seconds, **arguments)
+
+    def learn(self, pytorch, weights):
+        """The card's peak and the row's results in f32, where they are not known yet. Before anything else fills the card."""
+        if self.precision not in self.about["peaks"]:
+            self.about["peaks"][self.precision] = self.ask(pytorch, "peak")["flop_per_second"]
+        key = self.row["name"].removesuffix("-upload")
+        if self.precision != "f32" and key not in self.references:
+            self.references[key] = self.ask(pytorch, "reference", work=self.row["work"], weights=weights)
+
+    def prepare(self, group, weights):
+        """Every side ready, checked and warm. torch.compile that fails is left out."""
+        sides = {side.name: side for side in group}
+        if "ours" in sides:
+            with Watch() as first:
+                self.result |= self.ask(sides["ours"], "prepare", work=self.row["work"], weights=weights)
+        if "pytorch" in sides:
+            self.learn(sides["pytorch"], weights)
+        if "ours" in sides:
+            with Watch() as then:
+                self.warm(sides["ours"])
+            self.memory["ours"] = None if first.growth is None or then.growth is None else first.growth + then.growth
+        for side in [side for side in group if side.name != "ours"]:
+            try:
+                answer = self.ask(side, "prepare", work=self.row["work"], weights=weights)
+                self.result["torch"] = answer["torch"]
+                self.warm(side, COMPILE_SECONDS if side.name == "compiled" else ANSWER_SECONDS)
+                self.ask(side, "count_memory")
+            except Failure as failure:
+                if side.name == "pytorch" or (no_memory(failure) and len(group) > 1):
+                    raise
+                reason = f"not within {COMPILE_SECONDS} s" if isinstance(failure, TooLong) else shortly(failure)
+                self.result["notes"].append(f"torch.compile left out: {reason}")
+                group.remove(side)
+
+    def warm(self, side, seconds=ANSWER_SECONDS):
+        started = time.monotonic()
+        self.checks[side.name] = self.ask(side, "check", seconds)
+        if side.name == "compiled":
+            self.result["notes"].append(f"compiled, and its check done, in {time.monotonic() - started:.0f} s")
+        self.ask(side, "run", repetitions=1, inner=WARM_UP)
+        took = self.ask(side, "run", repetitions=1, inner=WARM_UP)["seconds"][0]
+        self.inner[side.name] = min(MOST_STEPS, max(2, math.ceil(AIM * SAMPLE_SECONDS / took)))
+
+    def time(self, group):
+        for block in range(BLOCKS[not self.options.quick]):
+            for side in group if block % 2 == 0 else reversed(group):
+                answer = self.ask(side, "run", repetitions=1, inner=self.inner[side.name])
+                self.samples.setdefault(side.name, []).extend(answer["seconds"])
+                self.events.setdefault(side.name, []).extend(answer.get("events", []))
+        for side in group:
+            if side.name != "ours":
+                found = self.ask(side, "device_memory")
+                self.memory[side.name] = found["allocated"]
+                self.result.setdefault("reserved", {})[side.name] = found["reserved"]
+
+    def finished(self):
+        for side, samples in self.samples.items():
+            events = spread(self.events[side])["median"] if self.events[side] else None
+            facts = {"memory": self.memory[side], "inner": self.inner[side], "events": events, "samples": samples}
+            self.result["sides"][side] = {**spread(samples), **facts}
+            if side != "ours":
+                self.result["sides"][side]["ratio"] = spread([b / a for a, b in zip(self.samples["ours"], samples)])
+        reference = self.references.get(self.row["name"].removesuffix("-upload")) if self.precision != "f32" else None
+        others = [side for side in self.samples if side != "ours"]
+        self.result["checked"] = {side: compared(self.precision, self.checks["ours"], self.checks[side], reference) for side in others}
+        if self.result["checked"].get("compiled", {}).get("faults"):
+            self.result["notes"].append("torch.compile: not the same")
+        return self.result
+
+
+def shortly(failure):
+    return " ".join(str(failure).split()).replace("|", "/")[:300] or "it failed"
+
+
+def sides(options, python, binary, precision):
+    """Our process and PyTorch's, and torch.compile's where wanted; none started yet."""
+    place, threads = (DEVICE, precision), os.cpu_count()
+    found = [Side.ours(binary, threads, place), Side.pytorch(python, threads, "default", place=place)]
+    if options.compile:
+        found.append(Side.pytorch(python, threads, "default", compiled=True, place=place))
+    return found
+
+
+def measured(job, groups):
+    """The row's result; each group of sides holds the card together."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder) / "weights.safetensors") if "product" not in job.row["work"] else None
+        for group in groups:
+            with contextlib.ExitStack() as stack:
+                for side in group:
+                    stack.enter_context(side)
+                job.prepare(group, weights)
+                job.time(group)
+    return job.finished()
+
+
+def one(options, python, binary, results, references, row, precision):
+    """A row, its sides in turns; one after the other where the card does not hold them together."""
+    begin = lambda: (Job(options, row, precision, results.about, references), sides(options, python, binary, precision))
+    try:
+        job, together = begin()
+        return measured(job, [together])
+    except Failure as failure:
+        if not no_memory(failure):
+            raise
+        print(f"{name(row, precision)}: {shortly(failure)}; one side after the other", file=sys.stderr)
+    job, each = begin()
+    job.result["notes"].append("one side after the other, for lack of memory")
+    return measured(job, [[side] for side in each])
 
 
 def table(options, python, binary, path):
-    results, started = Results(options, path), time.monotonic()
-    for row, precision in jobs(options.rows):
+    wanted = jobs(options.rows)
+    results, references, started = Results(options, path, wanted), {}, time.monotonic()
+    for row, precision in wanted:
         if options.limit is not None and time.monotonic() - started > options.limit:
-            results.left.append(f"{row['name']}-{precision}")
-            continue
+            break
+        print(f"{name(row, precision)} ...", file=sys.stderr, flush=True)
         try:
-            with Sides(options, python, binary, precision) as sides:
-                results.add(timed(sides, row, precision, options.quick))
+            results.add(one(options, python, binary, results, references, row, precision))
         except Failure as failure:
             print(failure, file=sys.stderr)
-            results.add({"name": f"{row['name']}-{precision}", "title": row["title"], "precision": precision, "failure": str(failure).splitlines()[0][:300]})
-    results.write()
+            facts = {key: row[key] for key in ("title", "samples")}
+            results.add({"name": name(row, precision), **facts, "precision": precision, "failure": shortly(failure)})
+    if results.not_run:
+        print("not run: " + ", ".join(results.not_run))

@@ -94,30 +94,24 @@ def wait_policy(python, threads):
 
 def same(row, ours, theirs, name):
     """Fails if the sides do not compute the same."""
-    signatures = MODEL_SIGNATURE_TOLERANCE if is_model(row) else SIGNATURE_TOLERANCE
-    return same_numbers(row["name"], ours, theirs, name, (LOSS_TOLERANCE, signatures))
-
-
-def same_numbers(row, ours, theirs, name, tolerances):
-    """As `same`, within tolerances of the first loss and of signatures."""
     for index, (a, b) in enumerate(zip(ours["losses"], theirs["losses"], strict=True)):
-        tolerance = tolerances[0] if index == 0 else max(tolerances[0], LATER_LOSS_TOLERANCE)
+        tolerance = LOSS_TOLERANCE if index == 0 else LATER_LOSS_TOLERANCE
         if not abs(a - b) <= tolerance * abs(b):
-            raise Failure(f"{row}: loss {index}: ours {a}, {name} {b}; the sides do not compute the same")
+            raise Failure(f"{row['name']}: loss {index}: ours {a}, {name} {b}; the sides do not compute the same")
     a, b = ours["signatures"], theirs["signatures"]
     if a.keys() != b.keys():
-        raise Failure(f"{row}: only one side has {sorted(a.keys() ^ b.keys())}")
+        raise Failure(f"{row['name']}: only one side has {sorted(a.keys() ^ b.keys())}")
     norms = [value["norm"] for value in b.values()]
     # What is 0 up to rounding, such as the gradient of the keys' bias, has no scale of its own.
     floor = 1e-4 * max(norms, default=0.0)
-    largest, tolerance = 0.0, tolerances[1]
+    largest, tolerance = 0.0, MODEL_SIGNATURE_TOLERANCE if is_model(row) else SIGNATURE_TOLERANCE
     for key in a:
         scale = max(b[key]["norm"], floor)
         for part in ("norm", "projection"):
             distance = abs(a[key][part] - b[key][part]) / scale
             largest = max(largest, distance)
             if not distance <= tolerance:
-                raise Failure(f"{row}: {key}: ours {a[key]}, {name} {b[key]}; the sides do not compute the same")
+                raise Failure(f"{row['name']}: {key}: ours {a[key]}, {name} {b[key]}; the sides do not compute the same")
     return {"losses": len(ours["losses"]), "tensors": len(a), "largest_distance": largest}
 
 

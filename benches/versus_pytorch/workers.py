@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,10 @@ KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 class Failure(Exception):
     """What the user has to mend."""
+
+
+class TooLong(Failure):
+    """A side that did not answer in time, and was stopped."""
 
 
 def find_python(chosen):
@@ -80,11 +85,15 @@ class Side:
         """Another process of the same kind."""
         return Side(self.name, self.command, self.environment)
 
-    def ask(self, request, **arguments):
-        """The answer; an error of the other side is a failure that names it."""
+    def ask(self, request, seconds=None, **arguments):
+        """The answer; an error of the other side is a failure that names it, and so is none within `seconds`."""
         try:
             self.process.stdin.write(json.dumps({request: arguments}) + "\n")
             self.process.stdin.flush()
+            # Answers come one a request, a line each: nothing waits in the buffer.
+            if seconds is not None and not select.select([self.process.stdout], [], [], seconds)[0]:
+                self.process.kill()
+                raise TooLong(f"{self.name}: no answer to {request!r} within {seconds:.0f} s")
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""

@@ -1,10 +1,11 @@
 // The one translation unit of all kernels.
 #include "common.cuh"
 
-#include "attention.cu"
 #include "elementwise.cu"
 #include "embedding.cu"
 #include "norm.cu"
 #include "optimizer.cu"
 #include "patches.cu"
 #include "rows.cu"
+// After what it uses of rows.
+#include "attention.cu"

@@ -36,7 +36,7 @@ __device__ inline void tile_product(float *c, int row, const T *a, int row_a, co
 #else
 template <bool LEFT, bool RIGHT>
 __device__ inline void tile_product(float *c, int row, const T *a, int row_a, const T *b, int row_b, int depth) {
-    for (int at = threadIdx.x % WARP; at < SIDE * SIDE; at += WARP) {
+    for (int at = LANE(); at < SIDE * SIDE; at += WARP) {
         int i = at / SIDE, j = at % SIDE;
         float sum = 0.0f;
         for (int k = 0; k < depth; k++) {
@@ -98,24 +98,12 @@ struct Block {
     }
 };
 
-// softmax(scores * scale) of each row as T, 0 behind the last key and where not seen; a warp a row.
+// The weights of each row, 0 where not seen and behind the last; a warp a row.
 __device__ inline void softmax_of(const Block &block, const float *scores, T *weights, float scale, int causal) {
-    int lane = threadIdx.x % WARP;
     for (int query = threadIdx.x / WARP; query < block.padded; query += blockDim.x / WARP) {
-        const float *row = scores + query * block.row_scores;
         int seen = query >= block.tokens ? 0 : causal ? query + 1 : block.tokens;
-        float largest = -INFINITY, sum = 0.0f;
-        for (int key = lane; key < seen; key += WARP) {
-            largest = at_least(row[key], largest);
-        }
-        largest = warp_largest(largest);
-        for (int key = lane; key < seen; key += WARP) {
-            sum += expf((row[key] - largest) * scale);
-        }
-        float inverse = 1.0f / warp_sum(sum);
-        for (int key = lane; key < block.padded; key += WARP) {
-            weights[query * block.row_weights + key] = key < seen ? expf((row[key] - largest) * scale) * inverse : 0.0f;
-        }
+        T *to = weights + query * block.row_weights;
+        softmax_row(scores + query * block.row_scores, to, scale, seen, block.padded, LANE());
     }
 }
 
@@ -163,16 +151,8 @@ KERNEL(attention_gradient, const T *qkv, const T *dy, T *dqkv, float scale, int 
     block_product<false, true>(sums, block.row_scores, slope, block.row, v, block.row, block.padded, block.padded, depth);
     __syncthreads();
     for (int query = threadIdx.x / WARP; query < block.padded; query += blockDim.x / WARP) {
-        const T *weight = weights + query * block.row_weights;
-        const float *row = sums + query * block.row_scores;
-        float sum = 0.0f;
-        for (int key = threadIdx.x % WARP; key < block.padded; key += WARP) {
-            sum += (float)weight[key] * row[key];
-        }
-        float mean = warp_sum(sum);
-        for (int key = threadIdx.x % WARP; key < block.padded; key += WARP) {
-            slopes[query * block.row_weights + key] = (float)weight[key] * (row[key] - mean) * scale;
-        }
+        int at = query * block.row_weights;
+        softmax_slopes(weights + at, sums + query * block.row_scores, slopes + at, scale, block.padded, LANE());
     }
     __syncthreads();
     T *to = dqkv + block.start;

@@ -7,7 +7,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, CudaViewMut
 use candle_core::{Result, bail};
 
 use super::product::{Matrices, Sizes, Target, product};
-use super::{Element, Input, Made, by_element, by_warp, calls, grid, made, most_shared_memory, room};
+use super::{Element, Input, Made, by_element, by_warp, calls, grid, has_shared_memory, made, room};
 
 /// Sizes of one call.
 #[derive(Clone, Copy)]
@@ -55,14 +55,14 @@ struct Inputs<'a, T> {
 }
 
 /// Gradients of queries, keys and values.
-enum Gradients<T> {
+enum Gradients<'a, T> {
     /// Of three tensors.
-    Apart([CudaSlice<T>; 3]),
+    Apart([&'a mut CudaSlice<T>; 3]),
     /// Side by side, this many values of each.
-    Packed(CudaSlice<T>, usize),
+    Packed(&'a mut CudaSlice<T>, usize),
 }
 
-impl<T> Gradients<T> {
+impl<T> Gradients<'_, T> {
     /// Of queries (0), keys (1) or values (2).
     fn part(&mut self, index: usize) -> CudaViewMut<'_, T> {
         match self {
@@ -185,7 +185,7 @@ impl Heads {
         device: &CudaDevice,
         inputs: &Inputs<'_, T>,
         dy: &CudaView<'_, T>,
-        gradients: &mut Gradients<T>,
+        mut gradients: Gradients<'_, T>,
     ) -> Result<()> {
         let (queries, keys, depth) = (self.queries, self.keys, self.depth());
         let weights = self.weights(device, inputs)?;
@@ -242,9 +242,8 @@ pub(crate) fn attention_backward(
 fn attention_backward_of<T: Element>(heads: Heads, [q, k, v, dy]: [&Input<'_>; 4]) -> Result<[Made; 3]> {
     let (device, inputs) = (q.device()?, Inputs { q: q.view::<T>()?, k: k.view()?, v: v.view()? });
     let of = |input: &Input<'_>| room::<T>(device, input.count());
-    let mut gradients = Gradients::Apart([of(q)?, of(k)?, of(v)?]);
-    heads.backward(device, &inputs, &dy.view()?, &mut gradients)?;
-    let Gradients::Apart([dq, dk, dv]) = gradients else { bail!("attention: gradients side by side") };
+    let (mut dq, mut dk, mut dv) = (of(q)?, of(k)?, of(v)?);
+    heads.backward(device, &inputs, &dy.view()?, Gradients::Apart([&mut dq, &mut dk, &mut dv]))?;
     Ok([made(device, dq, q.shape()), made(device, dk, k.shape()), made(device, dv, v.shape())])
 }
 
@@ -262,7 +261,7 @@ fn parts<'a, T>(qkv: &'a CudaView<'a, T>, width: usize) -> Inputs<'a, T> {
 fn self_attention_of<T: Element>(heads: Heads, qkv: &Input<'_>) -> Result<Made> {
     let (device, view) = (qkv.device()?, qkv.view::<T>()?);
     let shape = (heads.batch, heads.queries, heads.width);
-    let Some(memory) = heads.in_one_pass::<T>(device, heads.forward_values())? else {
+    let Some(memory) = heads.in_one_pass::<T>(device, heads.forward_values()) else {
         return Ok(made(device, heads.forward(device, &parts(&view, heads.width))?, shape));
     };
     let mut y = room::<T>(device, qkv.count() / 3)?;
@@ -297,10 +296,9 @@ pub(crate) fn self_attention_backward(
 fn self_attention_backward_of<T: Element>(heads: Heads, qkv: &Input<'_>, dy: &Input<'_>) -> Result<Made> {
     let (device, view, dy) = (qkv.device()?, qkv.view::<T>()?, dy.view::<T>()?);
     let mut gradient = room::<T>(device, qkv.count())?;
-    let Some(memory) = heads.in_one_pass::<T>(device, heads.backward_values())? else {
-        let mut gradients = Gradients::Packed(gradient, heads.width);
-        heads.backward(device, &parts(&view, heads.width), &dy, &mut gradients)?;
-        let Gradients::Packed(gradient, _) = gradients else { bail!("self_attention: gradients apart") };
+    let Some(memory) = heads.in_one_pass::<T>(device, heads.backward_values()) else {
+        let to = Gradients::Packed(&mut gradient, heads.width);
+        heads.backward(device, &parts(&view, heads.width), &dy, to)?;
         return Ok(made(device, gradient, qkv.shape()));
     };
     calls::attention_gradient::<T>(
@@ -331,14 +329,14 @@ const SUM_PADDING: usize = 4;
 /// One pass, a block a sample and head.
 impl Heads {
     /// The shared memory of a block for this many values beside the sums; none where products by cuBLAS are the way.
-    fn in_one_pass<T: Element>(&self, device: &CudaDevice, values: usize) -> Result<Option<u32>> {
+    fn in_one_pass<T: Element>(&self, device: &CudaDevice, values: usize) -> Option<u32> {
         let longest = if T::TYPE == f32::TYPE { LONGEST_IN_F32 } else { LONGEST };
         if self.queries > longest || !self.depth().is_multiple_of(SIDE) {
-            return Ok(None);
+            return None;
         }
         let sums = self.padded() * (self.padded().max(self.depth()) + SUM_PADDING);
         let memory = values * size_of::<T>() + sums * size_of::<f32>();
-        Ok(u32::try_from(memory).ok().filter(|memory| *memory <= most_shared_memory(device)))
+        u32::try_from(memory).ok().filter(|memory| has_shared_memory(device, *memory))
     }
 
     fn padded(&self) -> usize {

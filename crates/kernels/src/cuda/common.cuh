@@ -113,6 +113,9 @@ template <typename F> __device__ inline void each_pair(const T *a, const T *b, T
 }
 
 #define WARP 32
+// Where a warp has a row: which, and this thread's place in it.
+#define ROW() (blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP)
+#define LANE() (threadIdx.x % WARP)
 // Blocks of a gradient of rows: 32 columns side by side (one line of memory), 8 rows at a time.
 #define TILE_COLUMNS 32
 #define TILE_ROWS 8

@@ -208,7 +208,6 @@ pub(crate) fn zero(x: &Input<'_>) -> Result<Made> {
 /// The values of `x` as f32 or bf16.
 pub(crate) fn cast(x: &Input<'_>, dtype: DType) -> Result<Made> {
     match (x.dtype(), dtype) {
-        (DType::F32, DType::F32) | (DType::BF16, DType::BF16) => copy(x),
         (DType::F32, DType::BF16) => {
             let (device, view) = (x.device()?, x.view()?);
             Ok(made(device, rounded::<half::bf16>(device, &view)?, x.shape()))

@@ -219,11 +219,11 @@ fn grid(blocks: (usize, usize), threads: (usize, usize)) -> LaunchConfig {
 /// Shared memory of a block that needs no leave.
 const PLAIN_SHARED_MEMORY: u32 = 48 << 10;
 
-/// Shared memory that a block may ask for, in bytes.
-fn most_shared_memory(device: &CudaDevice) -> u32 {
+/// Whether a block may ask for so many bytes of shared memory.
+fn has_shared_memory(device: &CudaDevice, wanted: u32) -> bool {
     let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-    let found = device.cuda_stream().context().attribute(attribute);
-    found.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(PLAIN_SHARED_MEMORY)
+    let most = || device.cuda_stream().context().attribute(attribute).ok();
+    wanted <= PLAIN_SHARED_MEMORY || most().is_some_and(|most| i64::from(wanted) <= i64::from(most))
 }
 
 /// Allows a kernel the shared memory that a launch asks for.

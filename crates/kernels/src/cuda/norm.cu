@@ -214,7 +214,7 @@ struct Row {
     float kept[KEPT][PACK];
 
     __device__ inline Row(const T *values, int columns)
-        : values(values), columns(columns), lane(threadIdx.x % WARP) {
+        : values(values), columns(columns), lane(LANE()) {
         for (int pack = 0; pack < KEPT; pack++) {
             int column = (pack * WARP + lane) * PACK;
             load_pack(values + column, column < columns ? present(column, columns) : 0, kept[pack]);
@@ -258,15 +258,10 @@ struct Row {
     }
 };
 
-// The row of this warp.
-__device__ inline unsigned warp_row() {
-    return blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
-}
-
 // A warp a row.
 KERNEL(layer_norm_forward, const T *x, const float *gamma, const float *beta, T *y, float epsilon, int rows,
        int columns) {
-    unsigned at = warp_row();
+    unsigned at = ROW();
     if (at >= (unsigned)rows) {
         return; // a whole warp
     }
@@ -287,7 +282,7 @@ KERNEL(layer_norm_forward, const T *x, const float *gamma, const float *beta, T 
 // A warp a row; leaves each row's mean and inverse deviation for the sums over rows.
 KERNEL(layer_norm_backward, const T *x, const float *gamma, const T *dy, T *dx, float *means, float *inverses,
        float epsilon, int rows, int columns) {
-    unsigned at = warp_row();
+    unsigned at = ROW();
     if (at >= (unsigned)rows) {
         return;
     }
@@ -321,7 +316,7 @@ KERNEL(layer_norm_backward, const T *x, const float *gamma, const T *dy, T *dx, 
         }
         store_pack(to + column, size, slope);
     });
-    if (threadIdx.x % WARP == 0) {
+    if (LANE() == 0) {
         means[at] = moments.x;
         inverses[at] = moments.y;
     }

@@ -1,7 +1,35 @@
 // What is done row by row, a warp a row: softmax, row normalisation, cross-entropy.
 
-#define ROW() (blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP)
-#define LANE() (threadIdx.x % WARP)
+// softmax(scores * scale) of one row, of which the first `seen` keys count; 0 behind them. `weights` may be the scores.
+template <typename S>
+__device__ inline void softmax_row(const S *scores, T *weights, float scale, int seen, int keys, unsigned lane) {
+    float largest = -INFINITY, sum = 0.0f;
+    for (int key = lane; key < seen; key += WARP) {
+        float value = scores[key];
+        largest = value > largest ? value : largest;
+    }
+    largest = warp_largest(largest);
+    for (int key = lane; key < seen; key += WARP) {
+        sum += expf(((float)scores[key] - largest) * scale);
+    }
+    float inverse = 1.0f / warp_sum(sum);
+    for (int key = lane; key < keys; key += WARP) {
+        weights[key] = key < seen ? expf(((float)scores[key] - largest) * scale) * inverse : 0.0f;
+    }
+}
+
+// Gradient of one row of scores out of that of its weights: w * (g - sum w * g) * scale. `slopes` may be the gradients.
+template <typename S>
+__device__ inline void softmax_slopes(const T *weights, const S *gradients, T *slopes, float scale, int keys, unsigned lane) {
+    float sum = 0.0f;
+    for (int key = lane; key < keys; key += WARP) {
+        sum += (float)weights[key] * (float)gradients[key];
+    }
+    float mean = warp_sum(sum);
+    for (int key = lane; key < keys; key += WARP) {
+        slopes[key] = (float)weights[key] * ((float)gradients[key] - mean) * scale;
+    }
+}
 
 // Softmax of each row of scores [.., queries, keys] in place, scaled first; where causal, query i sees keys 0..=i.
 KERNEL(softmax_rows, T *scores, float scale, int queries, int keys, int causal, int rows) {
@@ -11,20 +39,7 @@ KERNEL(softmax_rows, T *scores, float scale, int queries, int keys, int causal, 
     }
     T *values = scores + (size_t)row * keys;
     int seen = causal ? (int)(row % (unsigned)queries) + 1 : keys;
-    float largest = -INFINITY;
-    for (int key = lane; key < seen; key += WARP) {
-        float value = values[key];
-        largest = value > largest ? value : largest;
-    }
-    largest = warp_largest(largest);
-    float sum = 0.0f;
-    for (int key = lane; key < seen; key += WARP) {
-        sum += expf(((float)values[key] - largest) * scale);
-    }
-    float inverse = 1.0f / warp_sum(sum);
-    for (int key = lane; key < keys; key += WARP) {
-        values[key] = key < seen ? expf(((float)values[key] - largest) * scale) * inverse : 0.0f;
-    }
+    softmax_row(values, values, scale, seen, keys, lane);
 }
 
 // Gradient of the scores out of that of the weights, in place: w * (g - sum w * g) * scale.
@@ -33,16 +48,8 @@ KERNEL(softmax_backward, const T *weights, T *slopes, float scale, int keys, int
     if (row >= (unsigned)rows) {
         return;
     }
-    const T *weight = weights + (size_t)row * keys;
     T *slope = slopes + (size_t)row * keys;
-    float sum = 0.0f;
-    for (int key = lane; key < keys; key += WARP) {
-        sum += (float)weight[key] * (float)slope[key];
-    }
-    float mean = warp_sum(sum);
-    for (int key = lane; key < keys; key += WARP) {
-        slope[key] = (float)weight[key] * ((float)slope[key] - mean) * scale;
-    }
+    softmax_slopes(weights + (size_t)row * keys, slope, slope, scale, keys, lane);
 }
 
 // 1 over the length of a row; as shares of the largest value, squares neither overflow nor vanish.

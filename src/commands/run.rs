@@ -157,7 +157,7 @@ pub(crate) fn recorded(
     }
     let elapsed = started.elapsed().as_secs();
     let times = [elapsed, outcome.stage_seconds.round() as u64];
-    let (device, gpu) = (plan.device_class(), gpu(plan.device));
+    let (device, gpu) = (plan.precision.beside(plan.device), gpu(plan.device));
     record.write(Contents {
         plan: &plan.to_yaml()?,
         observations: &outcome.observations,

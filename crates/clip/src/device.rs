@@ -22,14 +22,10 @@ pub enum DeviceChoice {
 impl DeviceChoice {
     /// What results depend on: `cpu` or `cuda`, whichever GPU it is, and the precision where that is not f32.
     pub fn class(self, precision: Precision) -> String {
-        let device = match self {
+        precision.beside(match self {
             Self::Cpu => "cpu",
             Self::Cuda(_) => "cuda",
-        };
-        match precision {
-            Precision::Float32 => device.to_owned(),
-            precision => format!("{device}-{precision}"),
-        }
+        })
     }
 
     /// An error where this program was built without what the device needs, or the device does not compute so.

@@ -20,9 +20,8 @@ pub enum Precision {
     Bfloat16,
 }
 
-/// Every precision with its name.
-const NAMES: [(&str, Precision); 3] =
-    [("f32", Precision::Float32), ("tf32", Precision::TensorFloat32), ("bf16", Precision::Bfloat16)];
+/// Every precision.
+const ALL: [Precision; 3] = [Precision::Float32, Precision::TensorFloat32, Precision::Bfloat16];
 
 impl Precision {
     /// The type of activations.
@@ -33,9 +32,21 @@ impl Precision {
         }
     }
 
+    /// `device`, and the precision behind it where that is not f32.
+    pub fn beside(self, device: impl fmt::Display) -> String {
+        match self {
+            Self::Float32 => device.to_string(),
+            precision => format!("{device}-{precision}"),
+        }
+    }
+
     /// `f32`, `tf32` or `bf16`.
     pub fn name(self) -> &'static str {
-        NAMES.into_iter().find(|(_, precision)| *precision == self).map_or("f32", |(name, _)| name)
+        match self {
+            Self::Float32 => "f32",
+            Self::TensorFloat32 => "tf32",
+            Self::Bfloat16 => "bf16",
+        }
     }
 }
 
@@ -43,10 +54,8 @@ impl FromStr for Precision {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let found = NAMES.into_iter().find(|(known, _)| *known == name);
-        found
-            .map(|(_, precision)| precision)
-            .ok_or_else(|| format!("expected f32, tf32 or bf16, found {name:?}"))
+        let found = ALL.into_iter().find(|precision| precision.name() == name);
+        found.ok_or_else(|| format!("expected f32, tf32 or bf16, found {name:?}"))
     }
 }
 
@@ -76,7 +85,8 @@ mod tests {
 
     #[test]
     fn names_read_back() {
-        for (name, precision) in NAMES {
+        let names = ["f32", "tf32", "bf16"];
+        for (name, precision) in names.into_iter().zip(ALL) {
             assert_eq!((name.parse(), precision.name()), (Ok(precision), name));
         }
         assert!("fp16".parse::<Precision>().is_err());
